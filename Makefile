@@ -1,0 +1,61 @@
+# Every target makes what it needs; `make` alone lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+KERNEL := $(wildcard csrc/*)
+
+# A kernel that does not compile is an error here; users without a compiler get the NumPy twin.
+export MINISBERT_REQUIRE_KERNEL := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check test-c bench-peers bench-scan bench-encode bench-startup size clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: setup.py pyproject.toml $(KERNEL) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.installed ## search the standard library by meaning; QUERY="..." asks another question
+	@$(BIN)/python -m minisbert demo $(if $(QUERY),"$(QUERY)")
+
+test: $(VENV)/.installed-dev ## all fast and real tests
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed-dev ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+STRICT := -std=c11 -O2 -g -ffp-contract=off -Wall -Wextra -Wpedantic -Werror
+CROSS := aarch64-linux-gnu-gcc
+QEMU := qemu-aarch64
+
+test-c: ## the kernels under sanitizers, and NEON under emulation
+	@mkdir -p build
+	$(CC) $(STRICT) -fsanitize=address,undefined -fno-sanitize-recover=all \
+		tests/topk_test.c csrc/topk.c -lm -o build/topk_test
+	build/topk_test
+ifeq ($(and $(shell command -v $(CROSS)),$(shell command -v $(QEMU))),)
+	@echo "NEON was NOT tested: it takes $(CROSS) and $(QEMU) (Debian: gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user)"
+	@test -z "$(CI)"
+else
+	$(CROSS) $(STRICT) -static tests/topk_test.c csrc/topk.c -lm -o build/topk_test_neon
+	$(QEMU) -cpu max build/topk_test_neon
+	$(QEMU) -cpu cortex-a53 build/topk_test_neon
+endif
+
+size: $(VENV)/.installed ## lines of the core and of the rest
+	@$(BIN)/python tests/count_lines.py
+
+clean: ## remove everything that was made here
+	rm -rf $(VENV) .venv-peers build dist *.egg-info minisbert/_topk*.so csrc/__pycache__

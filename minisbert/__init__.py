@@ -1,0 +1,44 @@
+"""Sentence-BERT in NumPy and one small C kernel.
+
+The modules stand on floors. A module imports from lower floors, or from one listed before it on its
+own floor, so this list is also the order to read them in (tests/test_architecture.py holds it):
+
+floor 0: ragged config weights hub tokenization layers pooling similarity topk
+floor 1: bert batching index
+floor 2: encoder
+floor 3: __init__
+"""
+
+from __future__ import annotations
+
+from minisbert.encoder import SentenceTransformer, TruncationWarning
+from minisbert.index import FlatIndex
+from minisbert.similarity import (
+    cosine_similarity,
+    dot_similarity,
+    euclidean_similarity,
+    manhattan_similarity,
+    pairwise_cosine_similarity,
+    pairwise_dot_similarity,
+    pairwise_euclidean_similarity,
+    pairwise_manhattan_similarity,
+)
+from minisbert.topk import topk
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "FlatIndex",
+    "SentenceTransformer",
+    "TruncationWarning",
+    "__version__",
+    "cosine_similarity",
+    "dot_similarity",
+    "euclidean_similarity",
+    "manhattan_similarity",
+    "pairwise_cosine_similarity",
+    "pairwise_dot_similarity",
+    "pairwise_euclidean_similarity",
+    "pairwise_manhattan_similarity",
+    "topk",
+]

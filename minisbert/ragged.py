@@ -1,0 +1,74 @@
+"""Ragged batches: the tokens of many sentences in one row-major array, with no padding and no mask.
+
+A padded batch gives every sentence as many rows as the longest has, and then pays for the empty
+rows in every product, and hides them in every mean and every softmax. Here the tokens of all
+sentences stand one after another, `(N, D)`, sentences of equal length side by side. Linear layers,
+activations and layer norm don't care where a sentence ends. Position embeddings, attention and
+pooling do: for them a run of B sentences of T tokens, a *group*, reshapes to `(B, T, D)` without a
+copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+class Group(NamedTuple):
+    """B sentences of T tokens each, whose tokens are rows[first : first + B * T]."""
+
+    first: int
+    B: int
+    T: int
+
+    @property
+    def rows(self) -> slice:
+        """The rows of the ragged batch that belong to this group."""
+        return slice(self.first, self.first + self.B * self.T)
+
+
+@dataclass(frozen=True)
+class RaggedBatch:
+    """B sentences as one run of N tokens.
+
+    token_ids       (N,)    row of the word table, sentence after sentence
+    token_type_ids  (N,)    row of the segment table, or None where all are 0
+    groups          list    runs of sentences of equal length, in order
+    """
+
+    token_ids: Array
+    token_type_ids: Array | None
+    groups: tuple[Group, ...]
+
+
+def group_lengths(lengths: Sequence[int]) -> tuple[Group, ...]:
+    """Cut sentences into runs of equal length: `[5, 5, 3]` are 2 of 5 tokens, then 1 of 3."""
+    groups: list[Group] = []
+    first = 0
+    for length in lengths:
+        if groups and groups[-1].T == length:
+            groups[-1] = groups[-1]._replace(B=groups[-1].B + 1)
+        else:
+            groups.append(Group(first, 1, length))
+        first += length
+    return tuple(groups)
+
+
+def join_sentences(
+    token_ids: Sequence[Array], token_type_ids: Sequence[Array] | None = None
+) -> RaggedBatch:
+    """Lay sentences, B arrays of token ids, one after another.
+
+    Any order is right; sorted by length gives the fewest groups.
+    """
+    return RaggedBatch(
+        np.concatenate(token_ids),
+        None if token_type_ids is None else np.concatenate(token_type_ids),
+        group_lengths([len(ids) for ids in token_ids]),
+    )

@@ -1,0 +1,40 @@
+"""What several tests share: the real model, the real data, a tiny model."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from minisbert import SentenceTransformer
+from minisbert.hub import fetch_model
+from models import make_model_directory
+
+
+@pytest.fixture(scope="session")
+def minilm_directory() -> Path:
+    """The directory of all-MiniLM-L6-v2: the one place in the tests where weights are fetched."""
+    return fetch_model("all-MiniLM-L6-v2")
+
+
+@pytest.fixture(scope="session")
+def minilm(minilm_directory) -> SentenceTransformer:
+    return SentenceTransformer(minilm_directory)
+
+
+@pytest.fixture(scope="session")
+def data_directory() -> Path:
+    """The folder of real data that MINISBERT_DATA names."""
+    if "MINISBERT_DATA" not in os.environ:
+        pytest.skip("MINISBERT_DATA names no folder of real data: its figures are not checked")
+    return Path(os.environ["MINISBERT_DATA"])
+
+
+@pytest.fixture(scope="session")
+def tiny_directory(tmp_path_factory) -> Path:
+    """A small random model in a sentence-transformers directory."""
+    return make_model_directory(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def tiny(tiny_directory) -> SentenceTransformer:
+    return SentenceTransformer(tiny_directory)

@@ -1,0 +1,172 @@
+"""Small random models, written as sentence-transformers directories of either generation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from minisbert.config import POOLING_FLAGS, parameter_shapes, read_bert_config
+
+WORDS = "a the bird tree sings sing old in all day red ##ing car cat dog runs . , ! ?"
+LETTERS = [chr(code) for code in range(ord("b"), ord("z") + 1)]
+VOCABULARY = [
+    *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"),
+    *WORDS.split(" "),
+    *LETTERS,
+    *(f"##{letter}" for letter in LETTERS),
+]
+
+SIZES = {
+    "model_type": "bert",
+    "vocab_size": len(VOCABULARY),
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-12,
+    "max_position_embeddings": 64,
+    "type_vocab_size": 2,
+    "pad_token_id": 0,
+    "hidden_dropout_prob": 0.1,
+    "attention_probs_dropout_prob": 0.1,
+}
+
+OLD_TYPES = {
+    kind: f"sentence_transformers.models.{kind}"
+    for kind in ("Transformer", "Pooling", "Dense", "Normalize")
+}
+NEW_TYPES = {
+    "Transformer": "sentence_transformers.base.modules.transformer.Transformer",
+    "Pooling": "sentence_transformers.sentence_transformer.modules.pooling.Pooling",
+    "Dense": "sentence_transformers.base.modules.dense.Dense",
+    "Normalize": "sentence_transformers.base.modules.normalize.Normalize",
+}
+
+
+def make_model_directory(
+    path: Path,
+    *,
+    new_format: bool = False,
+    pooling: tuple[str, ...] = ("mean",),
+    dense: int | None = None,
+    normalize: bool = True,
+    max_seq_length: int = 64,
+    seed: int = 0,
+    **sizes: object,
+) -> Path:
+    """Write a random BERT with pooling, and a Dense or a Normalize module if asked for.
+
+    `sizes` are fields of config.json. Everything is seeded. Returns `path`.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    write_json(path / "config.json", {**SIZES, **sizes})
+    config = read_bert_config(path / "config.json")
+    rng = np.random.default_rng(seed)
+    # of a size that gives lively activations
+    parameters = {
+        name: rng.normal(float("LayerNorm.weight" in name), 0.2, shape).astype(np.float32)
+        for name, shape in parameter_shapes(config).items()
+    }
+    save_file(parameters, path / "model.safetensors")
+    write_tokenizer(path)
+
+    width = config.hidden_size * len(pooling)
+    if new_format:
+        types = NEW_TYPES
+        pooling_config = {
+            "embedding_dimension": config.hidden_size,
+            "pooling_mode": pooling[0] if len(pooling) == 1 else list(pooling),
+            "include_prompt": True,
+        }
+        write_json(
+            path / "sentence_bert_config.json",
+            {
+                "transformer_task": "feature-extraction",
+                "modality_config": {
+                    "text": {"method": "forward", "method_output_name": "last_hidden_state"}
+                },
+                "module_output_name": "token_embeddings",
+            },
+        )
+        write_json(path / "tokenizer_config.json", {"model_max_length": max_seq_length})
+        write_json(
+            path / "config_sentence_transformers.json", {"model_type": "SentenceTransformer"}
+        )
+    else:
+        types = OLD_TYPES
+        pooling_config = {"word_embedding_dimension": config.hidden_size} | {
+            flag: mode in pooling for flag, mode in POOLING_FLAGS.items()
+        }
+        write_json(
+            path / "sentence_bert_config.json",
+            {"max_seq_length": max_seq_length, "do_lower_case": False},
+        )
+    modules = ["Transformer", "Pooling"]
+    (path / "1_Pooling").mkdir(exist_ok=True)
+    write_json(path / "1_Pooling" / "config.json", pooling_config)
+    if dense is not None:
+        folder = path / f"{len(modules)}_Dense"
+        folder.mkdir(exist_ok=True)
+        write_json(
+            folder / "config.json",
+            {
+                "in_features": width,
+                "out_features": dense,
+                "bias": True,
+                "activation_function": "torch.nn.modules.activation.Tanh",
+            },
+        )
+        weights = {
+            "linear.weight": rng.normal(0, 0.2, (dense, width)).astype(np.float32),
+            "linear.bias": rng.normal(0, 0.2, dense).astype(np.float32),
+        }
+        save_file(weights, folder / "model.safetensors")
+        modules.append("Dense")
+    if normalize:
+        modules.append("Normalize")
+    write_json(
+        path / "modules.json",
+        [
+            {
+                "idx": index,
+                "name": str(index),
+                "path": "" if index == 0 else f"{index}_{kind}",
+                "type": types[kind],
+            }
+            for index, kind in enumerate(modules)
+        ],
+    )
+    return path
+
+
+def write_tokenizer(path: Path) -> None:
+    """A WordPiece tokenizer.json and vocab.txt, the former with truncation and padding baked in."""
+    (path / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n", "utf-8")
+    ids = {word: row for row, word in enumerate(VOCABULARY)}
+    tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.add_special_tokens(VOCABULARY[:5])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", ids["[CLS]"]), ("[SEP]", ids["[SEP]"])],
+    )
+    tokenizer.enable_truncation(16)
+    tokenizer.enable_padding(length=16)
+    tokenizer.save(str(path / "tokenizer.json"))
+
+
+def write_json(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content), "utf-8")
+
+
+def edit_json(path: Path, **changes: object) -> None:
+    """Change fields of a JSON object on disk; None takes a field out."""
+    content = json.loads(path.read_text("utf-8")) | changes
+    write_json(path, {name: value for name, value in content.items() if value is not None})
