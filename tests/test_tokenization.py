@@ -1,0 +1,331 @@
+"""Texts become the ids that the model was trained on, and nothing is cut that was not counted."""
+
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer as LibraryTokenizer
+
+from minisbert.tokenization import Tokenizer
+from models import VOCABULARY, edit_json, make_model_directory, write_json
+
+CLS, SEP, UNK = (VOCABULARY.index(word) for word in ("[CLS]", "[SEP]", "[UNK]"))
+
+NASTY_TEXTS = [
+    "",
+    " \t\r\n ",
+    "The old BIRD sings, all day!",
+    "birds singing",
+    "naïve café e\u0301",
+    "漢字 かな 한국어",
+    "😀👩‍👩‍👧 مرحبا שלום",
+    "\x00\x01\x7f\u200b\ufeff\ufffd\u2028",
+    "İ ẞ ﬁ Ⅷ １２ \u00a0",
+    "a [SEP] b [CLS] [MASK] [PAD] [UNK] ##ing",
+    "x" * 101,
+    "." * 300,
+    "<b>def f(x):</b>",
+]
+
+
+@pytest.fixture
+def directory(tmp_path):
+    return make_model_directory(tmp_path / "model")
+
+
+@pytest.fixture(scope="module")
+def long_text():
+    return "the old bird sings all day . " * 40
+
+
+def spell(ids):
+    return [VOCABULARY[row] for row in ids]
+
+
+# Ids
+
+
+def test_words_between_special_tokens(directory):
+    """A text is [CLS], its pieces in lower case, and [SEP]."""
+    (ids,) = Tokenizer(directory).encode(["The birdS singing!"], 64).ids
+    assert spell(ids) == ["[CLS]", "the", "bird", "##s", "sing", "##ing", "!", "[SEP]"]
+    assert ids.dtype == np.int64
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\x00\t"])
+def test_nothing_is_two_tokens(directory, text):
+    """An empty text, or one of blanks, is [CLS] [SEP]."""
+    tokens = Tokenizer(directory).encode([text], 64)
+    assert tokens.ids[0].tolist() == [CLS, SEP]
+    assert tokens.lengths.tolist() == [2]
+
+
+def test_no_texts(directory):
+    """No texts give no ids and no lengths."""
+    tokenizer = Tokenizer(directory)
+    tokens = tokenizer.encode([], 64)
+    assert tokens.ids == []
+    assert tokens.lengths.shape == tokenizer.count([]).shape == (0,)
+    assert tokens.lengths.dtype == tokenizer.count([]).dtype == np.int64
+
+
+def test_stored_padding_is_dropped(directory):
+    """Padding stored in tokenizer.json adds no tokens."""
+    stored = json.loads((directory / "tokenizer.json").read_text("utf-8"))
+    assert stored["padding"]["strategy"] == {"Fixed": 16}
+    assert len(Tokenizer(directory).encode(["a"], 64).ids[0]) == 3
+
+
+def test_stored_truncation_is_dropped(directory, long_text):
+    """Truncation stored in tokenizer.json cuts nothing; the model's own limit does."""
+    stored = json.loads((directory / "tokenizer.json").read_text("utf-8"))
+    assert stored["truncation"]["max_length"] == 16
+    tokens = Tokenizer(directory).encode([long_text], 64)
+    assert tokens.lengths.tolist() == [40 * 7 + 2]
+    assert len(tokens.ids[0]) == 64
+
+
+def test_minilm_reads_beyond_128_tokens(minilm_directory):
+    """The real tokenizer stores 128 tokens of padding and truncation, and neither is applied."""
+    tokenizer = Tokenizer(minilm_directory)
+    tokens = tokenizer.encode(["hi", "word " * 240, "word " * 300], 256)
+    assert [len(ids) for ids in tokens.ids] == [3, 242, 256]
+    assert tokens.lengths.tolist() == [3, 242, 302]
+
+
+def test_written_special_tokens(directory):
+    """Special tokens written in a text are read as such, and cut like any other word."""
+    tokenizer = Tokenizer(directory)
+    (ids,) = tokenizer.encode(["a [SEP] a [SEP]"], 64).ids
+    assert spell(ids) == ["[CLS]", "a", "[SEP]", "a", "[SEP]", "[SEP]"]
+    (ids,) = tokenizer.encode(["a [SEP] a [SEP]"], 4).ids
+    assert spell(ids) == ["[CLS]", "a", "[SEP]", "[SEP]"]
+
+
+# Cutting
+
+
+@pytest.mark.parametrize("max_length", [3, 4, 16, 64, 281, 282, 283])
+def test_cut_keeps_the_special_tokens(directory, long_text, max_length):
+    """The end of the text is cut, [CLS] and [SEP] stay, as the library itself would do it."""
+    library = LibraryTokenizer.from_file(str(directory / "tokenizer.json"))
+    library.no_padding()
+    library.enable_truncation(max_length)
+    texts = [*NASTY_TEXTS, long_text]
+    tokens = Tokenizer(directory).encode(texts, max_length)
+    assert [ids.tolist() for ids in tokens.ids] == [library.encode(text).ids for text in texts]
+    assert all(ids[0] == CLS and ids[-1] == SEP for ids in tokens.ids)
+    assert max(len(ids) for ids in tokens.ids) == min(max_length, 302)
+
+
+def test_lengths_are_those_before_the_cut(directory, long_text):
+    """Lengths count what the text has, whatever the limit, and `count` counts the same."""
+    tokenizer = Tokenizer(directory)
+    texts = [*NASTY_TEXTS, long_text]
+    uncut = [len(ids) for ids in tokenizer.encode(texts, 10**9).ids]
+    for max_length in (3, 20, 10**9):
+        assert tokenizer.encode(texts, max_length).lengths.tolist() == uncut
+    assert tokenizer.count(texts).tolist() == uncut
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("a " * 500_000, 500_002),
+        ("." * 1_000_000, 1_000_002),
+        ("x" * 1_000_000, 3),
+    ],
+    ids=["words", "full stops", "one word"],
+)
+def test_megabyte_of_text(directory, text, tokens):
+    """A text of a megabyte is counted to its end, and cut like any other."""
+    encoded = Tokenizer(directory).encode([text], 64)
+    assert encoded.lengths.tolist() == [tokens]
+    assert len(encoded.ids[0]) == min(tokens, 64)
+
+
+# Lower case
+
+
+def write_cased(directory):
+    """Make the tokenizer of a directory one that keeps capitals."""
+    stored = json.loads((directory / "tokenizer.json").read_text("utf-8"))
+    stored["normalizer"]["lowercase"] = False
+    write_json(directory / "tokenizer.json", stored)
+
+
+@pytest.mark.parametrize("normalizer", ["kept", "none"])
+def test_do_lower_case(directory, normalizer):
+    """do_lower_case lower-cases where the tokenizer does not, with a normaliser or without one."""
+    write_cased(directory)
+    if normalizer == "none":
+        edit_json(directory / "tokenizer.json", normalizer=None)
+    (kept,) = Tokenizer(directory).encode(["The bird"], 64).ids
+    assert spell(kept) == ["[CLS]", "[UNK]", "bird", "[SEP]"]
+    (lowered,) = Tokenizer(directory, do_lower_case=True).encode(["The bird"], 64).ids
+    assert spell(lowered) == ["[CLS]", "the", "bird", "[SEP]"]
+
+
+def test_lower_case_twice_changes_nothing(minilm_directory):
+    """do_lower_case leaves an uncased tokenizer's ids as they are, whatever the letter."""
+    codes = [code for code in range(0x110000) if not 0xD800 <= code < 0xE000]
+    texts = [
+        " ".join(f"a{chr(code)}B" for code in codes[start : start + 4096])
+        for start in range(0, 0x30000, 4096)  # planes 0 to 2; letters with case end in plane 1
+    ]
+    once = Tokenizer(minilm_directory).encode(texts, 10**9).ids
+    twice = Tokenizer(minilm_directory, do_lower_case=True).encode(texts, 10**9).ids
+    assert all(np.array_equal(a, b) for a, b in zip(once, twice, strict=True))
+
+
+# vocab.txt
+
+
+def test_vocabulary_alone_gives_the_same_ids(directory, tmp_path):
+    """A directory with only vocab.txt tokenises as its tokenizer.json does."""
+    expected = Tokenizer(directory).encode(NASTY_TEXTS, 64).ids
+    (directory / "tokenizer.json").unlink()
+    ids = Tokenizer(directory).encode(NASTY_TEXTS, 64).ids
+    assert [a.tolist() for a in ids] == [a.tolist() for a in expected]
+
+
+def test_vocabulary_of_minilm_alone(minilm_directory, tmp_path):
+    """So does that of the real model."""
+    for name in ("vocab.txt", "tokenizer_config.json"):
+        (tmp_path / name).write_bytes((minilm_directory / name).read_bytes())
+    expected = Tokenizer(minilm_directory).encode(NASTY_TEXTS, 256).ids
+    ids = Tokenizer(tmp_path).encode(NASTY_TEXTS, 256).ids
+    assert [a.tolist() for a in ids] == [a.tolist() for a in expected]
+
+
+@pytest.mark.parametrize(
+    ("options", "text", "pieces"),
+    [
+        ({}, "The é漢", ["the", "e", "[UNK]"]),
+        ({"do_lower_case": False}, "The bird é", ["[UNK]", "bird", "[UNK]"]),
+        ({"do_lower_case": False, "strip_accents": True}, "The é", ["[UNK]", "e"]),
+        ({"strip_accents": False}, "The é", ["the", "[UNK]"]),
+        ({"tokenize_chinese_chars": False}, "a漢a", ["[UNK]"]),
+        ({"tokenize_chinese_chars": True}, "a漢a", ["a", "[UNK]", "a"]),
+        ({"unk_token": {"content": "!"}}, "漢", ["!"]),
+    ],
+)
+def test_vocabulary_with_options(directory, options, text, pieces):
+    """tokenizer_config.json says how vocab.txt is used."""
+    (directory / "tokenizer.json").unlink()
+    write_json(directory / "tokenizer_config.json", options)
+    (ids,) = Tokenizer(directory).encode([text], 64).ids
+    assert spell(ids) == ["[CLS]", *pieces, "[SEP]"]
+
+
+def test_lines_of_a_vocabulary(directory):
+    """The row of a word is its line, with either line ending and after an empty line."""
+    (directory / "tokenizer.json").unlink()
+    words = [*VOCABULARY[:8], "", *VOCABULARY[8:]]
+    (directory / "vocab.txt").write_bytes("\r\n".join(words).encode())
+    (ids,) = Tokenizer(directory).encode(["the tree"], 64).ids
+    assert [words[row] for row in ids] == ["[CLS]", "the", "tree", "[SEP]"]
+
+
+# What is refused
+
+
+def test_neither_file(directory):
+    """A directory without tokenizer.json and vocab.txt is named."""
+    (directory / "tokenizer.json").unlink()
+    (directory / "vocab.txt").unlink()
+    with pytest.raises(FileNotFoundError, match=r"must hold tokenizer\.json or vocab\.txt"):
+        Tokenizer(directory)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"{}", b"[]", b"\xff\xfe", b'{"model": 1}'])
+def test_broken_tokenizer_file(directory, content):
+    """A tokenizer.json that is none is named in one sentence."""
+    (directory / "tokenizer.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"tokenizer\.json must be a tokenizer file") as error:
+        Tokenizer(directory)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"a\nb\n", r"vocab\.txt must hold the unk_token '\[UNK\]'"),
+        (b"[UNK]\n[CLS]\n", r"vocab\.txt must hold the sep_token '\[SEP\]'"),
+        (b"", r"vocab\.txt must hold the unk_token"),
+        (b"\xff\xfe", r"vocab\.txt must be a word list in UTF-8"),
+    ],
+)
+def test_broken_vocabulary(directory, content, sentence):
+    """A vocab.txt without the special tokens, or not in UTF-8, is refused."""
+    (directory / "tokenizer.json").unlink()
+    (directory / "vocab.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=sentence):
+        Tokenizer(directory)
+
+
+def test_broken_tokenizer_options(directory):
+    """A tokenizer_config.json that is no JSON is named."""
+    (directory / "tokenizer.json").unlink()
+    (directory / "tokenizer_config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"tokenizer_config\.json must hold JSON"):
+        Tokenizer(directory)
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a bird \udfff sings", "\ude00\ud83d"])
+def test_lone_surrogate(directory, text):
+    """A text with a lone surrogate is refused with its index."""
+    tokenizer = Tokenizer(directory)
+    for read in (tokenizer.count, lambda texts: tokenizer.encode(texts, 64)):
+        with pytest.raises(ValueError, match=r"inputs .* surrogate at index 2; replace"):
+            read(["a", "😀", text])
+
+
+# Threads and processes
+
+
+def test_sixteen_threads_share_one_tokenizer(directory, long_text):
+    """Sixteen threads with other limits on one tokenizer all get what one thread gets."""
+    tokenizer = Tokenizer(directory)
+    texts = [*NASTY_TEXTS, long_text]
+    expected = {
+        limit: [ids.tolist() for ids in tokenizer.encode(texts, limit).ids] for limit in (8, 64)
+    }
+
+    def hammer(thread):
+        limit = (8, 64)[thread % 2]
+        return all(
+            [ids.tolist() for ids in tokenizer.encode(texts, limit).ids] == expected[limit]
+            for _ in range(25)
+        )
+
+    with ThreadPoolExecutor(16) as pool:
+        assert all(pool.map(hammer, range(16)))
+
+
+FORK = """
+import os, sys
+from pathlib import Path
+from minisbert.tokenization import Tokenizer
+
+tokenizer = Tokenizer(Path(sys.argv[1]))
+threads = os.listdir("/proc/self/task")
+expected = tokenizer.count(["the old bird"] * 500).tolist()
+assert os.listdir("/proc/self/task") == threads
+child = os.fork()
+if child == 0:
+    os._exit(tokenizer.count(["the old bird"] * 500).tolist() != expected)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
+def test_fork_after_use(directory):
+    """Tokenising starts no thread, so a process may fork after it and both tokenise on, quietly."""
+    # Newer Pythons warn of any fork beside threads, and BLAS has some.
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK, str(directory)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
