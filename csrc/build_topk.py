@@ -1,0 +1,25 @@
+"""Tell cffi how to compile the kernel; setup.py calls this."""
+
+import sys
+from pathlib import Path
+
+from cffi import FFI
+
+# setup.py runs this file without a __file__ that could be relied on, from the project's folder.
+HEADER = Path("csrc/topk.h")
+
+ffi = FFI()
+ffi.cdef(HEADER.read_text("utf-8"))
+ffi.set_source(
+    "minisbert._topk",
+    '#include <stddef.h>\n#include <stdint.h>\n#include "topk.h"\n',
+    sources=["csrc/topk.c"],
+    include_dirs=["csrc"],
+    depends=["csrc/topk.h"],
+    # Contraction would fuse multiply and add into one rounding, also inside functions with a wider
+    # target than the rest, and the kernels would no longer agree to the last bit.
+    extra_compile_args=[]
+    if sys.platform == "win32"
+    else ["-std=c11", "-O3", "-ffp-contract=off", "-Wall"],
+    py_limited_api=True,
+)
