@@ -1,0 +1,181 @@
+"""`SentenceTransformer` on a tiny random model: shapes, order, prompts, edges and bad input."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from minisbert import SentenceTransformer, TruncationWarning
+from models import make_model_directory
+
+WORDS = ["a", "bird", "sings", "in the old tree", "a bird sings in the old tree all day", "", "  "]
+
+
+def test_shapes_follow_the_input(tiny):
+    """A text gives a vector, a list rows, and no text no rows, always float32."""
+    assert tiny.encode("a bird").shape == (32,)
+    assert tiny.encode(["a bird"]).shape == (1, 32)
+    assert tiny.encode([]).shape == (0, 32)
+    assert {tiny.encode(x).dtype for x in ("a", ["a"], [])} == {np.dtype(np.float32)}
+    assert tiny.get_embedding_dimension() == 32
+
+
+def test_any_iterable_of_texts_will_do(tiny):
+    """Tuples, generators and string arrays give what a list gives."""
+    expected = tiny.encode(WORDS)
+    for inputs in (tuple(WORDS), (word for word in WORDS), np.array(WORDS)):
+        assert np.array_equal(tiny.encode(inputs), expected)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("batch_size", [None, 1, 2, 100])
+def test_rows_come_back_in_the_order_of_the_texts(tiny, threads, batch_size):
+    """Row i is text i, whatever the batches and threads."""
+    texts = [f"{word} {word}" for word in WORDS] * 30
+    rows = tiny.encode(texts, batch_size=batch_size, threads=threads)
+    for text, row in zip(texts[: len(WORDS)], rows, strict=False):
+        assert np.abs(tiny.encode(text) - row).max() <= 5e-7
+
+
+def test_blank_texts_are_alike(tiny):
+    """An empty text and blanks are read as their special tokens: the same unit vector."""
+    empty, blank = tiny.encode(["", "   "])
+    assert np.array_equal(empty, blank)
+    assert np.linalg.norm(empty) == pytest.approx(1, abs=1e-6)
+
+
+def test_token_lengths_count_special_tokens(tiny):
+    """Lengths include [CLS] and [SEP], and are not cut."""
+    assert tiny.token_lengths(["", "a", "a a"]).tolist() == [2, 3, 4]
+    assert tiny.token_lengths(["a " * 500]).tolist() == [502]
+
+
+def test_prompt_is_put_in_front(tiny_directory):
+    """A prompt by name, by itself and by default is the same as text in front."""
+    model = SentenceTransformer(tiny_directory, prompts={"find": "a bird "})
+    expected = model.encode("a bird sings")
+    assert np.array_equal(model.encode("sings", prompt_name="find"), expected)
+    assert np.array_equal(model.encode("sings", prompt="a bird "), expected)
+    default = SentenceTransformer(
+        tiny_directory, prompts={"find": "a bird "}, default_prompt_name="find"
+    )
+    assert np.array_equal(default.encode("sings"), expected)
+    # the empty prompt for queries stands in the way of the default one
+    assert np.array_equal(default.encode_query("sings"), model.encode("sings"))
+
+
+def test_encode_document_takes_the_first_prompt_with_text(tiny_directory):
+    """A model that calls its document prompt "passage" gets it, though "document" exists, empty."""
+    model = SentenceTransformer(tiny_directory, prompts={"passage": "the old "})
+    assert np.array_equal(model.encode_document("tree"), model.encode("the old tree"))
+
+
+def test_truncation_warns_every_time_and_says_what(tiny):
+    """A text beyond the limit warns once a call, also when it was warned of before."""
+    tiny.max_seq_length = 8
+    texts = ["a", "a " * 50, "bird " * 20]
+    for _ in range(2):
+        with pytest.warns(TruncationWarning) as caught:
+            tiny.encode(texts)
+        assert len(caught) == 1
+        message = str(caught[0].message)
+        assert message.startswith("2 of 3 texts are longer than the 8 tokens")
+        assert "longest has 52; indices 1, 2" in message
+        assert caught[0].filename == __file__
+    with pytest.raises(ValueError, match="on_truncate='ignore'"):
+        tiny.encode(texts, on_truncate="error")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cut = tiny.encode(texts, on_truncate="ignore")
+    # [CLS], six times the word, [SEP]
+    assert np.array_equal(cut[1], tiny.encode("a " * 6))
+
+
+def test_truncate_dim_keeps_the_first_dimensions(tiny):
+    """`truncate_dim` cuts, warns where that ends unit length, and normalising mends it."""
+    whole = tiny.encode(WORDS)
+    with pytest.warns(UserWarning, match="no longer have length 1"):
+        cut = tiny.encode(WORDS, truncate_dim=8)
+    assert np.array_equal(cut, whole[:, :8])
+    unit = tiny.encode(WORDS, truncate_dim=8, normalize_embeddings=True)
+    assert np.allclose(np.linalg.norm(unit, axis=1), 1, rtol=0, atol=1e-6)
+
+
+def test_similarity_uses_the_models_own(tiny_directory):
+    """`similarity` and its pairwise form follow `similarity_fn_name`."""
+    a, b = np.array([[3.0, 4.0]]), np.array([[3.0, 0.0]])
+    model = SentenceTransformer(tiny_directory, similarity_fn_name="dot")
+    assert model.similarity(a, b).tolist() == [[9.0]]
+    assert model.similarity_pairwise(a, b).tolist() == [9.0]
+    assert SentenceTransformer(tiny_directory).similarity(a, b)[0, 0] == pytest.approx(0.6)
+
+
+def test_progress_bar_only_on_request(tiny, capsys):
+    """A pipe gets no bar unless it is asked for."""
+    tiny.encode(["a"] * 600)
+    assert capsys.readouterr().err == ""
+    tiny.encode(["a"] * 3, show_progress_bar=True)
+    assert "3/3" in capsys.readouterr().err
+
+
+def test_modules_after_pooling_are_run(tmp_path):
+    """Several poolings and a Dense module give the width they say."""
+    directory = make_model_directory(tmp_path, pooling=("cls", "mean"), dense=16, normalize=False)
+    model = SentenceTransformer(directory)
+    assert model.get_embedding_dimension() == 16
+    assert model.encode(WORDS).shape == (len(WORDS), 16)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"batch_size": 0}, "batch_size must be a whole number of 1 or more, got 0"),
+        ({"truncate_dim": -1}, "truncate_dim must be"),
+        ({"threads": 0}, "threads must be"),
+        ({"prompt_name": "nobody"}, "prompt_name must be one of document, query, got 'nobody'"),
+        ({"precision": "int8"}, 'precision must be "float32"'),
+        ({"output_value": "tokens"}, 'output_value must be "sentence_embedding"'),
+        ({"on_truncate": "cut"}, "on_truncate must be"),
+        ({"device": "cuda"}, 'device must be None or "cpu"'),
+    ],
+)
+def test_options_without_such_a_value(tiny, options, sentence):
+    """An option that has no such value is refused before any work."""
+    with pytest.raises(ValueError, match=sentence):
+        tiny.encode(["a"], **options)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "sentence"),
+    [
+        (["a", None], "got NoneType at index 1"),
+        (["a", "b", 3.5], "got float at index 2"),
+        (7, "inputs must be a str or an iterable of str, got int"),
+        (b"bytes", "got bytes"),
+    ],
+)
+def test_inputs_that_are_no_texts(tiny, inputs, sentence):
+    """What is no text is refused by type and index."""
+    with pytest.raises(TypeError, match=sentence):
+        tiny.encode(inputs)
+
+
+def test_tensors_are_refused(tiny):
+    """`convert_to_tensor` says why it can't be had."""
+    with pytest.raises(TypeError, match="minisbert has no torch"):
+        tiny.encode(["a"], convert_to_tensor=True)
+
+
+def test_unknown_arguments_are_refused(tiny_directory, tiny):
+    """A misspelt argument is an error, not ignored."""
+    with pytest.raises(TypeError):
+        tiny.encode(["a"], batchsize=3)
+    with pytest.raises(TypeError):
+        SentenceTransformer(tiny_directory, trust_remote_code=True)
+
+
+@pytest.mark.parametrize("tokens", [2, 0, 10_000, "8"])
+def test_max_seq_length_stays_within_the_positions(tiny, tokens):
+    """A limit beyond the position table, or without room for a word, is refused."""
+    with pytest.raises(ValueError, match="max_seq_length must be a whole number from 3 to"):
+        tiny.max_seq_length = tokens
