@@ -244,4 +244,4 @@ def _split_heads(x: Array, group: Group, heads: int) -> Array:
     """View a group's rows sentence by sentence, head by head.  (N, D) -> (B, H, T, d)"""
     N, D = x.shape
     sentences: Array = x[group.rows].reshape(group.B, group.T, heads, D // heads)
-    return sentences.transpose(0, 2, 1, 3)
+    return np.transpose(sentences, (0, 2, 1, 3))
