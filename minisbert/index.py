@@ -41,6 +41,12 @@ class FlatIndex:
         What a score is. A zero vector has cosine 0 with everything.
     model_name : str
         The model that made the embeddings; kept in the file, otherwise unused.
+
+    Attributes
+    ----------
+    companions : dict of str to array
+        What belongs to the rows, such as their texts: saved in the same file, so that a crash can't
+        part them, and mapped again by `load`.
     """
 
     def __init__(self, dimension: int, metric: str = "cosine", model_name: str = "") -> None:
@@ -51,6 +57,7 @@ class FlatIndex:
             raise ValueError(f"metric must be 'cosine' or 'dot', got {metric!r}; choose one")
         self.metric = metric
         self.model_name = model_name
+        self.companions: dict[str, Array] = {}
         self._storage: Array = np.empty((0, self.dimension), np.float32)
         # One attribute holds the rows and their count, so that a search never sees half a change.
         self._rows = self._storage
@@ -144,7 +151,7 @@ class FlatIndex:
             "metric": self.metric,
             "model_name": self.model_name,
         }
-        write_safetensors(Path(path), {"rows": self._rows}, metadata)
+        write_safetensors(Path(path), {**self.companions, "rows": self._rows}, metadata)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> FlatIndex:
@@ -169,7 +176,7 @@ class FlatIndex:
                 f"index {path} must be of format version {FORMAT_VERSION}, got {version!r}; "
                 "open it with the minisbert that wrote it, or a newer one"
             )
-        rows = arrays.get("rows", np.empty(0, np.float32))
+        rows = arrays.pop("rows", np.empty(0, np.float32))
         dimension, metric = metadata.get("dimension", ""), metadata.get("metric", "")
         D = rows.shape[1] if rows.ndim == 2 else 0
         if rows.dtype != np.float32 or D < 1 or str(D) != dimension or metric not in METRICS:
@@ -179,6 +186,7 @@ class FlatIndex:
             )
         index = cls(D, metric, metadata.get("model_name", ""))
         index._storage = index._rows = rows
+        index.companions = arrays
         return index
 
 

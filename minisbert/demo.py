@@ -1,0 +1,89 @@
+"""The demo: search Python's standard library by meaning.
+
+The first run reads the library, encodes it and saves the index; later runs only ask. The index is
+made anew for another Python or when what is listed changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from minisbert import standard_library
+from minisbert.encoder import SentenceTransformer
+from minisbert.hub import models_home
+from minisbert.text_index import FILE_NAME, Hit, TextIndex
+
+MODEL = "all-MiniLM-L6-v2"
+
+QUESTIONS = (
+    "read a comma separated file",
+    "how many days are in a month",
+    "run another program and get its output",
+)
+
+HITS = 3
+
+
+def run_demo(question: str | None = None) -> None:
+    """Print the answers to one question, or to three, with the time that each step takes."""
+    with report_time(f"load {MODEL}"):
+        model = SentenceTransformer(MODEL)
+    index = open_index(model, find_directory())
+    for text in QUESTIONS if question is None else (question,):
+        print()
+        answer(model, index, text)
+    if question is None:
+        print('\nAsk your own: make demo QUERY="..."')
+
+
+def find_directory() -> Path:
+    """Where the index lies: named by all that it depends on, but for the model's pinned weights."""
+    rules = Path(standard_library.__file__).read_bytes()
+    key = hashlib.sha256(platform.python_version().encode() + rules).hexdigest()[:8]
+    return models_home() / f"standard-library-{platform.python_version()}-{key}"
+
+
+def open_index(model: SentenceTransformer, directory: Path) -> TextIndex:
+    """Open the saved index, or make and save it."""
+    if (directory / FILE_NAME).exists():
+        with report_time("open the saved index"):
+            index = TextIndex.load(directory)
+        return index
+    with report_time(f"read the standard library of Python {platform.python_version()}"):
+        entries = standard_library.read_standard_library()
+    texts = [f"{name} {sentence}" for name, sentence in entries]
+    with report_time(f"encode {len(texts)} entries"):
+        # A few docstrings are grammars that never come to a full stop; their beginnings will do.
+        embeddings = model.encode(texts, show_progress_bar=True, on_truncate="ignore")
+    with report_time(f"save the index in {directory}"):
+        index = TextIndex.from_embeddings(embeddings, texts, model_name=MODEL)
+        index.save(directory)
+    return index
+
+
+def answer(model: SentenceTransformer, index: TextIndex, question: str) -> list[Hit]:
+    """Print and return the best entries for a question."""
+    print(question)
+    with report_time("  encode the question"):
+        query = model.encode(question)
+    with report_time(f"  search {len(index)} entries"):
+        hits = index.search(query, HITS)
+    for hit in hits:
+        name, sentence = hit.text.split(" ", 1)
+        print(f"  {hit.score:.3f}  {name}\n         {sentence}")
+    return hits
+
+
+@contextmanager
+def report_time(step: str) -> Iterator[None]:
+    """Print what was done and how long it took."""
+    start = time.perf_counter()
+    yield
+    seconds = time.perf_counter() - start
+    shown = f"{seconds:.1f} s" if seconds >= 1 else f"{1000 * seconds:.1f} ms"
+    print(f"{step}: {shown}", flush=True)

@@ -1,0 +1,99 @@
+"""TextIndex: rows and their texts, saved together and read back piece by piece."""
+
+import os
+
+import numpy as np
+import pytest
+
+from minisbert import FlatIndex
+from minisbert.text_index import FILE_NAME, Hit, TextIndex
+
+TEXTS = ["north", "", "öst 🧭", "south\nwest"]
+EMBEDDINGS = np.float32([[0, 1], [0, 0], [2, 0], [-3, -4]])
+
+
+@pytest.fixture
+def index():
+    return TextIndex.from_embeddings(EMBEDDINGS, TEXTS, model_name="compass")
+
+
+@pytest.fixture(params=["made", "loaded"])
+def either(request, index, tmp_path):
+    """The index as it was made, and as it is read from its directory."""
+    if request.param == "made":
+        return index
+    index.save(tmp_path / "deep" / "inside")
+    return TextIndex.load(tmp_path / "deep" / "inside")
+
+
+def test_texts_come_back(either):
+    """Every text is returned whole, the empty one and those beyond ASCII too."""
+    assert len(either) == 4
+    assert [either.get_text(row) for row in range(4)] == TEXTS
+    assert either.vectors.model_name == "compass"
+
+
+def test_search_names_texts(either):
+    """Hits are scores, row numbers and texts, best first."""
+    assert either.search([1, 0], 2) == [Hit(1.0, 2, "öst 🧭"), Hit(0.0, 0, "north")]
+    assert len(either.search(np.float32([[1, 0]]), 9, threads=1)) == 4
+
+
+def test_empty_index(tmp_path):
+    """An index of nothing is saved, loaded and searched like any other."""
+    TextIndex.from_embeddings(np.empty((0, 3)), []).save(tmp_path)
+    assert TextIndex.load(tmp_path).search([1, 2, 3]) == []
+
+
+def test_saving_replaces(index, tmp_path):
+    """A second save replaces the first and leaves nothing else behind."""
+    index.save(tmp_path)
+    TextIndex.from_embeddings(EMBEDDINGS[:1], ["only"]).save(tmp_path)
+    assert TextIndex.load(tmp_path).get_text(0) == "only"
+    assert os.listdir(tmp_path) == [FILE_NAME]
+
+
+def test_file_is_a_flat_index_too(index, tmp_path):
+    """The rows can be read without the texts, and keep their companions when saved again."""
+    index.save(tmp_path)
+    flat = FlatIndex.load(tmp_path / FILE_NAME)
+    assert flat.search([1, 0], 1)[1].tolist() == [2]
+    (tmp_path / "copy").mkdir()
+    flat.save(tmp_path / "copy" / FILE_NAME)
+    assert TextIndex.load(tmp_path / "copy").get_text(3) == TEXTS[3]
+
+
+def test_counts_must_agree():
+    """A text too many or too few is refused."""
+    with pytest.raises(ValueError, match="texts must be as many as the embeddings, 4, got 3"):
+        TextIndex.from_embeddings(EMBEDDINGS, TEXTS[:3])
+
+
+def test_directory_without_index(tmp_path):
+    """A directory that is none, or holds no index, is named."""
+    for directory in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(FileNotFoundError, match=f"index {directory} must be a directory with"):
+            TextIndex.load(directory)
+
+
+@pytest.mark.parametrize(
+    "companions",
+    [
+        {},
+        {"texts": np.zeros(3, np.uint8)},
+        {"texts": np.zeros(3, np.uint8), "text_ends": np.int64([1, 2, 3])},
+        {"texts": np.zeros(3, np.uint8), "text_ends": np.int64([1, 3, 2, 3])},
+        {"texts": np.zeros(3, np.uint8), "text_ends": np.int64([-1, 1, 2, 3])},
+        {"texts": np.zeros(3, np.uint8), "text_ends": np.int64([0, 1, 2, 4])},
+        {"texts": np.zeros(3, np.uint8), "text_ends": np.int32([0, 1, 2, 3])},
+        {"texts": np.zeros((3, 1), np.uint8), "text_ends": np.int64([0, 1, 2, 3])},
+        {"texts": np.zeros(3, np.int8), "text_ends": np.int64([0, 1, 2, 3])},
+    ],
+)
+def test_damaged_texts_are_refused(companions, tmp_path):
+    """Ends that don't fit rows or bytes, or arrays of another type, are one clear error."""
+    flat = FlatIndex.from_embeddings(EMBEDDINGS)
+    flat.companions = companions
+    flat.save(tmp_path / FILE_NAME)
+    with pytest.raises(ValueError, match="must hold a text for each of its 4 rows"):
+        TextIndex.load(tmp_path)
