@@ -9,7 +9,7 @@ KERNEL := $(wildcard csrc/*)
 export MINISBERT_REQUIRE_KERNEL := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check test-c bench-peers bench-scan bench-encode bench-startup size clean
+.PHONY: help demo test check test-c bench-peers bench size clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -54,8 +54,22 @@ else
 	$(QEMU) -cpu cortex-a53 build/topk_test_neon
 endif
 
+PEERS := .venv-peers
+
+$(PEERS)/.installed: setup.py pyproject.toml $(KERNEL)
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --editable '.[peers]'
+	@touch $@
+
+bench-peers: $(PEERS)/.installed ## install what the benchmarks compare with: torch, onnxruntime, FAISS
+
+bench: $(PEERS)/.installed ## every comparison, one after another: about 20 minutes
+	$(PEERS)/bin/python benchmarks/compare_encode.py
+	$(PEERS)/bin/python benchmarks/compare_topk.py
+	$(PEERS)/bin/python benchmarks/compare_startup.py
+
 size: $(VENV)/.installed ## lines of the core and of the rest
 	@$(BIN)/python tests/count_lines.py
 
 clean: ## remove everything that was made here
-	rm -rf $(VENV) .venv-peers build dist *.egg-info minisbert/_topk*.so csrc/__pycache__
+	rm -rf $(VENV) $(PEERS) build dist *.egg-info minisbert/_topk*.so csrc/__pycache__

@@ -18,15 +18,11 @@ def index(minilm, home):
 
 @pytest.mark.parametrize(
     ("question", "answers"),
-    zip(
-        demo.QUESTIONS,
-        [
-            {"csv", "csv.reader"},
-            {"calendar.monthrange"},
-            {"subprocess.run", "subprocess.check_output", "subprocess.getoutput"},
-        ],
-        strict=True,
-    ),
+    [
+        (demo.QUESTIONS[0], {"csv", "csv.reader"}),
+        (demo.QUESTIONS[1], {"calendar.monthrange"}),
+        (demo.QUESTIONS[2], {"subprocess.run", "subprocess.check_output"}),
+    ],
 )
 def test_answers_are_what_programmers_name(minilm, index, question, answers):
     """Each question of the demo has a known answer among the first three hits."""
