@@ -96,8 +96,13 @@ def topk(
     parts = _share_out(queries, rows, threads)
     if len(parts) == 1:
         return scan(queries, rows, int(k), 0)
-    with ThreadPoolExecutor(len(parts), "minisbert") as pool:
-        found = list(pool.map(lambda part: scan(queries, rows[part], int(k), part.start), parts))
+
+    def scan_part(part: slice) -> tuple[Array, Array]:
+        return scan(queries, rows[part], int(k), part.start)
+
+    with ThreadPoolExecutor(len(parts) - 1, "minisbert") as pool:
+        others = pool.map(scan_part, parts[1:])  # started here, while this thread does its own part
+        found = [scan_part(parts[0]), *others]
     scores, ids = (np.concatenate(column, axis=1) for column in zip(*found, strict=True))
     return _take_best(scores, ids, int(k))
 
