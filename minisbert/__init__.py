@@ -3,7 +3,7 @@
 The modules stand on floors. A module imports from lower floors, or from one listed before it on its
 own floor, so this list is also the order to read them in (tests/test_architecture.py holds it):
 
-floor 0: ragged config weights hub tokenization layers pooling similarity topk
+floor 0: ragged json_fields config weights sources hub tokenization layers pooling similarity topk
 floor 1: bert batching index
 floor 2: encoder
 floor 3: text_index standard_library

@@ -6,51 +6,35 @@ classes in the files are looked up in tables here; nothing named in a file is ev
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from pathlib import Path
+
+from minisbert.json_fields import (
+    COUNT,
+    FLAG,
+    FRACTION,
+    SIZE,
+    TEXT,
+    TEXTS,
+    Fields,
+    Rule,
+    at_least,
+    check_relative,
+    one_of,
+    read_fields,
+    read_json,
+    shorten,
+)
 
 logger = logging.getLogger(__name__)
 
-# model_type -> how many rows of the position table stand before that of the first token
-POSITION_OFFSETS = {"bert": 0}
-
-HIDDEN_ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "swish")
-
-MODULE_KINDS = ("Transformer", "Pooling", "Dense", "Normalize")
-
-# The flags of the old format, in the order in which several are concatenated, and the new names.
-POOLING_FLAGS = {
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_max_tokens": "max",
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
-    "pooling_mode_weightedmean_tokens": "weightedmean",
-    "pooling_mode_lasttoken": "lasttoken",
-}
-
-# The last part of the torch path that a Dense module names its activation by.
-DENSE_ACTIVATIONS = {
-    "Tanh": "tanh",
-    "Identity": "identity",
-    "ReLU": "relu",
-    "GELU": "gelu",
-    "Sigmoid": "sigmoid",
-}
-
-SIMILARITY_NAMES = ("cosine", "dot", "euclidean", "manhattan")
-
-# The Transformer module's own file; its name follows the class that once wrote it.
-TRANSFORMER_FILES = tuple(
-    f"sentence_{family}_config.json"
-    for family in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
-)
-
 # The special tokens at both ends, and one token of the text.
 LEAST_LENGTH = 3
+
+# model_type -> how many rows of the position table stand before that of the first token
+POSITION_OFFSETS = {"bert": 0}
 
 
 @dataclass(frozen=True)
@@ -145,126 +129,10 @@ def parameter_shapes(config: BertConfig) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-class Rule(NamedTuple):
-    """What a field must be, in words and as a test, and what to do if it is not."""
+HIDDEN_ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "swish")
 
-    expected: str
-    accepts: Callable[[Any], bool]
-    advice: str = "correct the file, or fetch the model again"
-
-
-def one_of(*choices: object) -> Rule:
-    """The rule of a field whose other values mean a kind of model that is not supported."""
-    expected = " or ".join(json.dumps(choice) for choice in choices)
-    return Rule(expected, lambda value: value in choices, "anything else is not supported")
-
-
-FLAG = Rule("true or false", lambda value: isinstance(value, bool))
-TEXT = Rule("a text", lambda value: isinstance(value, str))
-TEXTS = Rule(
-    "an object of texts",
-    lambda value: isinstance(value, dict) and all(isinstance(v, str) for v in value.values()),
-)
-# Types are compared, since True is an int too.
-COUNT = Rule("a whole number of 0 or more", lambda value: type(value) is int and value >= 0)
-SIZE = Rule("a whole number of 1 or more", lambda value: type(value) is int and value >= 1)
-FRACTION = Rule(
-    "a number of 0 or more, less than 1",
-    lambda value: type(value) in (int, float) and 0 <= value < 1,
-)
-LENGTH = Rule(
-    f"a number of {LEAST_LENGTH} or more",
-    lambda value: type(value) in (int, float) and value >= LEAST_LENGTH,
-)
-MODULE_TYPE = Rule(
-    f"a path that ends in {', '.join(MODULE_KINDS)}",
-    lambda value: isinstance(value, str) and value.rpartition(".")[2] in MODULE_KINDS,
-    "no other module is supported, and none is ever imported",
-)
-POOLING_MODES = Rule(
-    f"one or more of {', '.join(POOLING_FLAGS.values())}",
-    lambda value: bool(value) and all(mode in list(POOLING_FLAGS.values()) for mode in value),
-    "anything else is not supported",
-)
-DENSE_ACTIVATION = Rule(
-    f"a path in torch that ends in {', '.join(DENSE_ACTIVATIONS)}",
-    lambda value: (
-        isinstance(value, str)
-        and value.startswith("torch.")
-        and value.rpartition(".")[2] in DENSE_ACTIVATIONS
-    ),
-    "no other activation is supported, and none is ever imported",
-)
-
-REQUIRED: Any = object()
-
-
-def find_field(
-    fields: Mapping[str, Any], name: str, path: Path, rule: Rule, default: Any = REQUIRED
-) -> Any:
-    """A field of a file's object, held to a rule; a missing one is `default`, if there is one.
-
-    Raises ValueError naming the field and the file.
-    """
-    if name not in fields:
-        if default is REQUIRED:
-            raise ValueError(
-                f"{name} in {path} must be {rule.expected}, but it is missing; {rule.advice}"
-            )
-        return default
-    value = fields[name]
-    if not rule.accepts(value):
-        raise ValueError(
-            f"{name} in {path} must be {rule.expected}, got {shorten(value)}; {rule.advice}"
-        )
-    return value
-
-
-def read_json(path: Path, missing_ok: bool = False) -> dict[str, Any]:
-    """Read a file that holds one JSON object, without the fields that are null, which means unset.
-
-    Raises FileNotFoundError, or ValueError naming the file.
-    """
-    if missing_ok and not path.exists():
-        return {}
-    content = parse_json(path)
-    if not isinstance(content, dict):
-        raise ValueError(
-            f"{path} must hold a JSON object, got {shorten(content)}; fetch the model again"
-        )
-    return {name: value for name, value in content.items() if value is not None}
-
-
-def parse_json(path: Path) -> Any:
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} must be a file, but there is none; is {path.parent} a whole model directory?"
-        )
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f"{path} must hold JSON, but it does not ({error}); fetch the model again"
-        ) from None
-
-
-def shorten(value: object) -> str:
-    """What to show of a value in an error: enough to find it by."""
-    shown = repr(value)
-    return shown if len(shown) <= 80 else shown[:77] + "..."
-
-
-def check_relative(path: str, origin: Path) -> str:
-    """A path inside a model directory, judged as it is spelled; else ValueError.
-
-    Links are not followed to judge it: the Hugging Face cache consists of links that leave.
-    """
-    if path.startswith("/") or "\\" in path or ":" in path or ".." in PurePosixPath(path).parts:
-        raise ValueError(
-            f"paths in {origin} must be relative and stay inside the model directory, "
-            f"got {shorten(path)}; do not trust this model"
-        )
-    return path
+# A number of blocks beyond all reason would fill the memory with names of parameters.
+BLOCKS = Rule("a whole number from 1 to 1000", lambda value: SIZE.accepts(value) and value <= 1000)
 
 
 def read_bert_config(path: Path) -> BertConfig:
@@ -273,33 +141,35 @@ def read_bert_config(path: Path) -> BertConfig:
     Raises FileNotFoundError, or ValueError naming the field that is missing, impossible, or of a
     network that is not supported.
     """
-    path = Path(path)
-    fields = read_json(path)
-
-    def find(name: str, rule: Rule, default: Any = REQUIRED) -> Any:
-        return find_field(fields, name, path, rule, default)
-
-    model_type = find("model_type", one_of(*POSITION_OFFSETS))
-    find("position_embedding_type", one_of("absolute"), "absolute")
-    find("is_decoder", one_of(False), False)
-    H = find("num_attention_heads", SIZE)
-    heads = Rule(f"a multiple of num_attention_heads, {H}", lambda size: size % H == 0)
-    find("hidden_size", SIZE)
+    fields = read_fields(Path(path))
+    model_type = fields.find("model_type", one_of(*POSITION_OFFSETS))
+    fields.find("position_embedding_type", one_of("absolute"), "absolute")
+    fields.find("is_decoder", one_of(False), False)
+    H = fields.find("num_attention_heads", SIZE)
+    multiple = Rule(
+        f"a positive multiple of num_attention_heads, {H}",
+        lambda value: SIZE.accepts(value) and value % H == 0,
+    )
     return BertConfig(
         model_type=model_type,
-        vocab_size=find("vocab_size", SIZE),
-        hidden_size=find("hidden_size", heads),
-        num_hidden_layers=find("num_hidden_layers", SIZE),
+        vocab_size=fields.find("vocab_size", SIZE),
+        hidden_size=fields.find("hidden_size", multiple),
+        num_hidden_layers=fields.find("num_hidden_layers", BLOCKS),
         num_attention_heads=H,
-        intermediate_size=find("intermediate_size", SIZE),
-        hidden_act=find("hidden_act", one_of(*HIDDEN_ACTIVATIONS)),
-        layer_norm_eps=float(find("layer_norm_eps", FRACTION)),
-        max_position_embeddings=find("max_position_embeddings", SIZE),
-        type_vocab_size=find("type_vocab_size", SIZE),
-        pad_token_id=find("pad_token_id", COUNT, None),
-        hidden_dropout_prob=float(find("hidden_dropout_prob", FRACTION, 0.1)),
-        attention_probs_dropout_prob=float(find("attention_probs_dropout_prob", FRACTION, 0.1)),
+        intermediate_size=fields.find("intermediate_size", SIZE),
+        hidden_act=fields.find("hidden_act", one_of(*HIDDEN_ACTIVATIONS)),
+        layer_norm_eps=float(fields.find("layer_norm_eps", FRACTION)),
+        max_position_embeddings=fields.find("max_position_embeddings", at_least(LEAST_LENGTH)),
+        type_vocab_size=fields.find("type_vocab_size", SIZE),
+        pad_token_id=fields.find("pad_token_id", COUNT, None),
+        hidden_dropout_prob=float(fields.find("hidden_dropout_prob", FRACTION, 0.1)),
+        attention_probs_dropout_prob=float(
+            fields.find("attention_probs_dropout_prob", FRACTION, 0.1)
+        ),
     )
+
+
+SIMILARITY_NAMES = ("cosine", "dot", "euclidean", "manhattan")
 
 
 def read_model_config(directory: Path) -> ModelConfig:
@@ -308,23 +178,15 @@ def read_model_config(directory: Path) -> ModelConfig:
     Raises FileNotFoundError, or ValueError naming the file and what is wrong in it.
     """
     directory = Path(directory)
-    path = directory / "config_sentence_transformers.json"
-    fields = read_json(path, missing_ok=True)
-
-    def find(name: str, rule: Rule, default: Any) -> Any:
-        return find_field(fields, name, path, rule, default)
-
-    kind = fields.get("model_type", "SentenceTransformer")
-    if kind != "SentenceTransformer":
-        raise ValueError(
-            f"model_type in {path} must be SentenceTransformer, got {shorten(kind)}; "
-            f"this directory is for the class {kind}, not for SentenceTransformer"
-        )
+    fields = read_fields(directory / "config_sentence_transformers.json", missing_ok=True)
+    own = one_of("SentenceTransformer", advice="this directory is for the class that it names")
+    fields.find("model_type", own, None)
     transformer_path, modules = _read_modules(directory)
     bert = read_bert_config(directory / transformer_path / "config.json")
     _check_widths(directory, bert, modules)
     max_seq_length, do_lower_case = _read_transformer(directory / transformer_path, bert)
-    prompts = {"query": "", "document": "", **find("prompts", TEXTS, {})}
+    prompts = {"query": "", "document": "", **fields.find("prompts", TEXTS, {})}
+    prompt_name = Rule("the name of one of its prompts", lambda value: value in list(prompts))
     return ModelConfig(
         bert=bert,
         transformer_path=transformer_path,
@@ -332,10 +194,23 @@ def read_model_config(directory: Path) -> ModelConfig:
         do_lower_case=do_lower_case,
         modules=modules,
         prompts=prompts,
-        default_prompt_name=find("default_prompt_name", one_of(*prompts), None),
-        similarity_fn_name=find("similarity_fn_name", one_of(*SIMILARITY_NAMES), "cosine"),
-        truncate_dim=find("truncate_dim", SIZE, None),
+        default_prompt_name=fields.find("default_prompt_name", prompt_name, None),
+        similarity_fn_name=fields.find("similarity_fn_name", one_of(*SIMILARITY_NAMES), "cosine"),
+        truncate_dim=fields.find("truncate_dim", SIZE, None),
     )
+
+
+# The Transformer module's own file; its name follows the class that once wrote it.
+TRANSFORMER_FILES = tuple(
+    f"sentence_{family}_config.json"
+    for family in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
+
+# Not only whole numbers: where there is no limit, 1e30 may stand for it.
+LENGTH = Rule(
+    f"a number of {LEAST_LENGTH} or more",
+    lambda value: type(value) in (int, float) and value >= LEAST_LENGTH,
+)
 
 
 def _read_transformer(folder: Path, bert: BertConfig) -> tuple[int, bool]:
@@ -346,28 +221,32 @@ def _read_transformer(folder: Path, bert: BertConfig) -> tuple[int, bool]:
     is left alone: it is stale in many directories.
     """
     present = [name for name in TRANSFORMER_FILES if (folder / name).exists()]
-    path = folder / (present or TRANSFORMER_FILES)[0]
-    fields = read_json(path, missing_ok=True)
-    find_field(fields, "transformer_task", path, one_of("feature-extraction"), None)
-    do_lower_case = find_field(fields, "do_lower_case", path, FLAG, False)
-
+    fields = read_fields(folder / (present or TRANSFORMER_FILES)[0], missing_ok=True)
+    fields.find("transformer_task", one_of("feature-extraction"), None)
     usable = bert.max_position_embeddings - bert.position_offset
-    limit = find_field(fields, "max_seq_length", path, LENGTH, None)
+    limit = fields.find("max_seq_length", LENGTH, None)
     if limit is None:
-        path = folder / "tokenizer_config.json"
-        fields = read_json(path, missing_ok=True)
-        limit = find_field(fields, "model_max_length", path, LENGTH, usable)
-    return int(min(limit, usable)), do_lower_case
+        options = read_fields(folder / "tokenizer_config.json", missing_ok=True)
+        limit = options.find("model_max_length", LENGTH, usable)
+    return int(min(limit, usable)), fields.find("do_lower_case", FLAG, False)
+
+
+MODULE_KINDS = ("Transformer", "Pooling", "Dense", "Normalize")
+MODULE_TYPE = Rule(
+    f"a path that ends in {', '.join(MODULE_KINDS)}",
+    lambda value: isinstance(value, str) and value.rpartition(".")[2] in MODULE_KINDS,
+    "no other module is supported, and none is ever imported",
+)
 
 
 def _read_modules(directory: Path) -> tuple[str, tuple[Module, ...]]:
     """The Transformer module's folder, and the modules that follow it, in order."""
     path = directory / "modules.json"
     if not path.exists():
-        read_json(directory / "config.json")  # else it is no model directory at all
+        read_fields(directory / "config.json")  # else it is no model directory at all
         logger.warning("%s has no modules.json: mean pooling is assumed", directory)
         return "", (PoolingConfig(("mean",)),)
-    entries = parse_json(path)
+    entries = read_json(path)
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ValueError(
             f"{path} must hold a JSON list of objects, got {shorten(entries)}; "
@@ -375,17 +254,17 @@ def _read_modules(directory: Path) -> tuple[str, tuple[Module, ...]]:
         )
     found = sorted(
         (
-            find_field(entry, "idx", path, COUNT),
-            find_field(entry, "type", path, MODULE_TYPE).rpartition(".")[2],
-            check_relative(find_field(entry, "path", path, TEXT), path),
+            fields.find("idx", COUNT),
+            fields.find("type", MODULE_TYPE).rpartition(".")[2],
+            check_relative(fields.find("path", TEXT), path),
         )
-        for entry in entries
+        for fields in (Fields(path, entry) for entry in entries)
     )
     kinds = [kind for _, kind, _ in found]
     if kinds[:2] != ["Transformer", "Pooling"] or not {*kinds[2:]} <= {"Dense", "Normalize"}:
         raise ValueError(
             f"modules in {path} must be a Transformer, a Pooling, then only Dense and Normalize, "
-            f"got {', '.join(kinds) or 'none'}; other models are not supported"
+            f"got {shorten(', '.join(kinds))}; other models are not supported"
         )
     readers: dict[str, Callable[[Path, str], Module]] = {
         "Pooling": _read_pooling,
@@ -396,42 +275,79 @@ def _read_modules(directory: Path) -> tuple[str, tuple[Module, ...]]:
     return found[0][2], modules
 
 
+# The flags of the old format, in the order in which several are concatenated, and the new names.
+POOLING_FLAGS = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+POOLING_MODES = Rule(
+    f"one or a list of {', '.join(POOLING_FLAGS.values())}",
+    lambda value: (
+        bool(value)
+        and all(
+            mode in POOLING_FLAGS.values()
+            for mode in (value if isinstance(value, list) else [value])
+        )
+    ),
+    "anything else is not supported",
+)
+
+
 def _read_pooling(directory: Path, folder: str) -> PoolingConfig:
-    path = directory / folder / "config.json"
-    fields = read_json(path)
-    flags = [mode for flag, mode in POOLING_FLAGS.items() if fields.get(flag)]
-    modes = fields.get("pooling_mode", flags or ["mean"])
-    modes = modes if isinstance(modes, list) else [modes]
-    find_field({"pooling_mode": modes}, "pooling_mode", path, POOLING_MODES)
-    return PoolingConfig(tuple(modes), find_field(fields, "include_prompt", path, FLAG, True))
+    fields = read_fields(directory / folder / "config.json")
+    flagged = [mode for flag, mode in POOLING_FLAGS.items() if fields.find(flag, FLAG, False)]
+    modes = fields.find("pooling_mode", POOLING_MODES, flagged or "mean")
+    modes = [modes] if isinstance(modes, str) else modes
+    return PoolingConfig(tuple(modes), fields.find("include_prompt", FLAG, True))
+
+
+# The last part of the torch path that a Dense module names its activation by.
+DENSE_ACTIVATIONS = {
+    "Tanh": "tanh",
+    "Identity": "identity",
+    "ReLU": "relu",
+    "GELU": "gelu",
+    "Sigmoid": "sigmoid",
+}
+DENSE_ACTIVATION = Rule(
+    f"a path in torch that ends in {', '.join(DENSE_ACTIVATIONS)}",
+    lambda value: (
+        isinstance(value, str)
+        and value.startswith("torch.")
+        and value.rpartition(".")[2] in DENSE_ACTIVATIONS
+    ),
+    "no other activation is supported, and none is ever imported",
+)
 
 
 def _read_dense(directory: Path, folder: str) -> DenseConfig:
-    path = directory / folder / "config.json"
-    fields = read_json(path)
-    _check_sentence_module(fields, path)
-    find_field(fields, "use_residual", path, one_of(False), False)
-    activation = find_field(fields, "activation_function", path, DENSE_ACTIVATION, "Tanh")
+    fields = read_fields(directory / folder / "config.json")
+    _check_sentence_module(fields)
+    fields.find("use_residual", one_of(False), False)
+    activation = fields.find("activation_function", DENSE_ACTIVATION, "Tanh")
     return DenseConfig(
-        in_features=find_field(fields, "in_features", path, SIZE),
-        out_features=find_field(fields, "out_features", path, SIZE),
-        bias=find_field(fields, "bias", path, FLAG, True),
+        in_features=fields.find("in_features", SIZE),
+        out_features=fields.find("out_features", SIZE),
+        bias=fields.find("bias", FLAG, True),
         activation=DENSE_ACTIVATIONS[activation.rpartition(".")[2]],
         path=folder,
     )
 
 
 def _read_normalize(directory: Path, folder: str) -> NormalizeConfig:
-    path = directory / folder / "config.json"
     # The old format has no such file, and a copied directory often not even the empty folder.
-    _check_sentence_module(read_json(path, missing_ok=True), path)
+    _check_sentence_module(read_fields(directory / folder / "config.json", missing_ok=True))
     return NormalizeConfig()
 
 
-def _check_sentence_module(fields: Mapping[str, Any], path: Path) -> None:
+def _check_sentence_module(fields: Fields) -> None:
     """A module after pooling must take and give the sentence vector, and nothing else."""
     for name in ("module_input_name", "module_output_name"):
-        find_field(fields, name, path, one_of("sentence_embedding"), None)
+        fields.find(name, one_of("sentence_embedding"), None)
 
 
 def _check_widths(directory: Path, bert: BertConfig, modules: tuple[Module, ...]) -> None:

@@ -98,6 +98,7 @@ class SentenceTransformer:
         self.tokenizer = Tokenizer(
             self.model_directory / self.config.transformer_path, self.config.do_lower_case
         )
+        self.tokenizer.check_vocabulary(self.config.bert.vocab_size)
         self._max_seq_length = self.config.max_seq_length
         self._width = _measure_width(self.config)
         self._parameters = arrange_parameters(

@@ -1,8 +1,8 @@
 """Texts to token ids, by the model's own tokenizer file.
 
 The tokenizer is configured once and never again, since reconfiguring it while another thread uses
-it fails. What a tokenizer file says of truncation and padding is dropped: it is often not what the
-model means. Cutting to length happens here, on the ids, so nothing is cut that was not counted.
+it fails. The length and the padding that a tokenizer file says are dropped: they are often not what
+the model means. Cutting to length happens here, on the ids, so nothing is cut that was not counted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers, processors
 
-from minisbert.config import read_json
+from minisbert.json_fields import FLAG, Fields, Rule, one_of, read_fields
 from minisbert.ragged import Array
 
 
@@ -37,26 +37,56 @@ class Tokenizer:
     With `do_lower_case` texts are lower-cased first; where the tokenizer does so itself, once more
     changes nothing.
 
-    Raises FileNotFoundError where neither file is, ValueError for one that can't be read.
+    Raises FileNotFoundError where neither file is, ValueError for one that can't be read or used.
     """
 
     def __init__(self, directory: Path, do_lower_case: bool = False) -> None:
-        directory = Path(directory)
+        self._directory = directory = Path(directory)
+        options = read_fields(directory / "tokenizer_config.json", missing_ok=True)
         if (directory / "tokenizer.json").exists():
             self._tokenizer = _read_tokenizer(directory / "tokenizer.json")
         elif (directory / "vocab.txt").exists():
-            self._tokenizer = _build_wordpiece(directory)
+            self._tokenizer = _build_wordpiece(directory / "vocab.txt", options)
         else:
             raise FileNotFoundError(
                 f"{directory} must hold tokenizer.json or vocab.txt, but it holds neither; "
                 "is it a whole model directory?"
             )
+        stored = self._tokenizer.truncation or {"direction": "right"}
+        side = options.find("truncation_side", one_of("right", "left"), stored["direction"])
+        self._cut_front = side == "left"
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         if do_lower_case:
             own = self._tokenizer.normalizer
             steps = [normalizers.Lowercase()] + ([] if own is None else [own])
             self._tokenizer.normalizer = normalizers.Sequence(steps)
+        self._try_out()
+
+    def _try_out(self) -> None:
+        """Refuse a tokenizer that would fail, or give nothing, for some texts."""
+        try:
+            self._tokenizer.encode("\U00012000")  # a letter that hardly any vocabulary holds
+        except Exception as error:  # the library raises the bare class
+            raise ValueError(
+                f"the tokenizer in {self._directory} must read any text, but does not ({error}); "
+                "add an unknown token to it"
+            ) from None
+        if not self._tokenizer.encode("").ids:
+            raise ValueError(
+                f"the tokenizer in {self._directory} must put special tokens around a text, "
+                "got none for an empty one; add a post-processor to it"
+            )
+
+    def check_vocabulary(self, vocab_size: int) -> None:
+        """Refuse ids that a word table of `vocab_size` rows does not have, with ValueError."""
+        # A post-processor names the ids of its special tokens itself.
+        largest = max(*self._tokenizer.get_vocab().values(), *self._tokenizer.encode("").ids)
+        if largest >= vocab_size:
+            raise ValueError(
+                f"ids of the tokenizer in {self._directory} must be below {vocab_size}, the "
+                f"vocab_size of the model, got {largest}; the tokenizer may be another model's"
+            )
 
     def encode(self, texts: Sequence[str], max_length: int) -> TokenIds:
         """Tokenise texts, special tokens included, and cut what is longer than `max_length`.
@@ -74,7 +104,7 @@ class Tokenizer:
             lengths[index] = len(token_ids)
             if len(token_ids) > max_length:
                 special = np.array(encoding.special_tokens_mask, bool)
-                token_ids = _cut_tokens(token_ids, special, max_length)
+                token_ids = _cut_tokens(token_ids, special, max_length, self._cut_front)
             ids.append(token_ids)
         return TokenIds(ids, lengths)
 
@@ -97,11 +127,11 @@ class Tokenizer:
             ) from None
 
 
-def _cut_tokens(ids: Array, special: Array, max_length: int) -> Array:
-    """Leave out the end of the text, but not the special tokens before and after it."""
+def _cut_tokens(ids: Array, special: Array, max_length: int, cut_front: bool) -> Array:
+    """Leave out one end of the text, but not the special tokens before and after it."""
     text = np.flatnonzero(~special)
     surplus = len(ids) - max_length
-    return np.delete(ids, text[len(text) - surplus :])
+    return np.delete(ids, text[:surplus] if cut_front else text[-surplus:])
 
 
 def _read_tokenizer(path: Path) -> tokenizers.Tokenizer:
@@ -113,10 +143,15 @@ def _read_tokenizer(path: Path) -> tokenizers.Tokenizer:
         ) from None
 
 
-def _build_wordpiece(directory: Path) -> tokenizers.Tokenizer:
+# A special token is written as a word, or as an object that holds one.
+SPECIAL_TOKEN = Rule(
+    "a token",
+    lambda value: isinstance(value.get("content") if isinstance(value, dict) else value, str),
+)
+
+
+def _build_wordpiece(path: Path, options: Fields) -> tokenizers.Tokenizer:
     """BERT's tokenizer from its word list, with the options of tokenizer_config.json."""
-    path = directory / "vocab.txt"
-    options = read_json(directory / "tokenizer_config.json", missing_ok=True)
     try:
         words = path.read_text("utf-8").split("\n")
     except UnicodeDecodeError as error:
@@ -124,11 +159,10 @@ def _build_wordpiece(directory: Path) -> tokenizers.Tokenizer:
             f"{path} must be a word list in UTF-8, but it is not ({error}); fetch the model again"
         ) from None
     vocabulary = {word: row for row, word in enumerate(words) if word}
-    # A special token is a word, or an object that holds one.
     special = {}
     for name in ("unk_token", "cls_token", "sep_token", "pad_token", "mask_token"):
-        word = options.get(name, f"[{name[:-6].upper()}]")
-        special[name] = word["content"] if isinstance(word, dict) else word
+        token = options.find(name, SPECIAL_TOKEN, f"[{name[:-6].upper()}]")
+        special[name] = token["content"] if isinstance(token, dict) else token
     for name in ("unk_token", "cls_token", "sep_token"):
         if special[name] not in vocabulary:
             raise ValueError(
@@ -137,9 +171,9 @@ def _build_wordpiece(directory: Path) -> tokenizers.Tokenizer:
             )
     tokenizer = tokenizers.Tokenizer(models.WordPiece(vocabulary, unk_token=special["unk_token"]))
     tokenizer.normalizer = normalizers.BertNormalizer(
-        handle_chinese_chars=options.get("tokenize_chinese_chars", True),
-        strip_accents=options.get("strip_accents"),
-        lowercase=options.get("do_lower_case", True),
+        handle_chinese_chars=options.find("tokenize_chinese_chars", FLAG, True),
+        strip_accents=options.find("strip_accents", FLAG, None),
+        lowercase=options.find("do_lower_case", FLAG, True),
     )
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     # Written out in a text, these words stand for themselves.

@@ -1,8 +1,9 @@
 """Parameters out of safetensors files, and arrays into them.
 
-The safetensors library checks a file's header, and gives names, types and metadata. Its NumPy
-tensors are copies, though, so the data are mapped here instead: a model is there at once, and
-two processes share its memory.
+The safetensors library checks a file's header, and gives names and metadata. Its NumPy tensors are
+copies, though, so the data are mapped here instead: a file is there at once, what is never looked
+at is never read, and processes share the memory of what they don't rearrange (a model's word table,
+half of all-MiniLM-L6-v2; the rows of an index).
 """
 
 from __future__ import annotations
@@ -18,14 +19,8 @@ from typing import BinaryIO
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from minisbert.config import (
-    BertConfig,
-    DenseConfig,
-    check_relative,
-    parameter_shapes,
-    read_json,
-    shorten,
-)
+from minisbert.config import BertConfig, DenseConfig, parameter_shapes
+from minisbert.json_fields import TEXTS, check_relative, read_fields, shorten
 from minisbert.ragged import Array
 
 DTYPES = {
@@ -63,14 +58,17 @@ def read_safetensors(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} must be a safetensors file, but there is none")
+        raise FileNotFoundError(
+            f"{path} must be a safetensors file, but there is none; check the path"
+        )
     try:
         with safe_open(path, framework="np") as checked:
             metadata = dict(checked.metadata() or {})
             names = list(checked.keys())
     except (SafetensorError, OSError) as error:
         raise ValueError(
-            f"{path} must be a whole safetensors file, but it is not ({error}); fetch it again"
+            f"{path} must be a whole safetensors file, but it is not ({error}); "
+            "put a whole copy in its place"
         ) from None
     # The header: 8 bytes of length, then JSON with each tensor's place in the data after it.
     with path.open("rb") as file:
@@ -82,11 +80,17 @@ def read_safetensors(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
         kind, shape = header[name]["dtype"], tuple(header[name]["shape"])
         if kind not in DTYPES:
             raise ValueError(
-                f"{name} in {path} must be of type {', '.join(DTYPES)}, got {kind}; "
+                f"{shorten(name)} in {path} must be of type {', '.join(DTYPES)}, got {kind}; "
                 "convert it to F32"
             )
         start, end = header[name]["data_offsets"]
-        arrays[name] = _view_tensor(data[start:end], kind, shape)
+        try:
+            arrays[name] = _view_tensor(data[start:end], kind, shape)
+        except ValueError as error:
+            raise ValueError(
+                f"{shorten(name)} in {path} must have a shape that NumPy can hold, "
+                f"got {shorten(shape)} ({error}); put a whole copy in its place"
+            ) from None
     return arrays, metadata
 
 
@@ -176,12 +180,17 @@ def write_file(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    sync_directory(path.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Bring the names in a directory to the disk, where the system has a way to."""
     if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
+        descriptor = os.open(directory, os.O_RDONLY)
         try:
-            os.fsync(folder)
+            os.fsync(descriptor)
         finally:
-            os.close(folder)
+            os.close(descriptor)
 
 
 def _read_tensors(directory: Path) -> dict[str, Array]:
@@ -190,14 +199,9 @@ def _read_tensors(directory: Path) -> dict[str, Array]:
     if whole.exists():
         return read_safetensors(whole)[0]
     if index.exists():
-        weight_map = read_json(index).get("weight_map")
-        if not isinstance(weight_map, dict):
-            raise ValueError(
-                f"weight_map in {index} must be an object, got {shorten(weight_map)}; "
-                "fetch the model again"
-            )
+        weight_map = read_fields(index).find("weight_map", TEXTS)
         tensors: dict[str, Array] = {}
-        for shard in sorted({check_relative(str(name), index) for name in weight_map.values()}):
+        for shard in sorted({check_relative(name, index) for name in weight_map.values()}):
             tensors.update(read_safetensors(directory / shard)[0])
         return tensors
     if any(directory.glob("pytorch_model*.bin")):
@@ -233,7 +237,7 @@ def _check_tensors(
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise ValueError(
                 f"the weights in {directory} must be the parameters that its config.json implies, "
-                f"got them {what} {names[0]}{more}; config.json may be another model's"
+                f"got them {what} {shorten(names[0])}{more}; config.json may be another model's"
             )
     for name, shape in shapes.items():
         if tensors[name].shape != shape:

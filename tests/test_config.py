@@ -15,9 +15,9 @@ from minisbert.config import (
     PoolingConfig,
     parameter_shapes,
     read_bert_config,
-    read_json,
     read_model_config,
 )
+from minisbert.json_fields import read_fields, shorten
 from minisbert.layers import ACTIVATIONS
 from minisbert.pooling import POOLINGS
 from models import OLD_TYPES, SIZES, edit_json, make_model_directory, write_json
@@ -262,8 +262,10 @@ def test_missing_field(directory, name):
     ("file", "changes", "sentence"),
     [
         ("config.json", {"vocab_size": 0}, "vocab_size .* 1 or more, got 0"),
-        ("config.json", {"hidden_size": -32}, "hidden_size .* 1 or more, got -32"),
+        ("config.json", {"hidden_size": -32}, "hidden_size .* positive .* got -32"),
         ("config.json", {"num_hidden_layers": 2.5}, "num_hidden_layers .* got 2.5"),
+        ("config.json", {"num_hidden_layers": 10**9}, "num_hidden_layers .* 1 to 1000, got 1000"),
+        ("config.json", {"max_position_embeddings": 2}, "max_position_embeddings .* 3 or more"),
         ("config.json", {"num_attention_heads": True}, "num_attention_heads .* got True"),
         ("config.json", {"intermediate_size": "64"}, "intermediate_size .* got '64'"),
         ("config.json", {"hidden_size": 30}, "hidden_size .* multiple of num_attention_heads, 4"),
@@ -288,9 +290,11 @@ def test_missing_field(directory, name):
             {"transformer_task": "fill-mask"},
             "transformer_task .* \"feature-extraction\", got 'fill-mask'",
         ),
-        ("1_Pooling/config.json", {"pooling_mode": "median"}, "pooling_mode .* got .'median'"),
+        ("1_Pooling/config.json", {"pooling_mode": "median"}, "pooling_mode .* got 'median'"),
         ("1_Pooling/config.json", {"pooling_mode": []}, "pooling_mode .* got \\[\\]"),
-        ("1_Pooling/config.json", {"pooling_mode": 7}, "pooling_mode .* got \\[7\\]"),
+        ("1_Pooling/config.json", {"pooling_mode": 7}, "pooling_mode .* got 7"),
+        ("1_Pooling/config.json", {"pooling_mode": ["cls", {}]}, "pooling_mode .* {}"),
+        ("1_Pooling/config.json", {"pooling_mode_cls_token": "no"}, "cls_token .* got 'no'"),
         ("1_Pooling/config.json", {"include_prompt": 1}, "include_prompt .* got 1"),
         ("2_Dense/config.json", {"in_features": None}, "in_features .* missing"),
         ("2_Dense/config.json", {"in_features": 31}, "in_features .* must be 32, .* got 31"),
@@ -325,12 +329,15 @@ def test_impossible_field(directory, file, changes, sentence):
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"model_type": "CrossEncoder"}, "is for the class CrossEncoder, not for Sentence"),
+        (
+            {"model_type": "CrossEncoder"},
+            "got 'CrossEncoder'; this directory is for the class",
+        ),
         ({"model_type": "SparseEncoder"}, "got 'SparseEncoder'"),
         ({"similarity_fn_name": "angle"}, "similarity_fn_name .* \"cosine\" or .* got 'angle'"),
         ({"prompts": ["query: "]}, "prompts .* an object of texts"),
         ({"prompts": {"query": 7}}, "prompts .* an object of texts"),
-        ({"default_prompt_name": "title"}, "default_prompt_name .* \"query\" .* got 'title'"),
+        ({"default_prompt_name": "title"}, "name of one of its prompts, got 'title'"),
         ({"truncate_dim": 0}, "truncate_dim .* 1 or more, got 0"),
     ],
 )
@@ -395,14 +402,30 @@ def test_broken_modules_file(directory, content, sentence):
         read_model_config(directory)
 
 
-@pytest.mark.parametrize("path", ["../other", "a/../../b", "/etc", "..\\other", "C:/other"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../other",
+        "a/../../b",
+        "/etc",
+        "..\\other",
+        "C:/other",
+        "a\0",
+        "a\nb",
+        "\ud800",
+        "a" * 10**7,
+    ],
+    ids=shorten,
+)
 def test_path_that_leaves_the_directory(directory, path):
     """A path in modules.json that leaves the directory is refused, as it is spelled."""
     entries = json.loads((directory / "modules.json").read_text("utf-8"))
     entries[1]["path"] = path
     write_json(directory / "modules.json", entries)
-    with pytest.raises(ValueError, match=r"paths in .*modules\.json must be relative"):
+    with pytest.raises(ValueError, match=r"paths in .*modules\.json must be relative") as error:
         read_model_config(directory)
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 300 + len(str(directory))
 
 
 def test_links_that_leave_the_directory(directory, tmp_path):
@@ -447,5 +470,5 @@ def test_long_values_are_shortened(tmp_path):
     """An error shows only the beginning of a huge value."""
     write_json(tmp_path / "config.json", list(range(10_000)))
     with pytest.raises(ValueError, match=r"got \[0, 1, 2") as error:
-        read_json(tmp_path / "config.json")
+        read_fields(tmp_path / "config.json")
     assert len(str(error.value)) < 300 + len(str(tmp_path))

@@ -8,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from tokenizers import Tokenizer as LibraryTokenizer
+from tokenizers import models, processors
 
+from minisbert import SentenceTransformer
 from minisbert.tokenization import Tokenizer
 from models import VOCABULARY, edit_json, make_model_directory, write_json
 
@@ -121,6 +123,25 @@ def test_cut_keeps_the_special_tokens(directory, long_text, max_length):
     assert max(len(ids) for ids in tokens.ids) == min(max_length, 302)
 
 
+@pytest.mark.parametrize("max_length", [3, 16, 281, 282, 283])
+@pytest.mark.parametrize(
+    ("stored", "said", "side"),
+    [("right", "left", "left"), ("left", None, "left"), ("left", "right", "right")],
+)
+def test_truncation_side(directory, max_length, stored, said, side):
+    """The front is cut where tokenizer_config.json, or else tokenizer.json, says so."""
+    library = LibraryTokenizer.from_file(str(directory / "tokenizer.json"))
+    library.no_padding()
+    library.enable_truncation(9, direction=stored)
+    library.save(str(directory / "tokenizer.json"))
+    write_json(directory / "tokenizer_config.json", {"truncation_side": said})
+    library.enable_truncation(max_length, direction=side)
+    texts = [*NASTY_TEXTS, "first " + "the old bird sings all day . " * 40 + "last"]
+    tokens = Tokenizer(directory).encode(texts, max_length)
+    assert [ids.tolist() for ids in tokens.ids] == [library.encode(text).ids for text in texts]
+    assert all(ids[0] == CLS and ids[-1] == SEP for ids in tokens.ids)
+
+
 def test_lengths_are_those_before_the_cut(directory, long_text):
     """Lengths count what the text has, whatever the limit, and `count` counts the same."""
     tokenizer = Tokenizer(directory)
@@ -230,7 +251,71 @@ def test_lines_of_a_vocabulary(directory):
     assert [words[row] for row in ids] == ["[CLS]", "the", "tree", "[SEP]"]
 
 
+def test_repeated_line_of_a_vocabulary(directory):
+    """A word that is in vocab.txt twice has the row of its last line, and moves no other word."""
+    (directory / "tokenizer.json").unlink()
+    words = [*VOCABULARY, "the"]
+    words[VOCABULARY.index("bird")] = "the"
+    (directory / "vocab.txt").write_text("\n".join(words), "utf-8")
+    (ids,) = Tokenizer(directory).encode(["the tree"], 64).ids
+    assert ids.tolist() == [CLS, len(words) - 1, VOCABULARY.index("tree"), SEP]
+
+
 # What is refused
+
+
+def test_ids_beyond_the_word_table(directory):
+    """A tokenizer with an id that the network has no row for is refused with the model."""
+    Tokenizer(directory).check_vocabulary(len(VOCABULARY))
+    make_model_directory(directory, vocab_size=20)
+    with pytest.raises(ValueError, match=r"must be below 20, .* got 74; .* another"):
+        SentenceTransformer(directory)
+
+
+def test_special_id_beyond_the_word_table(directory):
+    """So is one whose special tokens have ids that its vocabulary does not."""
+    tokenizer = LibraryTokenizer.from_file(str(directory / "tokenizer.json"))
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", SEP), ("[CLS]", 99))
+    tokenizer.save(str(directory / "tokenizer.json"))
+    with pytest.raises(ValueError, match=r"must be below 75, .* got 99"):
+        SentenceTransformer(directory)
+
+
+def build_other(kind):
+    """A tokenizer of another kind than WordPiece, with truncation but without special tokens."""
+    words = {"[UNK]": 0, "t": 1, "h": 2, "th": 3}
+    model = {
+        "BPE": models.BPE(words, [("t", "h")], unk_token="[UNK]"),
+        "Unigram": models.Unigram([("<unk>", 0.0), ("the", -1.0)], 0),
+        "Unigram without unknown": models.Unigram([("the", -1.0)]),
+        "WordLevel without unknown": models.WordLevel({"the": 0}),
+        "WordPiece without unknown": models.WordPiece({"the": 0}, unk_token="[UNK]"),
+    }[kind]
+    tokenizer = LibraryTokenizer(model)
+    tokenizer.enable_truncation(8)
+    return tokenizer
+
+
+@pytest.mark.parametrize("kind", ["BPE", "Unigram"])
+def test_other_kinds_of_tokenizers(directory, kind):
+    """BPE and Unigram tokenizers are used as they are, only with special tokens."""
+    tokenizer = build_other(kind)
+    tokenizer.save(str(directory / "tokenizer.json"))
+    with pytest.raises(ValueError, match="must put special tokens around a text, got none"):
+        Tokenizer(directory)
+    tokenizer.post_processor = processors.BertProcessing(("t", 1), ("h", 2))
+    tokenizer.save(str(directory / "tokenizer.json"))
+    tokens = Tokenizer(directory).encode(["", "the " * 9], 5)
+    assert [(len(ids), ids[0], ids[-1]) for ids in tokens.ids] == [(2, 2, 1), (5, 2, 1)]
+    assert tokens.lengths[1] > 8
+
+
+@pytest.mark.parametrize("kind", ["Unigram", "WordLevel", "WordPiece"])
+def test_no_unknown_token(directory, kind):
+    """A tokenizer that would fail at an unknown letter is refused before it meets one."""
+    build_other(f"{kind} without unknown").save(str(directory / "tokenizer.json"))
+    with pytest.raises(ValueError, match=r"must read any text, but does not .* unknown token"):
+        Tokenizer(directory)
 
 
 def test_neither_file(directory):
@@ -269,9 +354,28 @@ def test_broken_vocabulary(directory, content, sentence):
 
 def test_broken_tokenizer_options(directory):
     """A tokenizer_config.json that is no JSON is named."""
-    (directory / "tokenizer.json").unlink()
     (directory / "tokenizer_config.json").write_text("{")
     with pytest.raises(ValueError, match=r"tokenizer_config\.json must hold JSON"):
+        Tokenizer(directory)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("do_lower_case", "no", "true or false"),
+        ("strip_accents", 3, "true or false"),
+        ("tokenize_chinese_chars", [], "true or false"),
+        ("unk_token", 7, "a token"),
+        ("cls_token", {"content": 7}, "a token"),
+        ("sep_token", ["[SEP]"], "a token"),
+        ("truncation_side", "middle", '"right" or "left"'),
+    ],
+)
+def test_impossible_tokenizer_option(directory, name, value, expected):
+    """An option of another type is refused with its name, the file and the value."""
+    (directory / "tokenizer.json").unlink()
+    write_json(directory / "tokenizer_config.json", {name: value})
+    with pytest.raises(ValueError, match=f"^{name} in .*config.json must be {expected}, got "):
         Tokenizer(directory)
 
 

@@ -210,13 +210,16 @@ QUERY = "encoder.layer.1.attention.self.query.weight"
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda t: t | {QUERY: t[QUERY][:-1]}, rf"{QUERY} .* shape \(32, 32\) .* got \(31, 32\)"),
-        (lambda t: t | {QUERY: t[QUERY].ravel()}, rf"{QUERY} .* \(32, 32\) .* got \(1024,\)"),
+        (lambda t: t | {QUERY: t[QUERY][:-1]}, rf"^{QUERY} .* shape \(32, 32\) .* got \(31, 32\)"),
+        (lambda t: t | {QUERY: t[QUERY].ravel()}, rf"^{QUERY} .* \(32, 32\) .* got \(1024,\)"),
         (lambda t: t | {QUERY: t[QUERY].astype(np.int8)}, rf"{QUERY} .* floating point, got int8"),
-        (lambda t: {n: t[n] for n in t if n != QUERY}, f"got them without {QUERY};"),
-        (lambda t: {n: t[n] for n in t if ".1." not in n}, "without encoder.layer.1.* and 15 more"),
-        (lambda t: t | {"encoder.extra": np.ones(1, np.float32)}, "got them with encoder.extra;"),
-        (lambda t: {}, "without embeddings.word_embeddings.weight and 36 more"),
+        (lambda t: {n: t[n] for n in t if n != QUERY}, f"got them without '{QUERY}';"),
+        (
+            lambda t: {n: t[n] for n in t if ".1." not in n},
+            "without 'encoder.layer.1.* 15 more",
+        ),
+        (lambda t: t | {"encoder.extra": np.ones(1, np.float32)}, "got them with 'encoder.extra';"),
+        (lambda t: {}, "without 'embeddings.word_embeddings.weight' and 36 more"),
     ],
     ids=["short", "flat", "integers", "missing", "missing block", "unexpected", "empty"],
 )
@@ -248,6 +251,7 @@ def test_dense_that_does_not_fit(directory):
         lambda content: content[:-1],
         lambda content: content + b"\0",
         lambda content: b"\xff" * 8 + content[8:],
+        lambda content: (1 << 63).to_bytes(8, "little") + content[8:],
         lambda content: content[:8] + b"x" + content[9:],
         lambda content: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
         lambda content: np.random.default_rng(0).bytes(10_000),
@@ -259,6 +263,7 @@ def test_dense_that_does_not_fit(directory):
         "cut in the data",
         "a byte too many",
         "huge header",
+        "header of 2^63 bytes",
         "broken header",
         "pointer",
         "garbage",
@@ -285,16 +290,49 @@ def test_damaged_file(directory, damage):
         {"a": {"dtype": "F32", "shape": [2], "data_offsets": [-8, 0]}},
         {"a": {"dtype": "F31", "shape": [2], "data_offsets": [0, 8]}},
         {"a": {"dtype": "F32", "shape": [2**62, 4], "data_offsets": [0, 8]}},
+        {name: {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]} for name in "ab"},
+        {"a": {"dtype": "F32", "shape": [float("nan")], "data_offsets": [0, 8]}},
         {"a": []},
         [],
     ],
-    ids=["short", "hole", "negative shape", "negative offset", "type", "overflow", "list", "lists"],
+    ids=(
+        *("short", "hole", "negative shape", "negative offset", "type", "overflow", "overlap"),
+        *("NaN", "list", "lists"),
+    ),
 )
 def test_lying_header(tmp_path, header):
     """A header that does not fit its data is refused before anything is mapped."""
     write_by_hand(tmp_path / "file", header, bytes(8))
     with pytest.raises(ValueError, match="must be a whole safetensors file, but it is not"):
         read_safetensors(tmp_path / "file")
+
+
+@pytest.mark.parametrize("shape", [[1] * 70 + [2], [0, 2**62]], ids=["71 axes", "nothing, wide"])
+def test_shape_that_numpy_lacks(tmp_path, shape):
+    """A tensor with more axes or longer ones than an array may have is named."""
+    data = bytes(8 if all(shape) else 0)
+    header = {"a": {"dtype": "F32", "shape": shape, "data_offsets": [0, len(data)]}}
+    write_by_hand(tmp_path / "file", header, data)
+    with pytest.raises(ValueError, match=r"^'a' in .* must have a shape that NumPy can hold, got"):
+        read_safetensors(tmp_path / "file")
+
+
+def test_names_in_errors_are_printable(tmp_path, directory):
+    """A tensor's name with line breaks and escapes, or of any length, leaves an error one line."""
+    name = "a\n\x1b[2J" * 1000
+    write_by_hand(
+        tmp_path / "file", {name: {"dtype": "F4", "shape": [16], "data_offsets": [0, 8]}}, bytes(8)
+    )
+    with pytest.raises(ValueError, match="must be of type") as unreadable:
+        read_safetensors(tmp_path / "file")
+    change_tensors(
+        directory / "model.safetensors", lambda tensors: tensors | {name: np.ones(1, np.float32)}
+    )
+    with pytest.raises(ValueError, match="got them with") as unexpected:
+        load(directory)
+    for error in (unreadable, unexpected):
+        assert str(error.value).isprintable()
+        assert len(str(error.value)) < 500
 
 
 def test_type_that_numpy_lacks(tmp_path):
@@ -304,7 +342,7 @@ def test_type_that_numpy_lacks(tmp_path):
         {"a": {"dtype": "F8_E4M3", "shape": [8], "data_offsets": [0, 8]}},
         bytes(8),
     )
-    with pytest.raises(ValueError, match=r"^a in .* must be of type .*, got F8_E4M3; "):
+    with pytest.raises(ValueError, match=r"^'a' in .* must be of type .*, got F8_E4M3; "):
         read_safetensors(tmp_path / "file")
 
 
@@ -344,6 +382,8 @@ def test_pickles_are_never_loaded(directory, tmp_path, folder, name):
         ({"weight_map": {"a": "../other.safetensors"}}, "must be relative and stay inside"),
         ({"weight_map": {"a": "/etc/passwd"}}, "must be relative and stay inside"),
         ({"weight_map": {"a": "..\\other"}}, "must be relative and stay inside"),
+        ({"weight_map": {"a": "x" * 10**6}}, "must be relative and stay inside"),
+        ({"weight_map": {"a": 7}}, "weight_map in .* must be an object of texts"),
         ({"weight_map": ["a"]}, "weight_map in .* must be an object"),
         ({}, "weight_map in .* must be an object"),
         ([], "must hold a JSON object"),

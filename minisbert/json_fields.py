@@ -1,0 +1,122 @@
+"""JSON files of a model directory, and the rules that their fields are held to.
+
+Whatever is wrong becomes one sentence that names the field, the file and what to do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class Rule(NamedTuple):
+    """What a field must be, in words and as a test, and what to do if it is not."""
+
+    expected: str
+    accepts: Callable[[Any], bool]
+    advice: str = "correct the file, or fetch the model again"
+
+
+def one_of(*choices: object, advice: str = "anything else is not supported") -> Rule:
+    """The rule of a field that other kinds of models fill in another way."""
+    expected = " or ".join(json.dumps(choice) for choice in choices)
+    return Rule(expected, lambda value: value in choices, advice)
+
+
+def at_least(least: int) -> Rule:
+    # Types are compared, since True is an int too.
+    return Rule(
+        f"a whole number of {least} or more", lambda value: type(value) is int and value >= least
+    )
+
+
+COUNT = at_least(0)
+SIZE = at_least(1)
+FRACTION = Rule(
+    "a number of 0 or more, less than 1",
+    lambda value: type(value) in (int, float) and 0 <= value < 1,
+)
+FLAG = Rule("true or false", lambda value: isinstance(value, bool))
+TEXT = Rule("a text", lambda value: isinstance(value, str))
+TEXTS = Rule(
+    "an object of texts",
+    lambda value: isinstance(value, dict) and all(isinstance(v, str) for v in value.values()),
+)
+
+REQUIRED: Any = object()
+
+
+@dataclass(frozen=True)
+class Fields:
+    """The fields of a JSON object, and the file that holds it."""
+
+    path: Path
+    content: Mapping[str, Any]
+
+    def find(self, name: str, rule: Rule, default: Any = REQUIRED) -> Any:
+        """A field, held to a rule; one that is missing, or null, is `default`, if there is one.
+
+        Raises ValueError naming the field and the file.
+        """
+        value = self.content.get(name)
+        if value is None and default is not REQUIRED:
+            return default
+        if value is None or not rule.accepts(value):
+            actual = "but it is missing" if value is None else f"got {shorten(value)}"
+            raise ValueError(
+                f"{name} in {self.path} must be {rule.expected}, {actual}; {rule.advice}"
+            )
+        return value
+
+
+def read_fields(path: Path, missing_ok: bool = False) -> Fields:
+    """Read a file that holds one JSON object; one that may be missing then has no fields.
+
+    Raises FileNotFoundError, or ValueError naming the file.
+    """
+    if missing_ok and not path.exists():
+        return Fields(path, {})
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"{path} must hold a JSON object, got {shorten(content)}; fetch the model again"
+        )
+    return Fields(path, content)
+
+
+def read_json(path: Path) -> Any:
+    """Read a file that holds any JSON; raises as `read_fields` does."""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} must be a file, but there is none; is {path.parent} a whole model directory?"
+        )
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{path} must hold JSON, but it does not ({error}); fetch the model again"
+        ) from None
+
+
+def shorten(value: object) -> str:
+    """What to show of a value in an error: enough to find it by, on one line."""
+    shown = repr(value)
+    return shown if len(shown) <= 80 else shown[:77] + "..."
+
+
+def check_relative(path: str, origin: Path) -> str:
+    """A path that the file `origin` names, if it stays inside the model directory; else ValueError.
+
+    It is judged as spelled, and links are followed: the Hugging Face cache consists of links that
+    leave. What no file would be called is refused too.
+    """
+    leaves = path.startswith("/") or "\\" in path or ":" in path or ".." in path.split("/")
+    if leaves or not path.isprintable() or len(path) > 255:
+        raise ValueError(
+            f"paths in {origin} must be relative and stay inside the model directory, "
+            f"got {shorten(path)}; do not trust this model"
+        )
+    return path

