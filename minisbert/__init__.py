@@ -6,9 +6,9 @@ own floor, so this list is also the order to read them in (tests/test_architectu
 floor 0: ragged json_fields config weights sources hub tokenization layers pooling similarity topk
 floor 1: bert batching index
 floor 2: encoder
-floor 3: text_index standard_library
+floor 3: text_index text_files standard_library
 floor 4: demo
-floor 5: __init__
+floor 5: __main__ __init__
 """
 
 from __future__ import annotations

@@ -62,20 +62,22 @@ PINNED_FILES = {
 }
 
 
-def resolve_model(name_or_path: str | os.PathLike[str]) -> Path:
+def resolve_model(name_or_path: str | os.PathLike[str], fetch: bool = True) -> Path:
     """Return the directory of a model, fetching a named one that is not there yet.
 
     Parameters
     ----------
     name_or_path : str or os.PathLike
         A directory, which never touches the network, or a name as `fetch_model` takes it.
+    fetch : bool
+        Whether to download it if need be.
 
     Raises
     ------
     NotADirectoryError
         If it is a file.
     FileNotFoundError
-        If it is spelled like a path and there is no such directory.
+        If it is spelled like a path and there is no such directory, or it must not be fetched.
     """
     path = os.path.expanduser(os.fspath(name_or_path))
     if os.path.isdir(path):
@@ -93,7 +95,14 @@ def resolve_model(name_or_path: str | os.PathLike[str]) -> Path:
         )
     repository = repository_name(path)
     directory = models_home() / repository
-    return directory if directory.is_dir() else fetch_model(repository)
+    if directory.is_dir():
+        return directory
+    if not fetch and find_in_cache(repository, PINNED_FILES.get(repository, {})) is None:
+        raise FileNotFoundError(
+            f"model must be on this machine, got {name_or_path}, which is not; "
+            f"`minisbert fetch {name_or_path}` gets it"
+        )
+    return fetch_model(repository)
 
 
 def fetch_model(name: str) -> Path:

@@ -168,8 +168,13 @@ def write_file(path: Path) -> Iterator[BinaryIO]:
 
     It is on the disk before it is renamed, so that a crash leaves the old file or the new one.
     If anything fails, the temporary file is removed and the old one stays.
+    A link is followed, and what is no file (a device, a pipe) is written to, not replaced.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        with path.open("wb") as file:
+            yield file
+        return
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         with temporary.open("xb") as file:

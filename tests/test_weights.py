@@ -533,3 +533,23 @@ def test_order_of_the_steps(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", note_replace)
     write_safetensors(tmp_path / "file", {"a": np.ones(5, np.int8)}, {})
     assert steps == [(tmp_path / "file").stat().st_size, "rename", "folder"]
+
+
+def test_links_are_followed_and_devices_written_to(tmp_path):
+    """Writing through a link changes its target; what is no file is written to, not replaced."""
+    (tmp_path / "target").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("target")
+    with write_file(tmp_path / "link") as file:
+        file.write(b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_bytes() == b"new"
+
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with write_file(tmp_path / "pipe") as file:
+            file.write(b"through")
+        assert os.read(reader, 10) == b"through"
+    finally:
+        os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()

@@ -1,0 +1,301 @@
+"""The command line: what it prints, what it writes, and how it fails."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from minisbert import __version__
+from minisbert.__main__ import main
+from minisbert.text_index import TextIndex
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command in this process: exit code, standard output, standard error."""
+
+    def run(*arguments) -> tuple[int, str, str]:
+        capsys.readouterr()
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as exit:
+            code = exit.code
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def fails(run):
+    """Run a command that must fail, and give the one sentence that it says."""
+
+    def fails(*arguments) -> str:
+        code, out, error = run(*arguments)
+        assert (code, out) == (2, "")
+        assert error.startswith("minisbert: ")
+        assert error.endswith("\n")
+        assert error.count("\n") == 1
+        return error
+
+    return fails
+
+
+@pytest.fixture
+def lines(tmp_path):
+    path = tmp_path / "lines.txt"
+    path.write_text("the old bird sings\n\na cat\nthe dog sleeps all day\n")
+    return path
+
+
+@pytest.fixture
+def index(run, tiny_directory, lines, tmp_path):
+    """The directory of an index of those lines."""
+    assert run("index", lines, "--out", tmp_path / "index", "--model", tiny_directory)[0] == 0
+    return tmp_path / "index"
+
+
+def start(*arguments, **options):
+    """Start a command in a process of its own."""
+    options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, **options}
+    command = [sys.executable, "-m", "minisbert", *map(str, arguments)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, **options)
+
+
+def test_version(run):
+    """--version prints the version."""
+    assert run("--version") == (0, f"minisbert {__version__}\n", "")
+
+
+def test_help_names_every_command(run):
+    """--help lists the seven commands."""
+    code, out, _ = run("--help")
+    assert code == 0
+    for command in ("fetch", "encode", "similarity", "index", "search", "info", "demo"):
+        assert command in [line.split()[0] for line in out.splitlines() if line[:4] == "    "]
+
+
+def test_fetch_prints_the_directory(run, minilm_directory):
+    """fetch of a model that is there prints where."""
+    assert run("fetch", "all-MiniLM-L6-v2")[:2] == (0, f"{minilm_directory}\n")
+
+
+def test_encode_prints_json_lines(run, tiny, tiny_directory):
+    """encode prints texts with embeddings that read back to the same float32."""
+    code, out, error = run("encode", "a cat", "ä 🐈", "--model", tiny_directory)
+    entries = [json.loads(line) for line in out.splitlines()]
+    assert (code, error) == (0, "")
+    assert [entry["text"] for entry in entries] == ["a cat", "ä 🐈"]
+    vectors = np.float32([entry["embedding"] for entry in entries])
+    assert np.array_equal(vectors, tiny.encode(["a cat", "ä 🐈"]))
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".jsonl"])
+def test_encode_writes_files(run, tiny, tiny_directory, lines, tmp_path, suffix):
+    """encode --out keeps a row for every line of a file, the blank one too."""
+    out = tmp_path / f"vectors{suffix}"
+    options = ("--file", lines, "--model", tiny_directory, "--out", out)
+    assert run("encode", *options) == (0, "", "")
+    if suffix == ".npy":
+        vectors = np.load(out)
+    else:
+        entries = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
+        vectors = np.float32([entry["embedding"] for entry in entries])
+    assert np.array_equal(vectors, tiny.encode(lines.read_text().splitlines()))
+
+
+def test_similarity(run, tiny, tiny_directory):
+    """similarity prints one number of four places."""
+    a, b = tiny.encode(["a cat", "the dog"])
+    expected = f"{tiny.similarity(a, b).item():.4f}\n"
+    assert run("similarity", "a cat", "the dog", "--model", tiny_directory) == (0, expected, "")
+
+
+def test_index_leaves_blank_texts_out(run, tiny_directory, lines, tmp_path):
+    """index says how many texts it took and how many blank ones it left out."""
+    options = ("--out", tmp_path / "new", "--model", tiny_directory, "--threads", 1)
+    code, out, error = run("index", lines, *options)
+    assert code == 0
+    assert out.startswith(f"3 texts in {tmp_path / 'new'}, ")
+    assert error == "minisbert: blank texts left out: 1\n"
+    assert TextIndex.load(tmp_path / "new").vectors.model_name == str(tiny_directory)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "option"),
+    [("t.csv", "id,t\n1,a cat\n", "--column=t"), ("t.jsonl", '{"t": "a cat"}\n', "--field=t")],
+)
+def test_index_of_columns_and_fields(run, tiny_directory, tmp_path, name, content, option):
+    """index takes a column of CSV or a field of JSON lines."""
+    (tmp_path / name).write_text(content)
+    options = (option, "--out", tmp_path / "new", "--model", tiny_directory)
+    assert run("index", tmp_path / name, *options)[0] == 0
+    assert TextIndex.load(tmp_path / "new").get_text(0) == "a cat"
+
+
+def test_search(run, index):
+    """search finds the text itself first, with the model that made the index."""
+    code, out, error = run("search", index, "a cat", "-k", 2)
+    score, row, *text = out.splitlines()[0].split()
+    assert (code, error) == (0, "")
+    assert (float(score), row, " ".join(text)) == (1.0, "1", "a cat")
+    assert len(out.splitlines()) == 2
+
+
+def test_search_prints_json(run, index):
+    """search --json prints score, row and text of each hit."""
+    code, out, _ = run("search", index, "a cat", "--json")
+    hits = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert sorted(hit["row"] for hit in hits) == [0, 1, 2]
+    assert hits[0]["text"] == "a cat"
+    assert hits[0]["score"] == pytest.approx(1, abs=1e-6)
+
+
+def test_search_prints_nothing_that_a_terminal_obeys(run, tiny_directory, tmp_path):
+    """Control characters of a text become spaces, so that a hit is one harmless line."""
+    (tmp_path / "t.jsonl").write_text('{"t": "a\\n\\u001b[31mcat"}')
+    options = ("--field", "t", "--out", tmp_path / "new", "--model", tiny_directory)
+    run("index", tmp_path / "t.jsonl", *options)
+    assert run("search", tmp_path / "new", "cat")[1].endswith("a  [31mcat\n")
+
+
+def test_info(run, monkeypatch):
+    """info tells version, model directory, threads, BLAS and kernel, also without a C kernel."""
+    code, out, _ = run("info")
+    facts = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert code == 0
+    assert facts["minisbert"] == __version__
+    assert {"Python", "models", "threads", "BLAS", "scan"} <= facts.keys()
+    monkeypatch.setenv("MINISBERT_SIMD", "numpy")
+    assert "scan        numpy (no C kernel is used)" in run("info")[1]
+
+
+def test_demo_passes_the_question_on(run, monkeypatch):
+    """demo hands its question, or None, to the demo."""
+    asked = []
+    monkeypatch.setattr("minisbert.demo.run_demo", asked.append)
+    run("demo", "why?")
+    run("demo")
+    assert asked == ["why?", None]
+
+
+def test_truncation_is_one_line(run, tiny_directory):
+    """A warning is shown as one line, without the source line that it came from."""
+    code, _, error = run("encode", "cat " * 600, "--model", tiny_directory)
+    assert code == 0
+    assert error.startswith("minisbert: 1 of 1 texts are longer than")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the following arguments are required: COMMAND; see `minisbert --help`"),
+        (["sing"], "invalid choice: 'sing'"),
+        (["search", "x"], "the following arguments are required: QUERY"),
+        (["encode", "a", "--model", "./nowhere"], "model must be an existing directory"),
+        (["encode", "a", "--out", "a.txt"], "--out must end in .npy or .jsonl, got a.txt"),
+        (["encode", "--file", "nowhere.txt"], "nowhere.txt: No such file or directory"),
+        (["encode", "--file", "t.csv", "--column", "1", "--field", "t"], "not allowed with"),
+        (["search", "nowhere", "a"], "index nowhere must be a directory with index.safetensors"),
+        (["fetch", "../up"], "model name must be"),
+    ],
+)
+def test_mistakes_are_one_sentence(fails, arguments, message, tmp_path, monkeypatch):
+    """A mistake in the arguments is told in one sentence, with exit code 2."""
+    monkeypatch.chdir(tmp_path)
+    assert message in fails(*arguments)
+
+
+def test_bad_values_are_one_sentence(fails, index, tiny_directory, lines, tmp_path):
+    """So are values that only the work itself can judge."""
+    assert "k must be at least 1, got 0" in fails("search", index, "cat", "-k", 0)
+    assert "threads must be" in fails("encode", "a", "--model", tiny_directory, "--threads", 0)
+    (tmp_path / "bad.txt").write_bytes(b"good\n\xff\n")
+    for command in (("encode", "--file", tmp_path / "bad.txt"), ("index", tmp_path / "bad.txt")):
+        out = ("--out", tmp_path / "x.npy", "--model", tiny_directory)
+        assert f"line 2 of {tmp_path / 'bad.txt'} must be UTF-8" in fails(*command, *out)
+    (tmp_path / "none.txt").write_bytes(b"\n \n")
+    assert "must hold texts, got none" in fails("index", tmp_path / "none.txt", *out)
+
+
+def test_damaged_index_is_one_sentence(fails, index):
+    """An index file cut short is named, and nothing is printed."""
+    file = index / "index.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    assert str(file) in fails("search", index, "cat")
+
+
+def test_model_named_by_an_index_is_not_fetched(fails, tiny_directory, tmp_path, monkeypatch):
+    """A name that only stands in an index file is never asked of the network."""
+    monkeypatch.setenv("MINISBERT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    TextIndex.from_embeddings(np.ones((1, 4)), ["a"], model_name="some/model").save(tmp_path / "i")
+    error = fails("search", tmp_path / "i", "cat")
+    assert "model must be on this machine, got some/model" in error
+    assert "`minisbert fetch some/model`" in error
+
+
+def test_full_disk_keeps_the_old_file(lines, index, tiny_directory, tmp_path):
+    """A disk that is full while saving leaves the old index, one sentence and no scraps."""
+    before = (index / "index.safetensors").read_bytes()
+    child = start(
+        *("index", lines, "--out", index, "--model", tiny_directory),
+        preexec_fn=lambda: (
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN),
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)),
+        ),
+    )
+    _, error = child.communicate(timeout=60)
+    assert child.returncode == 2
+    assert error.decode().splitlines()[-1] == "minisbert: the system refused: File too large"
+    assert b"Traceback" not in error
+    assert (index / "index.safetensors").read_bytes() == before
+    assert os.listdir(index) == ["index.safetensors"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no /dev/full")
+def test_full_standard_output(tiny_directory):
+    """Output that can't be written is one sentence, also if that only shows at the end."""
+    with open("/dev/full", "wb") as full:
+        child = start("encode", "a cat", "--model", tiny_directory, stdout=full)
+        _, error = child.communicate(timeout=60)
+    assert child.returncode == 2
+    assert error == b"minisbert: the system refused: No space left on device\n"
+
+
+def test_closed_pipe_ends_quietly(tiny_directory, tmp_path):
+    """A reader that stops listening ends the command without a word."""
+    (tmp_path / "many.txt").write_text("a cat\n" * 2000)
+    child = start("encode", "--file", tmp_path / "many.txt", "--model", tiny_directory)
+    child.stdout.readline()
+    child.stdout.close()
+    assert child.stderr.read() == b""
+    child.stderr.close()
+    assert child.wait(timeout=60) == 141
+
+
+def test_interrupt_ends_quietly(tiny_directory):
+    """Ctrl-C while waiting for input ends the command without a word."""
+    child = start("encode", "--model", tiny_directory, stdin=subprocess.PIPE, bufsize=0)
+    # The command is past its imports, and waits, when it has taken more than a pipe holds.
+    child.stdin.write(b"a cat\n" * 30_000)
+    child.send_signal(signal.SIGINT)
+    _, error = child.communicate(timeout=60)
+    assert error == b""
+    assert child.returncode == 130
+
+
+def test_output_is_utf8_in_any_locale(tiny_directory):
+    """Texts are printed as UTF-8 where the locale says ASCII."""
+    environment = {**os.environ, "LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    options = {"env": environment, "stdin": subprocess.PIPE}
+    child = start("encode", "--model", tiny_directory, **options)
+    out, error = child.communicate("🐈\n".encode(), timeout=60)
+    assert (child.returncode, error) == (0, b"")
+    assert json.loads(out)["text"] == "🐈"
