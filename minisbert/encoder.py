@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from minisbert.batching import count_threads, keep_freed_memory, plan_batches, run_batches
-from minisbert.bert import arrange_parameters, bert_forward
+from minisbert.bert import FEW_TOKENS, arrange_for_few, arrange_for_many, bert_forward
 from minisbert.config import (
     DenseConfig,
     ModelConfig,
@@ -101,14 +102,25 @@ class SentenceTransformer:
         self.tokenizer.check_vocabulary(self.config.bert.vocab_size)
         self._max_seq_length = self.config.max_seq_length
         self._width = _measure_width(self.config)
-        self._parameters = arrange_parameters(
-            load_parameters(self.model_directory / self.config.transformer_path, self.config.bert)
+        self._parameters = load_parameters(
+            self.model_directory / self.config.transformer_path, self.config.bert
         )
         self._dense = {
             module.path: load_dense(self.model_directory, module)
             for module in self.config.modules
             if isinstance(module, DenseConfig)
         }
+
+    # Each copy is made when it is first wanted: a search needs one, a long encode the other.
+    # Two threads may make it twice; both are right.
+
+    @cached_property
+    def _parameters_for_many(self) -> Mapping[str, Array]:
+        return arrange_for_many(self._parameters)
+
+    @cached_property
+    def _parameters_for_few(self) -> Mapping[str, Array]:
+        return arrange_for_few(self._parameters)
 
     @property
     def max_seq_length(self) -> int:
@@ -255,7 +267,9 @@ class SentenceTransformer:
     def _embed(self, token_ids: Sequence[Array], skip: int) -> Array:
         """Run the network and the modules after it on one batch of B sentences.  -> (B, D)"""
         batch = join_sentences(token_ids)
-        vectors = bert_forward(self._parameters, self.config.bert, batch)  # (N, D)
+        few = len(batch.token_ids) <= FEW_TOKENS
+        parameters = self._parameters_for_few if few else self._parameters_for_many
+        vectors = bert_forward(parameters, self.config.bert, batch)  # (N, D)
         for module in self.config.modules:
             if isinstance(module, PoolingConfig):
                 vectors = pooling_forward(vectors, batch.groups, module.modes, skip)  # (B, P * D)

@@ -8,7 +8,8 @@ overwrite its first argument, and says so. Shape letters are those of `bert.py`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -28,15 +29,17 @@ def linear_forward(x: Array, weight: Array, bias: Array | None, cache: Cache = N
     """Multiply every row by one matrix and add the bias.
 
     x       (N, I)
-    weight  (O, I)
-    bias    (O,)    or None
+    weight  (O, I)   or the tiles that `cut_tiles` makes of it, for few rows
+    bias    (O,)     or None
     out     (N, O)
     """
     N, I = x.shape  # noqa: E741
-    if N < FEWEST_ROWS:
+    if weight.ndim == 3:
+        out: Array = multiply_tiles(x, weight)
+    elif N < FEWEST_ROWS:
         padded = np.zeros((FEWEST_ROWS, I), x.dtype)
         padded[:N] = x
-        out: Array = (padded @ weight.T)[:N]
+        out = (padded @ weight.T)[:N]
     else:
         out = x @ weight.T
     if bias is not None:
@@ -44,6 +47,45 @@ def linear_forward(x: Array, weight: Array, bias: Array | None, cache: Cache = N
     if cache is not None:
         cache.append((x, weight))
     return out
+
+
+# A product of few rows is over before BLAS has packed the matrix for it, which it does at every
+# call. OpenBLAS has kernels that don't, for products of at most 100^3 multiplications, and tiles of
+# a matrix are small enough for them. One text of 12 tokens: all products in 2.7 ms instead of 4.7.
+
+TILE = 64
+
+# OpenBLAS adds up a long product in runs of this length (AVX-512); the same runs give a text the
+# same bits alone as in company.
+LONGEST_RUN = 448
+
+
+def cut_tiles(weight: Array) -> Array:
+    """Lay a matrix out for `multiply_tiles`.  (O, I) -> (O / TILE, I, TILE)"""
+    O, I = weight.shape  # noqa: E741
+    return np.ascontiguousarray(weight.T.reshape(I, O // TILE, TILE).transpose(1, 0, 2))
+
+
+def multiply_tiles(x: Array, tiles: Array) -> Array:
+    """Multiply a few rows by a matrix in tiles.  (N, I), (O / TILE, I, TILE) -> (N, O)"""
+    N, I = x.shape  # noqa: E741
+    products = (x[:, run] @ tiles[:, run] for run in cut_runs(I))
+    total: Array = reduce(np.add, products)  # (O / TILE, N, TILE)
+    out: Array = total.transpose(1, 0, 2).reshape(N, len(tiles) * TILE)
+    return out
+
+
+def cut_runs(I: int) -> Iterator[slice]:  # noqa: E741
+    """Cut a sum as OpenBLAS does: whole runs, but the last two nearly equal, in steps of 16."""
+    start = 0
+    while start < I:
+        run = I - start
+        if run >= 2 * LONGEST_RUN:
+            run = LONGEST_RUN
+        elif run > LONGEST_RUN:
+            run = -(-run // 32) * 16
+        yield slice(start, start + run)
+        start += run
 
 
 # Embedding: row i of a table.
@@ -72,7 +114,7 @@ def layer_norm_forward(
     """
     N, D = x.shape
     # 1. centre
-    mean = x.mean(axis=1, keepdims=True)  # (N, 1)
+    mean = x.sum(axis=1, keepdims=True) / D  # (N, 1)
     centred: Array = np.subtract(x, mean, out=x if cache is None else None)
     # 2. the population variance; einsum squares and sums in one pass over memory
     variance = np.einsum("nd,nd->n", centred, centred)[:, None] / D  # (N, 1)
