@@ -35,7 +35,13 @@ def run_encode(arguments: argparse.Namespace) -> None:
 
     if arguments.out and not arguments.out.endswith((".npy", ".jsonl")):
         raise ValueError(f"--out must end in .npy or .jsonl, got {arguments.out}; rename it")
-    texts = arguments.texts or read_texts(arguments.file, arguments.column, arguments.field)
+    if arguments.out and not Path(arguments.out).parent.is_dir():
+        raise FileNotFoundError(
+            f"--out must be in an existing folder, got {arguments.out}; make the folder first"
+        )
+    if arguments.texts and (arguments.file or arguments.column or arguments.field):
+        raise ValueError("texts must be arguments or stand in a file, got both; leave one out")
+    texts = arguments.texts or read_texts(arguments.file or "-", arguments.column, arguments.field)
     embeddings = load_model(arguments).encode(texts)
     if not arguments.out:
         for line in write_json_lines(texts, embeddings):
@@ -58,12 +64,13 @@ def run_index(arguments: argparse.Namespace) -> None:
     from minisbert.text_files import read_texts
     from minisbert.text_index import TextIndex
 
+    check_index_directory(Path(arguments.out))
     read = read_texts(arguments.file, arguments.column, arguments.field)
     texts = [text for text in read if text.strip()]
     if not texts:
         raise ValueError(f"{arguments.file} must hold texts, got none; is it the right file?")
     if len(texts) < len(read):
-        print(f"minisbert: blank texts left out: {len(read) - len(texts)}", file=sys.stderr)
+        say(f"blank texts left out: {len(read) - len(texts)}; rows are numbered without them")
     start = time.perf_counter()
     model = load_model(arguments)
     # A path must still be right when the search starts elsewhere.
@@ -128,6 +135,24 @@ def load_model(arguments: argparse.Namespace) -> Any:
     return SentenceTransformer(arguments.model, threads=arguments.threads)
 
 
+def check_index_directory(directory: Path) -> None:
+    """Refuse, before any work, to put an index among other files or over a file of another kind."""
+    from minisbert.index import FORMAT
+    from minisbert.text_index import FILE_NAME
+    from minisbert.weights import read_safetensors
+
+    names = [path.name for path in directory.iterdir()] if directory.exists() else []
+    foreign = FILE_NAME not in names and any(not name.startswith(".") for name in names)
+    if FILE_NAME in names:
+        with contextlib.suppress(ValueError):  # a damaged one may be made anew
+            foreign = read_safetensors(directory / FILE_NAME)[1].get("format") != FORMAT
+    if foreign:
+        raise FileExistsError(
+            f"--out must be a new or empty directory or an index, got {directory}, "
+            "which holds something else; choose another"
+        )
+
+
 def write_json_lines(texts: Sequence[str], embeddings: Any) -> Iterator[str]:
     """One JSON object a text, numbers as short as float32 allows."""
     for text, embedding in zip(texts, embeddings, strict=True):
@@ -140,6 +165,10 @@ def write_json_lines(texts: Sequence[str], embeddings: Any) -> Iterator[str]:
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one sentence, like all others."""
+
+    def exit(self, status: int = 0, message: str | None = None) -> Any:
+        sys.stdout.flush()  # help that can't be written is noticed while main can tell of it
+        super().exit(status, message)
 
     def error(self, message: str) -> Any:
         self.exit(2, f"minisbert: {message}; see `{self.prog} --help`\n")
@@ -171,7 +200,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     command = add(run_encode, "print or save the embeddings of texts", DEFAULT_MODEL)
     command.add_argument("texts", nargs="*", metavar="TEXT")
-    command.add_argument("--file", default="-", help="texts, one a line; default standard input")
+    command.add_argument("--file", help="texts, one a line; default standard input")
     add_file_options(command)
     command.add_argument("--out", help="a file .npy or .jsonl; default JSON lines are printed")
 
@@ -202,9 +231,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # texts are UTF-8, whatever the locale
-            stream.reconfigure(encoding="utf-8")
+    prepare_streams()
     with speak_plainly():
         try:
             arguments = make_parser().parse_args(argv)
@@ -218,8 +245,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             drop_output()
             return 130  # 128 + SIGINT
         except (OSError, ValueError, TypeError, MemoryError) as error:
-            print(f"minisbert: {describe(error)}", file=sys.stderr)
-            drop_output()
+            say(describe(error))
+            try:
+                sys.stdout.flush()
+            except OSError:
+                drop_output()
             return 2
 
 
@@ -231,13 +261,27 @@ def describe(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def say(message: object) -> None:
+    """Write one line to standard error, if that can still be written."""
+    with contextlib.suppress(OSError):
+        print(f"minisbert: {message}", file=sys.stderr)
+
+
+def prepare_streams() -> None:
+    """Write UTF-8 whatever the locale says, and nothing where a stream is closed."""
+    # A file's name may be any bytes: standard output gives them back as they came.
+    for name, errors in (("stdout", "surrogateescape"), ("stderr", "backslashreplace")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+        if hasattr(getattr(sys, name), "reconfigure"):
+            getattr(sys, name).reconfigure(encoding="utf-8", errors=errors)
+
+
 def drop_output() -> None:
-    """Let nothing more be written: Python would try again at exit, and complain."""
+    """Throw away what is not yet written: at exit Python would try again, and wait or complain."""
     with contextlib.suppress(OSError, ValueError):
-        sys.stdout.flush()
-        return
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        output = sys.stdout.fileno()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), output)
 
 
 @contextlib.contextmanager
@@ -245,7 +289,7 @@ def speak_plainly() -> Iterator[None]:
     """Show warnings, and what is being fetched, as single lines on standard error."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        print(f"minisbert: {message}", file=sys.stderr)
+        say(message)
 
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("minisbert: %(message)s"))

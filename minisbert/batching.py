@@ -19,6 +19,7 @@ from threadpoolctl import ThreadpoolController
 from minisbert.ragged import Array
 
 # About 2,000 tokens make the matrix products large enough for full speed; more only costs memory.
+# A batch may be a text longer or shorter.
 TOKEN_BUDGET = 2048
 # Less work than a budget for each thread is shared out, in pieces no smaller than this.
 SMALLEST_SHARE = 128
@@ -44,28 +45,25 @@ def count_threads(threads: int | None) -> int:
 
 
 def plan_batches(lengths: Array, threads: int = 1, batch_size: int | None = None) -> list[Array]:
-    """Sort texts by token count, longest first, and cut the row into batches.
+    """Sort texts by token count, longest first, and cut the row into batches of equal work.
 
     lengths     (B,)   tokens of each text
-    batch_size  texts  at most in a batch; without it the token budget alone decides
+    batch_size  texts  at most in a batch
     out         list   of arrays of indices, together each text once
     """
+    if not len(lengths):
+        return []
     order = np.argsort(-lengths, kind="stable")
-    total = int(lengths.sum())
-    share = max(SMALLEST_SHARE, -(-total // threads))
-    budget = min(TOKEN_BUDGET, share)
-    batches: list[Array] = []
-    start, tokens = 0, 0
-    for end, index in enumerate(order):
-        length = int(lengths[index])
-        full = batch_size is not None and end - start >= batch_size
-        if end > start and (full or tokens + length > budget):
-            batches.append(order[start:end])
-            start, tokens = end, 0
-        tokens += length
-    if len(order):
-        batches.append(order[start:])
-    return batches
+    ends = np.cumsum(lengths[order])
+    # As many batches for one thread as for another, or one would wait for the other's last.
+    count = threads * -(-int(ends[-1]) // (TOKEN_BUDGET * threads))
+    count = max(1, min(count, int(ends[-1]) // SMALLEST_SHARE))
+    cuts = np.searchsorted(ends, ends[-1] * np.arange(1, count) / count)
+    return [
+        batch[start : start + (batch_size or len(batch))]
+        for batch in np.split(order, cuts)
+        for start in range(0, len(batch), batch_size or len(batch) or 1)
+    ]
 
 
 def keep_freed_memory() -> None:

@@ -40,6 +40,8 @@ def read_texts(path: str, column: str | None = None, field: str | None = None) -
 
 def read_lines(path: str) -> Iterator[str]:
     """Yield the lines of a file with their ends, without a byte-order mark at the start."""
+    if path == "-" and sys.stdin is None:
+        raise ValueError("standard input must be open, but it is closed; give the name of a file")
     with sys.stdin.buffer if path == "-" else open(path, "rb") as file:
         for number, line in enumerate(file, 1):
             try:
@@ -56,7 +58,7 @@ def read_column(lines: Iterator[str], path: str, column: str) -> Iterator[str]:
     """Yield one column of CSV or TSV."""
     # A tab can't be part of a field, so TSV has no quotes to give it shelter.
     tabs = path.endswith(".tsv")
-    csv.field_size_limit(sys.maxsize)
+    csv.field_size_limit(2**31 - 1)  # the most that every system takes
     rows = csv.reader(
         lines,
         delimiter="\t" if tabs else ",",
@@ -66,6 +68,8 @@ def read_column(lines: Iterator[str], path: str, column: str) -> Iterator[str]:
     place = int(column) - 1 if column.isdecimal() else None
     try:
         for row in rows:
+            if not row:  # a blank line is no row
+                continue
             if place is None:
                 if column not in row:
                     raise ValueError(
@@ -74,13 +78,17 @@ def read_column(lines: Iterator[str], path: str, column: str) -> Iterator[str]:
                     )
                 place = row.index(column)
             elif not 0 <= place < len(row):
-                if row:  # a blank line is no row
-                    raise ValueError(
-                        f"line {rows.line_num} of {path} must have a column {column}, "
-                        f"got {len(row)} columns; repair the line or choose another column"
-                    )
+                raise ValueError(
+                    f"line {rows.line_num} of {path} must have a column {column}, "
+                    f"got {len(row)} columns; repair the line or choose another column"
+                )
             else:
                 yield row[place]
+        if place is None:
+            raise ValueError(
+                f"{path} must name its columns in the first row, but it is empty; "
+                "is it the right file?"
+            )
     except csv.Error as error:
         raise ValueError(
             f"line {rows.line_num} of {path} must be {'TSV' if tabs else 'CSV'}, got {error}; "

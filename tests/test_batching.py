@@ -29,11 +29,21 @@ def test_plan_holds_each_text_once_longest_first():
 
 
 def test_plan_respects_the_token_budget_and_batch_size():
-    """No batch has more tokens than the budget, unless it is one text, or more texts than asked."""
+    """No batch is beyond the budget by more than a text, or has more texts than asked."""
     lengths = np.random.default_rng(0).integers(2, 4000, 300)
     for batch in batching.plan_batches(lengths):
-        assert len(batch) == 1 or lengths[batch].sum() <= batching.TOKEN_BUDGET
+        assert lengths[batch].sum() <= batching.TOKEN_BUDGET + lengths[batch].max()
     assert max(map(len, batching.plan_batches(np.full(50, 3), batch_size=7))) == 7
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_plan_gives_threads_equal_work(threads):
+    """Every thread gets as many batches, and batches of about as many tokens, as any other."""
+    lengths = np.random.default_rng(0).integers(2, 40, 2000)
+    batches = batching.plan_batches(lengths, threads)
+    tokens = [lengths[batch].sum() for batch in batches]
+    assert len(batches) % threads == 0
+    assert max(tokens) - min(tokens) <= 80
 
 
 def test_little_work_is_shared_out():

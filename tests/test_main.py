@@ -59,11 +59,12 @@ def index(run, tiny_directory, lines, tmp_path):
     return tmp_path / "index"
 
 
-def start(*arguments, **options):
-    """Start a command in a process of its own."""
+def start(*arguments, environment=(), **options):
+    """Start a command in a process of its own, with output buffered as a user has it."""
     options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, **options}
     command = [sys.executable, "-m", "minisbert", *map(str, arguments)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, **options)
+    variables = {**os.environ, **dict(environment), "PYTHONUNBUFFERED": ""}
+    return subprocess.Popen(command, stderr=subprocess.PIPE, env=variables, **options)
 
 
 def test_version(run):
@@ -121,7 +122,7 @@ def test_index_leaves_blank_texts_out(run, tiny_directory, lines, tmp_path):
     code, out, error = run("index", lines, *options)
     assert code == 0
     assert out.startswith(f"3 texts in {tmp_path / 'new'}, ")
-    assert error == "minisbert: blank texts left out: 1\n"
+    assert error == "minisbert: blank texts left out: 1; rows are numbered without them\n"
     assert TextIndex.load(tmp_path / "new").vectors.model_name == str(tiny_directory)
 
 
@@ -200,6 +201,9 @@ def test_truncation_is_one_line(run, tiny_directory):
         (["search", "x"], "the following arguments are required: QUERY"),
         (["encode", "a", "--model", "./nowhere"], "model must be an existing directory"),
         (["encode", "a", "--out", "a.txt"], "--out must end in .npy or .jsonl, got a.txt"),
+        (["encode", "a", "--out", "no/a.npy"], "--out must be in an existing folder, got no/a.npy"),
+        (["encode", "a", "--file", "-"], "texts must be arguments or stand in a file, got both"),
+        (["encode", "--file", "\udcff"], "the system refused \\udcff: No such file or directory"),
         (["encode", "--file", "nowhere.txt"], "nowhere.txt: No such file or directory"),
         (["encode", "--file", "t.csv", "--column", "1", "--field", "t"], "not allowed with"),
         (["search", "nowhere", "a"], "index nowhere must be a directory with index.safetensors"),
@@ -229,6 +233,25 @@ def test_damaged_index_is_one_sentence(fails, index):
     file = index / "index.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
     assert str(file) in fails("search", index, "cat")
+
+
+def test_index_replaces_only_an_index(run, fails, index, lines, tiny_directory):
+    """An index is made anew, also a damaged one, but no other file is joined or replaced."""
+    options = (lines, "--out", index, "--model", tiny_directory)
+    file = index / "index.safetensors"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-100])
+    assert run("index", *options)[0] == 0
+    assert file.read_bytes() == whole
+    model = (tiny_directory / "model.safetensors").read_bytes()
+    file.write_bytes(model)
+    assert f"--out must be a new or empty directory or an index, got {index}" in fails(
+        "index", *options
+    )
+    assert file.read_bytes() == model
+    file.rename(index / "holiday.txt")
+    assert "which holds something else" in fails("index", *options)
+    assert os.listdir(index) == ["holiday.txt"]
 
 
 def test_model_named_by_an_index_is_not_fetched(fails, tiny_directory, tmp_path, monkeypatch):
@@ -269,6 +292,25 @@ def test_full_standard_output(tiny_directory):
     assert error == b"minisbert: the system refused: No space left on device\n"
 
 
+def test_help_into_a_closed_pipe():
+    """Help that nobody reads ends without a word too."""
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "wb") as closed:
+        child = start("--help", stdout=closed)
+        _, error = child.communicate(timeout=60)
+    assert (child.returncode, error) == (141, b"")
+
+
+def test_closed_streams(tiny_directory):
+    """Standard output may be closed; a closed standard input is told in one sentence."""
+    child = start("encode", "--model", tiny_directory, preexec_fn=lambda: os.closerange(0, 2))
+    _, error = child.communicate(timeout=60)
+    assert child.returncode == 2
+    assert error.startswith(b"minisbert: standard input must be open, but it is closed")
+    assert error.count(b"\n") == 1
+
+
 def test_closed_pipe_ends_quietly(tiny_directory, tmp_path):
     """A reader that stops listening ends the command without a word."""
     (tmp_path / "many.txt").write_text("a cat\n" * 2000)
@@ -293,8 +335,8 @@ def test_interrupt_ends_quietly(tiny_directory):
 
 def test_output_is_utf8_in_any_locale(tiny_directory):
     """Texts are printed as UTF-8 where the locale says ASCII."""
-    environment = {**os.environ, "LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    options = {"env": environment, "stdin": subprocess.PIPE}
+    ascii = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    options = {"environment": ascii, "stdin": subprocess.PIPE}
     child = start("encode", "--model", tiny_directory, **options)
     out, error = child.communicate("🐈\n".encode(), timeout=60)
     assert (child.returncode, error) == (0, b"")

@@ -52,6 +52,7 @@ TSV = b'id\ttext\n1\tsay "hi"\n2\t"\n'
         ("t.csv", CSV, "id", ["1", "2"]),
         ("t.csv", CSV, "2", ["text, long", 'Hello,\nworld "you"', "Bye"]),
         ("t.tsv", TSV, "text", ['say "hi"', '"']),
+        ("t.csv", b"\n\nid,t\n1,a\n", "t", ["a"]),
         ("t.csv", b"t\n" + b"x" * 200_000, "t", ["x" * 200_000]),
     ],
 )
@@ -74,6 +75,12 @@ def test_json_fields(write):
         ("t.csv", b"a,b\n1\n", {"column": "b"}, "line 2 of .* must have a column b, got 1 columns"),
         ("t.csv", b"a,b\n", {"column": "0"}, "line 1 of .* must have a column 0, got 2 columns"),
         ("t.csv", b"a,b\n", {"column": "c"}, "column must be one of a, b in .*, got 'c'"),
+        (
+            "t.csv",
+            b"\n",
+            {"column": "c"},
+            "t.csv must name its columns in the first row, but it is",
+        ),
         ("t.csv", b'a\n"b\n', {"column": "a"}, "line 2 of .* must be CSV, got .*; repair"),
         ("t.jsonl", b'{"t": "a"}\n{"t"', {"field": "t"}, "line 2 of .* must be a JSON object, got"),
         ("t.jsonl", b"[" * 100_000, {"field": "t"}, "line 1 of .* must be a JSON object, got"),
