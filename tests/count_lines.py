@@ -1,27 +1,44 @@
-"""Print the lines of the core, one evening's reading, and of the rest: `make size`."""
+"""Count the lines of every file that the README lists: `make size`.
 
+The README's tables name the core, one evening's reading, and the rest, with their lines.
+`--update` writes the counts there; a test says when they are out of date.
+"""
+
+import re
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-CORE = ("ragged", "layers", "bert", "pooling", "similarity", "topk", "encoder")
+README = ROOT / "README.md"
+ROW = re.compile(r"^\| \[[^]]+\]\(([^)]+)\) \| (\d+) \|", re.MULTILINE)
 
 
 def count_lines(path: Path) -> int:
     return len(path.read_text("utf-8").splitlines())
 
 
-def list_core() -> list[tuple[str, int]]:
-    """The files of the core in reading order, with their lines."""
-    paths = [ROOT / "minisbert" / f"{name}.py" for name in CORE]
-    paths += [ROOT / "csrc" / "topk.h", ROOT / "csrc" / "topk.c"]
-    return [(str(path.relative_to(ROOT)), count_lines(path)) for path in paths]
+def read_counts() -> dict[str, int]:
+    """The files in the README's tables and the counts that stand there."""
+    return {name: int(lines) for name, lines in ROW.findall(README.read_text("utf-8"))}
+
+
+def count_listed() -> dict[str, int]:
+    """The same files, counted."""
+    return {name: count_lines(ROOT / name) for name in read_counts()}
+
+
+def update_readme() -> None:
+    counts = count_listed()
+
+    def correct(row: re.Match[str]) -> str:
+        return row[0].replace(f"| {row[2]} |", f"| {counts[row[1]]} |")
+
+    README.write_text(ROW.sub(correct, README.read_text("utf-8")), "utf-8")
 
 
 if __name__ == "__main__":
-    core = list_core()
-    for name, lines in core:
+    if "--update" in sys.argv:
+        update_readme()
+    for name, lines in count_listed().items():
         print(f"{lines:6}  {name}")
-    total = sum(lines for _, lines in core)
-    package = sum(map(count_lines, (ROOT / "minisbert").glob("*.py")))
-    package += sum(map(count_lines, (ROOT / "csrc").glob("*.[ch]")))
-    print(f"{total:6}  the core\n{package - total:6}  the rest of minisbert and csrc")
+    print(f"{sum(count_listed().values()):6}  together")

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import minisbert
+from count_lines import count_listed, read_counts
 
 PACKAGE = Path(minisbert.__file__).parent
 
@@ -57,3 +58,11 @@ def test_upward_import_is_found():
     floors = {"low": (0, 0), "lower": (0, 1), "high": (1, 0)}
     sources = {"low": "def f():\n    from minisbert.high import g", "high": "import minisbert.low"}
     assert find_upward_imports(sources, floors) == ["low imports high"]
+
+
+def test_readme_lists_every_file_with_its_lines():
+    """The README's tables name every module and C file, with the true number of lines."""
+    counts = read_counts()
+    assert counts == count_listed()
+    modules = {f"minisbert/{name}.py" for name in read_floors()} - {"minisbert/__init__.py"}
+    assert modules | {"csrc/topk.h", "csrc/topk.c"} <= set(counts)
