@@ -320,15 +320,20 @@ class Worker:
         self.side = side_class
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        context.Process(
+        self.process = context.Process(
             target=serve, args=(theirs, side_class, directory, texts), daemon=True
-        ).start()
+        )
+        self.process.start()
         theirs.close()
         assert self.connection.recv() == "ready"
 
     def ask(self, method: str, *arguments):
         self.connection.send((method, arguments))
         return self.connection.recv()
+
+    def close(self) -> None:
+        self.connection.send(None)
+        self.process.join()
 
 
 # Measuring and telling
@@ -449,6 +454,8 @@ def main() -> None:
 
     print(f"\nOne short text, {arguments.rounds} rounds: median time, times minisbert's (range)")
     print_ratios(short, take_turns(arguments.rounds, short, "time_short"), 1000, "ms")
+    for worker in (ours, torch, onnxruntime, products):
+        worker.close()
 
 
 if __name__ == "__main__":
