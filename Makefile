@@ -9,7 +9,7 @@ KERNEL := $(wildcard csrc/*)
 export MINISBERT_REQUIRE_KERNEL := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check test-c bench-peers bench size clean
+.PHONY: help demo test check test-c test-parity bench-peers bench size clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -62,6 +62,9 @@ $(PEERS)/.installed: setup.py pyproject.toml $(KERNEL)
 	@touch $@
 
 bench-peers: $(PEERS)/.installed ## install what the benchmarks compare with: torch, onnxruntime, FAISS
+
+test-parity: $(PEERS)/.installed ## against torch, transformers and sentence-transformers, live
+	HF_HUB_OFFLINE=1 $(PEERS)/bin/python -m pytest -W default tests/parity
 
 bench: $(PEERS)/.installed ## every comparison, one after another: about 20 minutes
 	$(PEERS)/bin/python benchmarks/compare_encode.py

@@ -3,9 +3,10 @@
 The modules stand on floors. A module imports from lower floors, or from one listed before it on its
 own floor, so this list is also the order to read them in (tests/test_architecture.py holds it):
 
-floor 0: ragged json_fields config weights sources hub tokenization layers pooling similarity topk
-floor 1: bert batching index
-floor 2: encoder
+floor 0: ragged json_fields config weights sources hub tokenization layers heads pooling similarity
+floor 0: topk
+floor 1: bert batching arguments index
+floor 2: encoder cross_encoder
 floor 3: text_index text_files standard_library
 floor 4: demo
 floor 5: __main__ __init__
@@ -13,7 +14,9 @@ floor 5: __main__ __init__
 
 from __future__ import annotations
 
-from minisbert.encoder import SentenceTransformer, TruncationWarning
+from minisbert.arguments import TruncationWarning
+from minisbert.cross_encoder import CrossEncoder
+from minisbert.encoder import SentenceTransformer
 from minisbert.index import FlatIndex
 from minisbert.similarity import (
     cosine_similarity,
@@ -30,6 +33,7 @@ from minisbert.topk import topk
 __version__ = "0.1.0"
 
 __all__ = [
+    "CrossEncoder",
     "FlatIndex",
     "SentenceTransformer",
     "TruncationWarning",

@@ -28,7 +28,7 @@ from minisbert.layers import (
     layer_norm_forward,
     linear_forward,
 )
-from minisbert.ragged import Array, RaggedBatch
+from minisbert.ragged import Array, RaggedBatch, find_first_rows
 
 Parameters = Mapping[str, Array]
 
@@ -64,17 +64,25 @@ def arrange_for_few(parameters: Parameters) -> dict[str, Array]:
 
 
 def bert_forward(
-    parameters: Parameters, config: BertConfig, batch: RaggedBatch, cache: Cache = None
+    parameters: Parameters,
+    config: BertConfig,
+    batch: RaggedBatch,
+    cache: Cache = None,
+    first_only: bool = False,
 ) -> Array:
     """Run the network: token ids in, one vector a token out.
 
     parameters  by the checkpoint's names, shapes as `config.parameter_shapes` lists them
     batch       N tokens
-    out         (N, D)
+    first_only  of each sentence only the first token is wanted: most of the last block is left out
+    out         (N, D), or (B, D) of the first tokens
     """
     hidden = embeddings_forward(parameters, config, batch, cache)
-    for block in range(config.num_hidden_layers):
-        hidden = block_forward(parameters, config, block, hidden, batch, cache)
+    last = config.num_hidden_layers - 1
+    for block in range(last + 1):
+        hidden = block_forward(
+            parameters, config, block, hidden, batch, cache, first_only and block == last
+        )
     return hidden
 
 
@@ -116,11 +124,12 @@ def block_forward(
     hidden: Array,
     batch: RaggedBatch,
     cache: Cache = None,
+    first_only: bool = False,
 ) -> Array:
     """One transformer block: attention, then feed-forward, a residual and a norm after each.
 
     hidden  (N, D)   overwritten without a cache
-    out     (N, D)
+    out     (N, D), or (B, D) of the first tokens only
     """
     prefix = f"encoder.layer.{block}."
 
@@ -132,18 +141,23 @@ def block_forward(
         gamma, beta = parameters[prefix + name + ".weight"], parameters[prefix + name + ".bias"]
         return layer_norm_forward(x, gamma, beta, config.layer_norm_eps, cache)
 
-    # 1. queries, keys, values
-    query = linear("attention.self.query", hidden)
+    # 1. queries, keys, values; tokens that are not wanted still have keys and values
+    wanted, query_groups = hidden, batch.groups
+    if first_only:
+        first_rows, query_groups = find_first_rows(batch.groups)
+        wanted = hidden[first_rows]  # (B, D)
+    query = linear("attention.self.query", wanted)
     key = linear("attention.self.key", hidden)
     value = linear("attention.self.value", hidden)
     # 2. attention
-    context = attention_forward(query, key, value, batch.groups, config.num_attention_heads, cache)
+    heads = config.num_attention_heads
+    context = attention_forward(query, key, value, batch.groups, heads, cache, query_groups)
     # From here on each token is alone.
-    out = np.empty_like(hidden) if cache is not None else hidden
-    for rows in cut_slices(len(hidden), SLICE if cache is None else len(hidden)):
+    out = np.empty_like(wanted) if cache is not None else wanted
+    for rows in cut_slices(len(wanted), SLICE if cache is None else len(wanted)):
         # 3. mix the heads, add what came in, normalise
         mixed = linear("attention.output.dense", context[rows])
-        mixed += hidden[rows]
+        mixed += wanted[rows]
         mixed = layer_norm("attention.output.LayerNorm", mixed)
         # 4. feed-forward: widen, bend, narrow
         wide = linear("intermediate.dense", mixed)  # (slice, F)

@@ -184,7 +184,7 @@ def read_model_config(directory: Path) -> ModelConfig:
     transformer_path, modules = _read_modules(directory)
     bert = read_bert_config(directory / transformer_path / "config.json")
     _check_widths(directory, bert, modules)
-    max_seq_length, do_lower_case = _read_transformer(directory / transformer_path, bert)
+    max_seq_length, do_lower_case = read_transformer(directory / transformer_path, bert)
     prompts = {"query": "", "document": "", **fields.find("prompts", TEXTS, {})}
     prompt_name = Rule("the name of one of its prompts", lambda value: value in list(prompts))
     return ModelConfig(
@@ -213,7 +213,7 @@ LENGTH = Rule(
 )
 
 
-def _read_transformer(folder: Path, bert: BertConfig) -> tuple[int, bool]:
+def read_transformer(folder: Path, bert: BertConfig) -> tuple[int, bool]:
     """The most tokens of a text, and whether it is lower-cased before the tokenizer sees it.
 
     The limit is what the module says, else the tokenizer's model_max_length (at times a huge

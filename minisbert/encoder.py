@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +17,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from minisbert.arguments import (
+    LONG_WORK,
+    OnTruncate,
+    check_device,
+    check_positive,
+    progress_bar,
+    read_texts,
+    report_truncation,
+)
 from minisbert.batching import count_threads, keep_freed_memory, plan_batches, run_batches
 from minisbert.bert import FEW_TOKENS, arrange_for_few, arrange_for_many, bert_forward
 from minisbert.config import (
@@ -34,15 +42,6 @@ from minisbert.ragged import Array, join_sentences
 from minisbert.similarity import PAIRWISE_SIMILARITIES, SIMILARITIES, normalize_forward
 from minisbert.tokenization import Tokenizer
 from minisbert.weights import load_dense, load_parameters
-
-OnTruncate = Literal["warn", "error", "ignore"]
-
-# From here on a progress bar is worth showing on a terminal, if nobody said.
-LONG_WORK = 500
-
-
-class TruncationWarning(UserWarning):
-    """Texts were longer than the model reads, and their ends were left out."""
 
 
 class SentenceTransformer:
@@ -79,7 +78,7 @@ class SentenceTransformer:
         truncate_dim: int | None = None,
         threads: int | None = None,
     ) -> None:
-        _check_device(device)
+        check_device(device)
         count_threads(threads)
         self.model_directory: Path = resolve_model(model_name_or_path)
         self.config = read_model_config(self.model_directory)
@@ -94,7 +93,7 @@ class SentenceTransformer:
                 f"got {self.similarity_fn_name!r}; leave it out for the model's own"
             )
         self.truncate_dim = self.config.truncate_dim if truncate_dim is None else truncate_dim
-        _check_positive("truncate_dim", self.truncate_dim)
+        check_positive("truncate_dim", self.truncate_dim)
         self.threads = threads
         self.tokenizer = Tokenizer(
             self.model_directory / self.config.transformer_path, self.config.do_lower_case
@@ -146,7 +145,7 @@ class SentenceTransformer:
 
         Returns an (n,) int64 array; texts longer than `max_seq_length` would be cut by `encode`.
         """
-        return self.tokenizer.count(_read_texts(texts))
+        return self.tokenizer.count(read_texts(texts))
 
     def encode(
         self,
@@ -200,9 +199,9 @@ class SentenceTransformer:
             If an option has no such value; if a text is too long and `on_truncate="error"`.
         """
         _check_output(output_value, precision, convert_to_numpy, convert_to_tensor)
-        _check_device(device)
-        _check_positive("batch_size", batch_size)
-        _check_positive("truncate_dim", truncate_dim)
+        check_device(device)
+        check_positive("batch_size", batch_size)
+        check_positive("truncate_dim", truncate_dim)
         if on_truncate not in ("warn", "error", "ignore"):
             raise ValueError(
                 f'on_truncate must be "warn", "error" or "ignore", got {on_truncate!r}'
@@ -210,20 +209,20 @@ class SentenceTransformer:
         keep_freed_memory()
         workers = count_threads(self.threads if threads is None else threads)
         single = isinstance(inputs, str)
-        texts = _read_texts([inputs] if isinstance(inputs, str) else inputs)
+        texts = read_texts([inputs] if isinstance(inputs, str) else inputs)
 
         prompt = self._choose_prompt(prompt_name, prompt)
         if prompt:
             texts = [prompt + text for text in texts]
         tokens = self.tokenizer.encode(texts, self.max_seq_length)
-        _report_truncation(tokens.lengths, self.max_seq_length, on_truncate)
+        report_truncation(tokens.lengths, self.max_seq_length, on_truncate)
 
         skip = self._count_prompt_tokens(prompt)
         embeddings = np.empty((len(texts), self._width), np.float32)
         batches = plan_batches(np.minimum(tokens.lengths, self.max_seq_length), workers, batch_size)
         if show_progress_bar is None:
             show_progress_bar = len(texts) >= LONG_WORK and sys.stderr.isatty()
-        with _progress_bar(len(texts), show_progress_bar) as advance:
+        with progress_bar(len(texts), show_progress_bar) as advance:
             for indices, vectors in run_batches(
                 lambda indices: self._embed([tokens.ids[i] for i in indices], skip),
                 batches,
@@ -269,10 +268,13 @@ class SentenceTransformer:
         batch = join_sentences(token_ids)
         few = len(batch.token_ids) <= FEW_TOKENS
         parameters = self._parameters_for_few if few else self._parameters_for_many
-        vectors = bert_forward(parameters, self.config.bert, batch)  # (N, D)
+        pooling = self.config.modules[0]
+        first_only = isinstance(pooling, PoolingConfig) and pooling.modes == ("cls",) and not skip
+        vectors = bert_forward(parameters, self.config.bert, batch, first_only=first_only)  # (N, D)
         for module in self.config.modules:
             if isinstance(module, PoolingConfig):
-                vectors = pooling_forward(vectors, batch.groups, module.modes, skip)  # (B, P * D)
+                if not first_only:
+                    vectors = pooling_forward(vectors, batch.groups, module.modes, skip)  # (B, P D)
             elif isinstance(module, DenseConfig):
                 dense = self._dense[module.path]
                 vectors = linear_forward(vectors, dense["linear.weight"], dense.get("linear.bias"))
@@ -328,58 +330,6 @@ def _measure_width(config: ModelConfig) -> int:
     return width
 
 
-def _read_texts(inputs: Iterable[str]) -> list[str]:
-    """A list of the texts; TypeError naming the first that is none."""
-    if isinstance(inputs, (str, bytes)) or not isinstance(inputs, Iterable):
-        raise TypeError(
-            f"inputs must be a str or an iterable of str, got {type(inputs).__name__}; "
-            "pass one text or a list of texts"
-        )
-    texts = list(inputs)
-    for index, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise TypeError(
-                f"inputs must hold only str, got {type(text).__name__} at index {index}; "
-                "convert or leave it out"
-            )
-    return texts
-
-
-def _report_truncation(lengths: Array, limit: int, on_truncate: OnTruncate) -> None:
-    """Say which texts are longer than the model reads: never cut in silence."""
-    cut = np.flatnonzero(lengths > limit)
-    if on_truncate == "ignore" or not len(cut):
-        return
-    named = ", ".join(str(index) for index in cut[:5]) + (", ..." if len(cut) > 5 else "")
-    message = (
-        f"{len(cut)} of {len(lengths)} texts are longer than the {limit} tokens that the model "
-        f"reads (the longest has {lengths.max()}; indices {named})"
-    )
-    if on_truncate == "error":
-        raise ValueError(f"{message}; shorten or split them, or pass on_truncate='ignore'")
-    # An empty registry of its own: Python would otherwise show the same sentence only once.
-    frame = sys._getframe(2)
-    warnings.warn_explicit(
-        f"{message}; what is beyond is left out",
-        TruncationWarning,
-        frame.f_code.co_filename,
-        frame.f_lineno,
-        registry={},
-    )
-
-
-@contextmanager
-def _progress_bar(texts: int, shown: bool) -> Iterator[Callable[[int], Any] | None]:
-    """A bar that counts texts, or nothing."""
-    if not shown:
-        yield None
-        return
-    from tqdm import tqdm  # imported when wanted: it takes longer than a short encode
-
-    with tqdm(total=texts, unit="text", desc="encode") as bar:
-        yield bar.update
-
-
 def _check_output(
     output_value: str, precision: str, convert_to_numpy: bool, convert_to_tensor: bool
 ) -> None:
@@ -397,13 +347,3 @@ def _check_output(
         raise ValueError(
             f'precision must be "float32", got {precision!r}; quantise the returned array instead'
         )
-
-
-def _check_device(device: str | None) -> None:
-    if device not in (None, "cpu"):
-        raise ValueError(f'device must be None or "cpu", got {device!r}; minisbert runs on CPUs')
-
-
-def _check_positive(name: str, value: int | None) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise ValueError(f"{name} must be a whole number of 1 or more, got {value!r}")

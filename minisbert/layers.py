@@ -256,24 +256,26 @@ def attention_forward(
     groups: Sequence[Group],
     heads: int,
     cache: Cache = None,
+    query_groups: Sequence[Group] | None = None,
 ) -> Array:
     """Let every token of a sentence take from all of them: the only place where tokens meet.
 
-    query, key, value  (N, D)             query becomes out without a cache
-    groups             runs of sentences  of equal length
-    heads              H                  each works on its own d = D / H columns
-    out                (N, D)
+    query         (N, D)             becomes out without a cache
+    key, value    (N, D)
+    groups        runs of sentences  of equal length
+    heads         H                  each works on its own d = D / H columns
+    query_groups  runs of queries    where only some tokens of each sentence ask
+    out           (N, D)             a row for each query
     """
-    N, D = query.shape
+    D = query.shape[1]
     d = D // heads
     # Scaling q costs N D multiplications, scaling the scores would cost N H T.
     query = np.multiply(query, 1 / math.sqrt(d), out=query if cache is None else None)
     # Without a cache a sentence's output takes the place of its query, which is not read again.
     out = np.empty_like(query) if cache is not None else query
-    for group in groups:
-        q, k, v, context = (
-            _split_heads(x, group, heads) for x in (query, key, value, out)
-        )  # (B, H, T, d) each, views
+    for group, asking in zip(groups, query_groups or groups, strict=True):
+        q, context = (_split_heads(x, asking, heads) for x in (query, out))  # (B, H, T, d) views
+        k, v = (_split_heads(x, group, heads) for x in (key, value))  # (B, H, T, d) views
         scores = q @ k.swapaxes(-1, -2)  # (B, H, T, T)
         weights = softmax_forward(scores, cache)
         np.matmul(weights, v, out=context)

@@ -60,6 +60,16 @@ def group_lengths(lengths: Sequence[int]) -> tuple[Group, ...]:
     return tuple(groups)
 
 
+def find_first_rows(groups: Sequence[Group]) -> tuple[Array, tuple[Group, ...]]:
+    """The row of each sentence's first token, and the groups of an array of those rows alone."""
+    rows = [group.first + group.T * np.arange(group.B) for group in groups]
+    counts = np.cumsum([0] + [group.B for group in groups])
+    alone = tuple(
+        Group(int(first), group.B, 1) for first, group in zip(counts, groups, strict=False)
+    )
+    return np.concatenate(rows), alone
+
+
 def join_sentences(
     token_ids: Sequence[Array], token_type_ids: Sequence[Array] | None = None
 ) -> RaggedBatch:

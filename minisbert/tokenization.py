@@ -21,14 +21,16 @@ from minisbert.ragged import Array
 
 @dataclass(frozen=True)
 class TokenIds:
-    """Tokenised texts.
+    """Tokenised texts or pairs.
 
-    ids      B arrays (T,)  int64, cut to the limit, special tokens kept at both ends
+    ids      B arrays (T,)  int64, cut to the limit, special tokens kept
     lengths  (B,)           int64, tokens of each text before it was cut
+    types    B arrays (T,)  int64, 0 for the first text of a pair and 1 for the second, or None
     """
 
     ids: list[Array]
     lengths: Array
+    types: list[Array] | None = None
 
 
 class Tokenizer:
@@ -108,18 +110,38 @@ class Tokenizer:
             ids.append(token_ids)
         return TokenIds(ids, lengths)
 
+    def encode_pairs(self, pairs: Sequence[tuple[str, str]], max_length: int) -> TokenIds:
+        """Tokenise pairs of texts, and cut the longer text of a pair until both fit.
+
+        Raises ValueError naming the index of a pair that is not valid Unicode.
+        """
+        ids, types = [], []
+        lengths = np.empty(len(pairs), np.int64)
+        for index, pair in enumerate(pairs):
+            encoding = self._encode_one(index, pair[0], pair[1])
+            lengths[index] = len(encoding)
+            token_ids = np.array(encoding.ids, np.int64)
+            token_types = np.array(encoding.type_ids, np.int64)
+            if len(encoding) > max_length:
+                kept = _choose_of_pair(encoding, max_length, self._cut_front)
+                token_ids, token_types = token_ids[kept], token_types[kept]
+            ids.append(token_ids)
+            types.append(token_types)
+        return TokenIds(ids, lengths, types)
+
     def count(self, texts: Sequence[str]) -> Array:
         """Count the tokens of each text, special tokens included, uncut.  -> (B,) int64"""
         return np.array(
             [len(self._encode_one(index, text)) for index, text in enumerate(texts)], np.int64
         )
 
-    def _encode_one(self, index: int, text: str) -> tokenizers.Encoding:
+    def _encode_one(self, index: int, text: str, second: str | None = None) -> tokenizers.Encoding:
+        """A text, or the two of a pair."""
         try:
-            return self._tokenizer.encode(text)
+            return self._tokenizer.encode(text, second)
         except TypeError:
             # The library says this also of a text that has no UTF-8 form.
-            if not isinstance(text, str):
+            if not isinstance(text, str) or not isinstance(second, (str, type(None))):
                 raise
             raise ValueError(
                 f"inputs must be valid Unicode, got a lone surrogate at index {index}; "
@@ -132,6 +154,24 @@ def _cut_tokens(ids: Array, special: Array, max_length: int, cut_front: bool) ->
     text = np.flatnonzero(~special)
     surplus = len(ids) - max_length
     return np.delete(ids, text[:surplus] if cut_front else text[-surplus:])
+
+
+def _choose_of_pair(encoding: tokenizers.Encoding, max_length: int, cut_front: bool) -> Array:
+    """The places to keep of a pair that is too long: special tokens, and what fits of both texts.
+
+    The longer text gives way until both are equally long, then both do (`longest_first`). An odd
+    token stays with the longer text, of equal ones with the second.
+    """
+    owner = np.array([-1 if text is None else text for text in encoding.sequence_ids])
+    special, first, second = (np.flatnonzero(owner == text) for text in (-1, 0, 1))
+    room = max_length - len(special)
+    short = min(len(first), len(second), room // 2)
+    count = room - short if len(first) > len(second) else short  # of the first text
+    if cut_front:
+        first, second = first[len(first) - count :], second[len(second) - room + count :]
+    else:
+        first, second = first[:count], second[: room - count]
+    return np.sort(np.concatenate([special, first, second]))
 
 
 def _read_tokenizer(path: Path) -> tokenizers.Tokenizer:

@@ -127,6 +127,21 @@ def load_parameters(directory: Path, config: BertConfig) -> dict[str, Array]:
     return _check_tensors(tensors, parameter_shapes(config), directory)
 
 
+def load_tensors(
+    directory: Path, shapes: Mapping[str, tuple[int, ...]], remedy: str
+) -> dict[str, Array]:
+    """Read the parameters that `shapes` names, whatever else there is.
+
+    Raises ValueError naming one that is missing, with the remedy, or misshapen.
+    """
+    directory = Path(directory)
+    found = {_rename_parameter(name): array for name, array in _read_tensors(directory).items()}
+    for name in shapes:
+        if name not in found:
+            raise ValueError(f"the weights in {directory} must have {name}, but have not; {remedy}")
+    return _check_tensors({name: found[name] for name in shapes}, shapes, directory)
+
+
 def load_dense(directory: Path, dense: DenseConfig) -> dict[str, Array]:
     """Read a Dense module's linear.weight (out, in) and, if it has one, linear.bias (out,).
 

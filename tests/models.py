@@ -10,6 +10,7 @@ from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from minisbert.config import POOLING_FLAGS, parameter_shapes, read_bert_config
+from minisbert.heads import head_shapes, read_cross_encoder_config
 
 WORDS = "a the bird tree sings sing old in all day red ##ing car cat dog runs . , ! ?"
 LETTERS = [chr(code) for code in range(ord("b"), ord("z") + 1)]
@@ -141,6 +142,29 @@ def make_model_directory(
             for index, kind in enumerate(modules)
         ],
     )
+    return path
+
+
+def make_cross_encoder_directory(
+    path: Path, *, num_labels: int = 1, seed: int = 0, **fields: object
+) -> Path:
+    """Write a random BERT with a classification head. `fields` go into config.json."""
+    path.mkdir(parents=True, exist_ok=True)
+    labels = {str(label): f"LABEL_{label}" for label in range(num_labels)}
+    content = {**SIZES, "architectures": ["BertForSequenceClassification"], "id2label": labels}
+    write_json(path / "config.json", {**content, **fields})
+    config = read_cross_encoder_config(path)
+    rng = np.random.default_rng(seed)
+    shapes = {f"bert.{name}": shape for name, shape in parameter_shapes(config.bert).items()}
+    for name, shape in head_shapes(config).items():
+        shapes["bert." + name if name.startswith("pooler") else name] = shape
+    parameters = {
+        name: rng.normal(float("LayerNorm.weight" in name), 0.2, shape).astype(np.float32)
+        for name, shape in shapes.items()
+    }
+    save_file(parameters, path / "model.safetensors")
+    write_tokenizer(path)
+    write_json(path / "tokenizer_config.json", {"model_max_length": 64})
     return path
 
 

@@ -12,11 +12,9 @@ PACKAGE = Path(minisbert.__file__).parent
 
 def read_floors() -> dict[str, tuple[int, int]]:
     """Module name -> (floor, place on the floor), from the docstring of the package."""
-    return {
-        name: (int(floor), place)
-        for floor, names in re.findall(r"^floor (\d): (.+)$", minisbert.__doc__, re.MULTILINE)
-        for place, name in enumerate(names.split())
-    }
+    floors = re.findall(r"^floor (\d): (.+)$", minisbert.__doc__, re.MULTILINE)
+    names = [(name, int(floor)) for floor, line in floors for name in line.split()]
+    return {name: (floor, place) for place, (name, floor) in enumerate(names)}
 
 
 def find_imports(source: str) -> set[str]:

@@ -324,7 +324,13 @@ def test_closed_pipe_ends_quietly(tiny_directory, tmp_path):
 
 def test_interrupt_ends_quietly(tiny_directory):
     """Ctrl-C while waiting for input ends the command without a word."""
-    child = start("encode", "--model", tiny_directory, stdin=subprocess.PIPE, bufsize=0)
+    child = start(
+        *("encode", "--model", tiny_directory),
+        stdin=subprocess.PIPE,
+        bufsize=0,
+        # A shell's background job, which the tests may be, leaves Ctrl-C ignored in its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     # The command is past its imports, and waits, when it has taken more than a pipe holds.
     child.stdin.write(b"a cat\n" * 30_000)
     child.send_signal(signal.SIGINT)

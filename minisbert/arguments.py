@@ -1,0 +1,84 @@
+"""What stands around the work of `encode` and `predict`: arguments, warnings, a progress bar."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import numpy as np
+
+from minisbert.ragged import Array
+
+OnTruncate = Literal["warn", "error", "ignore"]
+
+# From here on a progress bar is worth showing on a terminal, if nobody said.
+LONG_WORK = 500
+
+
+class TruncationWarning(UserWarning):
+    """Texts were longer than the model reads, and their ends were left out."""
+
+
+def read_texts(inputs: Iterable[str]) -> list[str]:
+    """A list of the texts; TypeError naming the first that is none."""
+    if isinstance(inputs, (str, bytes)) or not isinstance(inputs, Iterable):
+        raise TypeError(
+            f"inputs must be a str or an iterable of str, got {type(inputs).__name__}; "
+            "pass one text or a list of texts"
+        )
+    texts = list(inputs)
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(
+                f"inputs must hold only str, got {type(text).__name__} at index {index}; "
+                "convert or leave it out"
+            )
+    return texts
+
+
+def report_truncation(lengths: Array, limit: int, on_truncate: OnTruncate) -> None:
+    """Say which texts are longer than the model reads: never cut in silence."""
+    cut = np.flatnonzero(lengths > limit)
+    if on_truncate == "ignore" or not len(cut):
+        return
+    named = ", ".join(str(index) for index in cut[:5]) + (", ..." if len(cut) > 5 else "")
+    message = (
+        f"{len(cut)} of {len(lengths)} texts are longer than the {limit} tokens that the model "
+        f"reads (the longest has {lengths.max()}; indices {named})"
+    )
+    if on_truncate == "error":
+        raise ValueError(f"{message}; shorten or split them, or pass on_truncate='ignore'")
+    # An empty registry of its own: Python would otherwise show the same sentence only once.
+    frame = sys._getframe(2)
+    warnings.warn_explicit(
+        f"{message}; what is beyond is left out",
+        TruncationWarning,
+        frame.f_code.co_filename,
+        frame.f_lineno,
+        registry={},
+    )
+
+
+@contextmanager
+def progress_bar(texts: int, shown: bool) -> Iterator[Callable[[int], Any] | None]:
+    """A bar that counts texts, or nothing."""
+    if not shown:
+        yield None
+        return
+    from tqdm import tqdm  # imported when wanted: it takes longer than a short encode
+
+    with tqdm(total=texts, unit="text", desc="encode") as bar:
+        yield bar.update
+
+
+def check_device(device: str | None) -> None:
+    if device not in (None, "cpu"):
+        raise ValueError(f'device must be None or "cpu", got {device!r}; minisbert runs on CPUs')
+
+
+def check_positive(name: str, value: int | None) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise ValueError(f"{name} must be a whole number of 1 or more, got {value!r}")

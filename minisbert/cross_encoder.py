@@ -1,0 +1,271 @@
+"""The cross-encoder: two texts through the network together, one score out.
+
+Every token of one text attends to every token of the other, which no cosine of two vectors can
+match; but the network runs once for every *pair*, which is what the bi-encoder was invented to
+avoid. Names and defaults are those of sentence-transformers.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from minisbert.arguments import (
+    LONG_WORK,
+    OnTruncate,
+    check_device,
+    check_positive,
+    progress_bar,
+    report_truncation,
+)
+from minisbert.batching import count_threads, keep_freed_memory, plan_batches, run_batches
+from minisbert.bert import (
+    FEW_TOKENS,
+    Parameters,
+    arrange_for_few,
+    arrange_for_many,
+    bert_forward,
+)
+from minisbert.heads import head_forward, load_head, read_cross_encoder_config
+from minisbert.hub import resolve_model
+from minisbert.layers import ACTIVATIONS, softmax_forward
+from minisbert.ragged import Array, join_sentences
+from minisbert.tokenization import Tokenizer
+from minisbert.weights import load_parameters
+
+Activation = Callable[[Array], Array]
+
+
+class CrossEncoder:
+    """A model that scores pairs of texts, loaded from a sequence-classification directory.
+
+    Parameters
+    ----------
+    model_name_or_path : str or path
+        A directory, which never touches the network, or a model's name (see `minisbert.hub`).
+    num_labels : int
+        Only checked: a head has as many outputs as it was trained with.
+    max_length : int
+        The most tokens of a pair, its three special ones included; the model's own if left out.
+    activation_fn : str or callable
+        Turns logits into scores: "sigmoid", "identity", ..., or a function of a float32 array. The
+        model's own if left out: the logistic function for one label, none for several, unless the
+        directory says otherwise.
+    device : None or "cpu"
+    threads : int
+        Cores to use; all that the process may use if left out.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If the directory is missing or not a model with a classification head.
+    """
+
+    def __init__(
+        self,
+        model_name_or_path: str | os.PathLike[str],
+        *,
+        num_labels: int | None = None,
+        max_length: int | None = None,
+        activation_fn: str | Activation | None = None,
+        device: str | None = None,
+        threads: int | None = None,
+    ) -> None:
+        check_device(device)
+        count_threads(threads)
+        self.model_directory = resolve_model(model_name_or_path)
+        self.config = read_cross_encoder_config(self.model_directory)
+        self.num_labels = self.config.num_labels
+        if num_labels not in (None, self.num_labels):
+            raise ValueError(
+                f"num_labels must be {self.num_labels}, as {self.model_directory} has it, "
+                f"got {num_labels!r}; leave it out"
+            )
+        self.activation_fn = _find_activation(activation_fn or self.config.activation)
+        self.max_length = self.config.max_length if max_length is None else max_length
+        limit = self.config.bert.max_position_embeddings - self.config.bert.position_offset
+        if not isinstance(self.max_length, int) or not 5 <= self.max_length <= limit:
+            raise ValueError(
+                f"max_length must be a whole number from 5 to {limit}, got {self.max_length!r}; "
+                "three special tokens and one of each text must fit, and no more than the model has"
+            )
+        self.threads = threads
+        self.tokenizer = Tokenizer(self.model_directory, self.config.do_lower_case)
+        self.tokenizer.check_vocabulary(self.config.bert.vocab_size)
+        self._head = load_head(self.model_directory, self.config)
+        self._parameters = load_parameters(self.model_directory, self.config.bert)
+
+    @cached_property
+    def _parameters_for_many(self) -> Parameters:
+        return arrange_for_many(self._parameters)
+
+    @cached_property
+    def _parameters_for_few(self) -> Parameters:
+        return arrange_for_few(self._parameters)
+
+    def predict(
+        self,
+        inputs: tuple[str, str] | Iterable[Sequence[str]],
+        *,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        activation_fn: str | Activation | None = None,
+        apply_softmax: bool = False,
+        return_logits: bool = False,
+        on_truncate: OnTruncate = "warn",
+        threads: int | None = None,
+    ) -> Array:
+        """Score pairs of texts.
+
+        Parameters
+        ----------
+        inputs : iterable of pairs, or one pair as a tuple
+        batch_size : int
+            The most pairs in a batch; by default batches are cut by tokens.
+        activation_fn : str or callable
+            Instead of the model's own.
+        apply_softmax : bool
+            Turn the scores of several labels into weights that sum to 1, after the activation.
+        return_logits : bool
+            Return what the head gives, without activation or softmax.
+        on_truncate : "warn", "error" or "ignore"
+            What to do when a pair is longer than `max_length` tokens and its longer text would
+            lose its end.
+
+        Returns
+        -------
+        (n,) float32 array for one label, else (n, labels); for a single pair without the n
+
+        Raises
+        ------
+        TypeError
+            If an input is not a pair of str; the message names its index.
+        ValueError
+            If an option has no such value; if a pair is too long and `on_truncate="error"`.
+        """
+        check_positive("batch_size", batch_size)
+        activation = _find_activation(activation_fn or self.activation_fn)
+        single = isinstance(inputs, tuple) and len(inputs) == 2 and isinstance(inputs[0], str)
+        pairs = _read_pairs([inputs] if single else inputs)
+        keep_freed_memory()
+        workers = count_threads(self.threads if threads is None else threads)
+        tokens = self.tokenizer.encode_pairs(pairs, self.max_length)
+        report_truncation(tokens.lengths, self.max_length, on_truncate)
+        types = tokens.types or []
+
+        logits = np.empty((len(pairs), self.num_labels), np.float32)
+        batches = plan_batches(np.minimum(tokens.lengths, self.max_length), workers, batch_size)
+        if show_progress_bar is None:
+            show_progress_bar = len(pairs) >= LONG_WORK and sys.stderr.isatty()
+        with progress_bar(len(pairs), show_progress_bar) as advance:
+            for indices, scores in run_batches(
+                lambda indices: self._score(
+                    [tokens.ids[i] for i in indices], [types[i] for i in indices]
+                ),
+                batches,
+                workers,
+                advance,
+            ):
+                logits[indices] = scores
+        scores = logits if return_logits else activation(logits)
+        if apply_softmax and not return_logits:
+            scores = softmax_forward(scores)
+        if self.num_labels == 1:
+            scores = scores[:, 0]
+        return scores[0] if single else scores
+
+    def rank(
+        self,
+        query: str,
+        documents: Iterable[str],
+        top_k: int | None = None,
+        return_documents: bool = False,
+        **options: Any,
+    ) -> list[dict[str, Any]]:
+        """Order documents by how well they go with a query, best first.
+
+        The order is that of the logits: an activation can round different ones to one score.
+        Equal ones stay in the order of the documents.
+
+        Parameters
+        ----------
+        query : str
+        documents : iterable of str
+        top_k : int
+            Only so many of the best; all if left out.
+        return_documents : bool
+            Whether to put the texts into the result.
+        **options
+            As `predict` takes them.
+
+        Returns
+        -------
+        list of {"corpus_id": int, "score": float} and, if asked for, "text"
+
+        Raises
+        ------
+        ValueError
+            If the model has several labels.
+        """
+        if self.num_labels != 1:
+            raise ValueError(
+                f"the model must have one label to rank by, got {self.num_labels}; use predict"
+            )
+        check_positive("top_k", top_k)
+        texts = list(documents)
+        return_logits = options.pop("return_logits", False)
+        activation = _find_activation(options.pop("activation_fn", None) or self.activation_fn)
+        logits = self.predict([(query, text) for text in texts], return_logits=True, **options)
+        scores = logits if return_logits else activation(logits[:, None].copy())[:, 0]
+        order = np.argsort(-logits, kind="stable")[:top_k]
+        return [
+            {"corpus_id": int(row), "score": float(scores[row])}
+            | ({"text": texts[row]} if return_documents else {})
+            for row in order
+        ]
+
+    def _score(self, ids: Sequence[Array], types: Sequence[Array]) -> Array:
+        """The logits of one batch of B pairs.  -> (B, labels)"""
+        batch = join_sentences(ids, types)
+        few = len(batch.token_ids) <= FEW_TOKENS
+        parameters = self._parameters_for_few if few else self._parameters_for_many
+        first = bert_forward(parameters, self.config.bert, batch, first_only=True)  # (B, D)
+        return head_forward(first, self._head)
+
+
+def _find_activation(activation: str | Activation) -> Activation:
+    if not isinstance(activation, str):
+        return activation
+    if activation not in ACTIVATIONS:
+        raise ValueError(
+            f"activation_fn must be a function or one of {', '.join(ACTIVATIONS)}, "
+            f"got {activation!r}"
+        )
+    return ACTIVATIONS[activation]
+
+
+def _read_pairs(inputs: Any) -> list[tuple[str, str]]:
+    """A list of the pairs; TypeError naming the first that is none."""
+    pairs = list(inputs)
+    if len(pairs) == 2 and all(isinstance(text, str) for text in pairs):
+        raise TypeError(
+            "inputs must be a list of pairs, got a list of two texts; "
+            "put the pair in brackets, [(a, b)], or pass it as a tuple"
+        )
+    for index, pair in enumerate(pairs):
+        if (
+            isinstance(pair, str)
+            or not isinstance(pair, Sequence)
+            or len(pair) != 2
+            or not all(isinstance(text, str) for text in pair)
+        ):
+            raise TypeError(
+                f"inputs must hold only pairs of str, got {type(pair).__name__} "
+                f"{str(pair)[:60]!r} at index {index}; give two texts for each"
+            )
+    return [(first, second) for first, second in pairs]

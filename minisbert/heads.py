@@ -1,0 +1,102 @@
+"""The classification head of a cross-encoder: what a directory says of it, its weights, its layers.
+
+A Hugging Face directory for sequence classification holds a BERT, a *pooler* (a dense layer with
+tanh on the first token) and a *classifier* (a dense layer with one output a label).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from minisbert.config import (
+    DENSE_ACTIVATION,
+    DENSE_ACTIVATIONS,
+    BertConfig,
+    read_bert_config,
+    read_transformer,
+)
+from minisbert.json_fields import SIZE, Fields, Rule, read_fields
+from minisbert.layers import linear_forward, tanh_forward
+from minisbert.ragged import Array
+from minisbert.weights import load_tensors
+
+LABELS = Rule(
+    "an object of one or more labels", lambda value: isinstance(value, dict) and len(value) > 0
+)
+OBJECT = Rule("an object", lambda value: isinstance(value, dict))
+
+
+@dataclass(frozen=True)
+class CrossEncoderConfig:
+    """A whole sequence-classification directory; `activation` is a key of `layers.ACTIVATIONS`."""
+
+    bert: BertConfig
+    num_labels: int
+    activation: str
+    max_length: int
+    do_lower_case: bool
+
+
+def read_cross_encoder_config(directory: Path) -> CrossEncoderConfig:
+    """Read what a sequence-classification directory says.
+
+    The activation stands in one of three places, by the version that wrote it; where it stands in
+    none it is the logistic function for one label, and none for several.
+
+    Raises FileNotFoundError, or ValueError naming the file and what is wrong in it.
+    """
+    directory = Path(directory)
+    bert = read_bert_config(directory / "config.json")
+    fields = read_fields(directory / "config.json")
+    labels = fields.find("id2label", LABELS, None)
+    # transformers takes two labels where nothing is said.
+    num_labels = len(labels) if labels else fields.find("num_labels", SIZE, 2)
+    newest = read_fields(directory / "config_sentence_transformers.json", missing_ok=True)
+    newer = Fields(fields.path, fields.find("sentence_transformers", OBJECT, {}))
+    activation = (
+        newest.find("activation_fn", DENSE_ACTIVATION, None)
+        or newer.find("activation_fn", DENSE_ACTIVATION, None)
+        or fields.find("sbert_ce_default_activation_function", DENSE_ACTIVATION, None)
+        or ("Sigmoid" if num_labels == 1 else "Identity")
+    )
+    max_length, do_lower_case = read_transformer(directory, bert)
+    return CrossEncoderConfig(
+        bert=bert,
+        num_labels=num_labels,
+        activation=DENSE_ACTIVATIONS[activation.rpartition(".")[2]],
+        max_length=max_length,
+        do_lower_case=do_lower_case,
+    )
+
+
+def head_shapes(config: CrossEncoderConfig) -> dict[str, tuple[int, ...]]:
+    """Every parameter of the head and its shape."""
+    D, labels = config.bert.hidden_size, config.num_labels
+    return {
+        "pooler.dense.weight": (D, D),
+        "pooler.dense.bias": (D,),
+        "classifier.weight": (labels, D),
+        "classifier.bias": (labels,),
+    }
+
+
+def load_head(directory: Path, config: CrossEncoderConfig) -> dict[str, Array]:
+    """Read the head's parameters.
+
+    Raises ValueError for a model without a head, naming the remedy, or for a misshapen parameter.
+    """
+    return load_tensors(
+        directory,
+        head_shapes(config),
+        "give a directory for sequence classification, such as a cross-encoder's; "
+        "a bi-encoder is for SentenceTransformer",
+    )
+
+
+def head_forward(first: Array, head: Mapping[str, Array]) -> Array:
+    """Turn the vectors of first tokens into logits.  (B, D) -> (B, labels)"""
+    pooled = linear_forward(first, head["pooler.dense.weight"], head["pooler.dense.bias"])
+    pooled = tanh_forward(pooled)
+    return linear_forward(pooled, head["classifier.weight"], head["classifier.bias"])

@@ -1,0 +1,243 @@
+"""The cross-encoder: transformers' logits, the same in any batch, and what it refuses."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from minisbert import CrossEncoder, SentenceTransformer, TruncationWarning
+from minisbert.bert import bert_forward
+from minisbert.ragged import find_first_rows, group_lengths, join_sentences
+from models import edit_json, make_cross_encoder_directory, make_model_directory
+
+GOLDEN = json.loads((Path(__file__).parent / "golden" / "pairs.json").read_text("utf-8"))
+PAIRS = [tuple(pair) for pair in GOLDEN["pairs"]]
+
+# Two float32 programs on a small network; a wrong segment or a wrong cut is 1e-2 off.
+SAME_MODEL = 1e-5
+# One program, other batches: only BLAS's last bits may differ.
+SAME_PAIR = 1e-6
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    return make_cross_encoder_directory(tmp_path_factory.mktemp("one label"))
+
+
+@pytest.fixture
+def model(directory):
+    return CrossEncoder(directory)
+
+
+@pytest.mark.parametrize("labels", [1, 3])
+def test_logits_are_those_of_transformers(labels, tmp_path):
+    """Pairs from empty to over-long get the logits that transformers gave them."""
+    directory = make_cross_encoder_directory(tmp_path, num_labels=labels)
+    digest = hashlib.sha256((directory / "model.safetensors").read_bytes()).hexdigest()
+    assert digest == GOLDEN["weights_sha256"][str(labels)]
+    model = CrossEncoder(directory)
+    expected = np.squeeze(GOLDEN["logits"][str(labels)])
+    got = model.predict(PAIRS, return_logits=True, on_truncate="ignore")
+    assert got.shape == expected.shape
+    assert np.abs(got - expected).max() <= SAME_MODEL
+    # The comparison tells pairs turned round, which differ in segments and cuts alone.
+    turned = model.predict([pair[::-1] for pair in PAIRS], return_logits=True, on_truncate="ignore")
+    assert np.abs(turned - expected).max() > 100 * SAME_MODEL
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("batch_size", [None, 1, 5])
+def test_batch_and_threads_change_nothing(model, threads, batch_size):
+    """A pair has one logit, alone or in company, in any order, on any number of threads."""
+    options = {"return_logits": True, "on_truncate": "ignore"}
+    alone = np.array([model.predict(pair, **options) for pair in PAIRS])
+    order = np.random.default_rng(0).permutation(len(PAIRS))
+    shuffled = [PAIRS[i] for i in order]
+    got = model.predict(shuffled, batch_size=batch_size, threads=threads, **options)
+    assert np.abs(got - alone[order]).max() <= SAME_PAIR
+
+
+def test_first_tokens_alone_are_those_of_the_whole_last_block(model):
+    """Leaving out of the last block what is not read changes nothing that is."""
+    rng = np.random.default_rng(0)
+    batch = join_sentences([rng.integers(5, 60, length) for length in (9, 9, 7, 3, 3, 3, 1)])
+    whole = bert_forward(model._parameters, model.config.bert, batch)
+    rows, groups = find_first_rows(batch.groups)
+    assert rows.tolist() == [0, 9, 18, 25, 28, 31, 34]
+    assert groups == ((0, 2, 1), (2, 1, 1), (3, 3, 1), (6, 1, 1))
+    first = bert_forward(model._parameters, model.config.bert, batch, first_only=True)
+    assert first.shape == (7, 32)
+    assert np.abs(first - whole[rows]).max() <= SAME_PAIR
+
+
+def test_cls_pooling_takes_the_same_saving(tmp_path, monkeypatch):
+    """A CLS-pooled bi-encoder gives the same vectors with and without the whole last block."""
+    model = SentenceTransformer(make_model_directory(tmp_path, pooling=("cls",)))
+    texts = ["a bird", "the old bird sings all day", ""]
+    saved = model.encode(texts)
+    monkeypatch.setattr(
+        "minisbert.encoder.bert_forward",
+        lambda parameters, config, batch, first_only: bert_forward(parameters, config, batch)[
+            find_first_rows(batch.groups)[0] if first_only else slice(None)
+        ],
+    )
+    assert np.abs(model.encode(texts) - saved).max() <= SAME_PAIR
+
+
+# Shapes, activations, ranking
+
+
+def test_shapes(model, tmp_path):
+    """A tuple gives one score, a list one for each pair, several labels a row for each."""
+    pair = ("a cat", "a dog")
+    assert model.predict(pair).shape == ()
+    assert model.predict([pair]).shape == (1,)
+    assert model.predict([list(pair), pair]).dtype == np.float32
+    assert model.predict([]).shape == (0,)
+    three = CrossEncoder(make_cross_encoder_directory(tmp_path, num_labels=3))
+    assert three.predict(pair).shape == (3,)
+    assert three.predict(iter([pair, pair])).shape == (2, 3)
+    assert three.predict([]).shape == (0, 3)
+
+
+def test_one_label_is_a_probability_and_several_are_logits(model, tmp_path):
+    """Without a word in the directory one label goes through the logistic function."""
+    logits = model.predict(PAIRS, return_logits=True, on_truncate="ignore")
+    scores = model.predict(PAIRS, on_truncate="ignore")
+    assert scores == pytest.approx(1 / (1 + np.exp(-logits)), abs=1e-6)
+    three = CrossEncoder(make_cross_encoder_directory(tmp_path, num_labels=3))
+    logits = three.predict(PAIRS, return_logits=True, on_truncate="ignore")
+    assert np.array_equal(three.predict(PAIRS, on_truncate="ignore"), logits)
+    weights = three.predict(PAIRS, apply_softmax=True, on_truncate="ignore")
+    assert weights.sum(axis=1) == pytest.approx(np.ones(len(PAIRS)), abs=1e-6)
+
+
+TANH = "torch.nn.modules.activation.Tanh"
+IDENTITY = "torch.nn.modules.linear.Identity"
+
+
+@pytest.mark.parametrize(
+    ("file", "fields", "activation"),
+    [
+        ("config.json", {"sbert_ce_default_activation_function": TANH}, np.tanh),
+        ("config.json", {"sentence_transformers": {"activation_fn": TANH}}, np.tanh),
+        ("config_sentence_transformers.json", {"activation_fn": IDENTITY}, np.copy),
+    ],
+)
+def test_directory_names_the_activation(tmp_path, file, fields, activation):
+    """Each place where a version of sentence-transformers wrote it is read."""
+    directory = make_cross_encoder_directory(tmp_path)
+    if not (directory / file).exists():
+        (directory / file).write_text("{}")
+    edit_json(directory / file, **fields)
+    model = CrossEncoder(directory)
+    logits = model.predict(PAIRS[:5], return_logits=True)
+    assert model.predict(PAIRS[:5]) == pytest.approx(activation(logits), abs=1e-6)
+
+
+def test_activation_can_be_chosen(directory):
+    """A name or a function for the model or for a call goes before the directory's."""
+    model = CrossEncoder(directory, activation_fn="identity")
+    logits = model.predict(PAIRS[:5], return_logits=True)
+    assert np.array_equal(model.predict(PAIRS[:5]), logits)
+    doubled = model.predict(PAIRS[:5], activation_fn=lambda x: 2 * x)
+    assert np.array_equal(doubled, 2 * logits)
+
+
+def test_rank(model):
+    """Documents come best first by logit, with their numbers and scores, and texts if asked."""
+    documents = ["a dog", "the old bird", "a tree sings", "a dog"]
+    logits = model.predict([("a cat", text) for text in documents], return_logits=True)
+    ranking = model.rank("a cat", documents, return_documents=True)
+    assert [hit["corpus_id"] for hit in ranking] == np.argsort(-logits, kind="stable").tolist()
+    assert [hit["text"] for hit in ranking] == [documents[hit["corpus_id"]] for hit in ranking]
+    scores = model.predict([("a cat", text) for text in documents])
+    assert ranking[0]["score"] == scores[ranking[0]["corpus_id"]]
+    assert [hit["corpus_id"] for hit in ranking if hit["text"] == "a dog"] == [0, 3]
+    assert len(model.rank("a cat", documents, top_k=2)) == 2
+    assert model.rank("a cat", []) == []
+
+
+def test_rank_is_by_logits(model):
+    """An activation that makes all scores equal does not change the order."""
+    documents = ["a dog", "the old bird", "a tree sings"]
+    ranking = model.rank("a cat", documents, activation_fn=lambda x: 0 * x)
+    order = [hit["corpus_id"] for hit in ranking]
+    assert order == [hit["corpus_id"] for hit in model.rank("a cat", documents)]
+    assert [hit["score"] for hit in ranking] == [0, 0, 0]
+
+
+# Truncation
+
+
+def test_cut_pairs_are_told(model):
+    """Pairs beyond the limit are warned of, refused, or cut in silence where that was asked."""
+    long = ("cat " * 60, "dog " * 60)
+    with pytest.warns(TruncationWarning, match="1 of 2 texts are longer than the 64 tokens"):
+        model.predict([("a", "b"), long])
+    with pytest.raises(ValueError, match="1 of 1 texts are longer"):
+        model.predict([long], on_truncate="error")
+    model.predict([long], on_truncate="ignore")
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (["a", "b"], r"inputs must be a list of pairs, got a list of two texts; .*\[\(a, b\)\]"),
+        ([("a", "b"), "ab"], "got str 'ab' at index 1; give two texts for each"),
+        ([("a", "b"), ("a", "b", "c")], "got tuple .* at index 1"),
+        ([("a", None)], "got tuple .* at index 0"),
+        ([("a", "b"), None], "got NoneType 'None' at index 1"),
+    ],
+)
+def test_what_is_no_pair_is_named(model, inputs, message):
+    """A flat list, and anything that is no pair of texts, is refused by its index."""
+    with pytest.raises(TypeError, match=message):
+        model.predict(inputs)
+
+
+def test_bad_options_are_refused(directory, model, tmp_path):
+    """Options that can't be are one sentence each."""
+    with pytest.raises(ValueError, match=r"num_labels must be 1, as .* has it, got 2"):
+        CrossEncoder(directory, num_labels=2)
+    for length in (4, 65, 5.5):
+        with pytest.raises(ValueError, match="max_length must be a whole number from 5 to 64"):
+            CrossEncoder(directory, max_length=length)
+    with pytest.raises(ValueError, match=r"activation_fn must be a function or one of .*sigmoid"):
+        CrossEncoder(directory, activation_fn="softplus")
+    with pytest.raises(ValueError, match="device must be None"):
+        CrossEncoder(directory, device="cuda")
+    with pytest.raises(ValueError, match="top_k must be a whole number of 1 or more, got 0"):
+        model.rank("a", ["b"], top_k=0)
+    three = CrossEncoder(make_cross_encoder_directory(tmp_path, num_labels=3))
+    with pytest.raises(ValueError, match="the model must have one label to rank by, got 3"):
+        three.rank("a", ["b"])
+
+
+def test_model_without_head_is_refused(tiny_directory):
+    """A bi-encoder's directory has no head, and the sentence says what to do."""
+    with pytest.raises(ValueError, match=r"must have pooler\..*; give a directory for sequence"):
+        CrossEncoder(tiny_directory)
+
+
+def test_misshapen_head_is_named(tmp_path):
+    """A classifier of another number of labels than config.json says is named."""
+    directory = make_cross_encoder_directory(tmp_path, num_labels=3)
+    weights = load_file(directory / "model.safetensors")
+    save_file({**weights, "classifier.weight": np.ones((2, 32), np.float32)}, directory / "m")
+    (directory / "m").replace(directory / "model.safetensors")
+    with pytest.raises(ValueError, match=r"classifier\.weight .* must have the shape \(3, 32\)"):
+        CrossEncoder(directory)
+
+
+def test_groups_of_first_rows_follow_the_batch():
+    """Two runs of one length that are not neighbours stay two groups."""
+    rows, groups = find_first_rows(group_lengths([2, 5, 2]))
+    assert rows.tolist() == [0, 2, 7]
+    assert groups == ((0, 1, 1), (1, 1, 1), (2, 1, 1))
