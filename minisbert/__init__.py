@@ -7,8 +7,8 @@ floor 0: ragged json_fields config weights sources hub tokenization layers heads
 floor 0: topk
 floor 1: bert batching arguments index
 floor 2: encoder cross_encoder
-floor 3: text_index text_files standard_library
-floor 4: demo
+floor 3: text_index text_files standard_library machine costs cost_report
+floor 4: demo cost_lab
 floor 5: __main__ __init__
 """
 

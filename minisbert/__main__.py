@@ -99,28 +99,25 @@ def run_search(arguments: argparse.Namespace) -> None:
 
 
 def run_info(arguments: argparse.Namespace) -> None:
-    import platform
-
-    import numpy as np
-    from threadpoolctl import threadpool_info
-
     from minisbert import __version__
-    from minisbert.batching import count_threads
     from minisbert.hub import models_home
-    from minisbert.topk import kernel_name
+    from minisbert.machine import describe_machine
 
-    kernel = kernel_name()
-    blas = [library for library in threadpool_info() if library["user_api"] == "blas"]
-    print(f"minisbert   {__version__}")
-    print(f"Python      {platform.python_version()}, NumPy {np.__version__}")
-    print(f"models      {models_home()}")
-    print(f"threads     {count_threads(None)}")
-    for library in blas:
-        words = [
-            library[key] for key in ("internal_api", "version", "architecture") if library.get(key)
-        ]
-        print(f"BLAS        {' '.join(words)}, {library['num_threads']} threads")
-    print(f"scan        {kernel}" + (" (no C kernel is used)" if kernel == "numpy" else ""))
+    facts = {"minisbert": __version__, "models": str(models_home()), **describe_machine()}
+    for name, fact in facts.items():
+        print(f"{name:11} {fact}")
+
+
+def run_bench(arguments: argparse.Namespace) -> None:
+    from minisbert.cost_lab import run_cost_lab
+    from minisbert.standard_library import read_standard_library
+    from minisbert.text_files import read_texts
+
+    if arguments.texts:
+        texts = [text for text in read_texts(arguments.texts) if text.strip()]
+    else:
+        texts = [sentence for _, sentence in read_standard_library()]
+    run_cost_lab(load_model(arguments), texts, arguments.seconds, Path(arguments.out))
 
 
 def run_demo(arguments: argparse.Namespace) -> None:
@@ -218,6 +215,11 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("query", metavar="QUERY")
     command.add_argument("-k", type=int, default=10, help="how many; default 10")
     command.add_argument("--json", action="store_true", help="a JSON object for each text")
+
+    command = add(run_bench, "measure what bi- and cross-encoders cost here", DEFAULT_MODEL)
+    command.add_argument("--seconds", type=float, default=120, help="time to take; default 120")
+    command.add_argument("--texts", metavar="FILE", help="one a line; default Python's library")
+    command.add_argument("--out", default="costs", metavar="DIR", help="default costs")
 
     add(run_info, "print versions, threads, BLAS and the kernel in use")
 
