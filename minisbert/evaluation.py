@@ -104,7 +104,9 @@ def evaluate_retrieval(
         raise ValueError(f"k must be at least 1, got {k}; ask for one result or more")
     known = {query: grades for query, grades in task.grades.items() if query in task.queries}
     asked = {query: grades for query, grades in known.items() if max(grades.values()) > 0}
-    if not asked or not task.documents:
+    if not task.documents:
+        raise ValueError("the corpus must hold documents, got none; is it the right file?")
+    if not asked:
         raise ValueError(
             f"judgements must name a relevant document for one of the {len(task.queries)} queries, "
             "got none; are they of the same data?"

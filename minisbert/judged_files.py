@@ -116,8 +116,12 @@ def read_beir(directory: str | os.PathLike[str], split: str = "test") -> Retriev
             "choose another"
         )
     grades: dict[str, dict[str, float]] = {}
-    for query, document, grade in _read_judgements(path):
-        grades.setdefault(query, {})[document] = grade
+    for number, query, document, grade in _read_judgements(path):
+        if grades.setdefault(query, {}).setdefault(document, grade) != grade:
+            raise ValueError(
+                f"line {number} of {path} must agree with those before it, got another grade of "
+                f"{shorten(document)} for {shorten(query)}; leave one of them out"
+            )
     return RetrievalTask(documents, queries, grades)
 
 
@@ -141,8 +145,8 @@ def _read_entries(path: Path) -> Iterator[tuple[str, str]]:
         yield identifier, f"{title or ''} {text}".strip()
 
 
-def _read_judgements(path: Path) -> Iterator[tuple[str, str, float]]:
-    """Query, document and grade of each line but the first, which is a header."""
+def _read_judgements(path: Path) -> Iterator[tuple[int, str, str, float]]:
+    """Number, query, document and grade of each line but the first, which is a header."""
     for number, line in enumerate(read_lines(str(path)), 1):
         columns = line.rstrip("\r\n").split("\t")
         if number == 1:
@@ -157,7 +161,7 @@ def _read_judgements(path: Path) -> Iterator[tuple[str, str, float]]:
                     f"line {number} of {path} must be a query's id, a document's id and a whole "
                     f"number, parted by tabs, got {shorten(line.strip())}; repair the line"
                 )
-            yield columns[0], columns[1], float(columns[2])
+            yield number, columns[0], columns[1], float(columns[2])
 
 
 def _is_whole(text: str) -> bool:
