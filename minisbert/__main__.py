@@ -102,6 +102,12 @@ def run_evaluate_sts(arguments: argparse.Namespace) -> None:
     from minisbert.evaluation import evaluate_sts
     from minisbert.judged_files import read_sts
 
+    other_reading = arguments.pooling is not None or arguments.blocks is not None
+    if arguments.cross_encoder and other_reading:
+        raise ValueError(
+            "--pooling and --blocks must be left out with --cross-encoder, got both; "
+            "they are for bi-encoders"
+        )
     pairs = read_sts(arguments.file)
     result = evaluate_sts(load_model(arguments), pairs)
     print(f"pairs     {result.pairs}")
@@ -191,6 +197,10 @@ def run_demo(arguments: argparse.Namespace) -> None:
 def load_model(arguments: argparse.Namespace) -> Any:
     from minisbert.encoder import SentenceTransformer
 
+    if getattr(arguments, "cross_encoder", False):
+        from minisbert.cross_encoder import CrossEncoder
+
+        return CrossEncoder(arguments.model, threads=arguments.threads)
     # Only some commands let the model be read in another way.
     reading = {name: getattr(arguments, name, None) for name in ("pooling", "blocks")}
     return SentenceTransformer(arguments.model, threads=arguments.threads, **reading)
@@ -296,6 +306,9 @@ def make_parser() -> argparse.ArgumentParser:
     command = add(run_evaluate_sts, "correlation with human scores", DEFAULT_MODEL, kinds)
     command.add_argument("file", metavar="FILE", help=sts)
     add_reading_options(command)
+    command.add_argument(
+        "--cross-encoder", action="store_true", help="the model scores pairs itself"
+    )
 
     command = add(run_evaluate_retrieval, "nDCG and others of exact search", DEFAULT_MODEL, kinds)
     command.add_argument("directory", metavar="DIR", help="corpus.jsonl, queries.jsonl, qrels")

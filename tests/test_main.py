@@ -10,11 +10,12 @@ import sys
 import numpy as np
 import pytest
 
-from minisbert import SentenceTransformer, __version__
+from minisbert import CrossEncoder, SentenceTransformer, __version__
 from minisbert.__main__ import main
 from minisbert.evaluation import evaluate_sts
 from minisbert.judged_files import read_sts
 from minisbert.text_index import TextIndex
+from models import make_cross_encoder_directory
 
 
 @pytest.fixture
@@ -231,6 +232,18 @@ def test_evaluate_reads_the_network_in_another_way(run, tiny_directory, sts):
     """--pooling and --blocks stand in for the model's own; the first word alone is no measure."""
     options = ("--model", tiny_directory, "--pooling", "cls", "--blocks", "0")
     assert run("evaluate", "sts", sts, *options)[1] == "pairs     3\nSpearman  -\nPearson   -\n"
+
+
+def test_evaluate_sts_of_a_cross_encoder(run, fails, sts, tmp_path):
+    """--cross-encoder scores pairs by the model itself, which has no pooling to choose."""
+    directory = make_cross_encoder_directory(tmp_path / "pairs", num_labels=1)
+    options = ("--model", directory, "--cross-encoder")
+    code, out, _ = run("evaluate", "sts", sts, *options)
+    expected = evaluate_sts(CrossEncoder(directory), read_sts(sts))
+    assert (code, out.split()[3]) == (0, f"{100 * expected.spearman:.2f}")
+    assert "--pooling and --blocks must be left out" in fails(
+        "evaluate", "sts", sts, *options, "--blocks", 0
+    )
 
 
 def test_evaluate_table(run, tiny_directory, sts):
