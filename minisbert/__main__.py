@@ -98,6 +98,71 @@ def run_search(arguments: argparse.Namespace) -> None:
             print(f"{hit.score:7.4f}  {hit.row:6}  {shown}")
 
 
+def run_evaluate_sts(arguments: argparse.Namespace) -> None:
+    from minisbert.evaluation import evaluate_sts
+    from minisbert.judged_files import read_sts
+
+    other_reading = arguments.pooling is not None or arguments.blocks is not None
+    if arguments.cross_encoder and other_reading:
+        raise ValueError(
+            "--pooling and --blocks must be left out with --cross-encoder, got both; "
+            "they are for bi-encoders"
+        )
+    pairs = read_sts(arguments.file)
+    result = evaluate_sts(load_model(arguments), pairs)
+    print(f"pairs     {result.pairs}")
+    print(f"Spearman  {show_measure(result.spearman)}")
+    print(f"Pearson   {show_measure(result.pearson)}")
+
+
+def run_evaluate_retrieval(arguments: argparse.Namespace) -> None:
+    from minisbert.evaluation import evaluate_retrieval
+    from minisbert.judged_files import read_beir
+
+    task = read_beir(arguments.directory, arguments.split)
+    model = load_model(arguments)
+    result = evaluate_retrieval(model, task, arguments.k, arguments.threads)
+    print(
+        f"documents   {result.documents}, {result.cut_documents} cut at the "
+        f"{model.max_seq_length} tokens that the model reads"
+    )
+    print(f"queries     {result.queries}")
+    for count, what in (
+        (result.idle_queries, "queries without a relevant document, left out"),
+        (result.unknown_queries, "judged queries that queries.jsonl does not have, left out"),
+        (result.unknown_documents, "judged documents that corpus.jsonl does not have, never found"),
+    ):
+        if count:
+            print(f"unusable    {count} {what}")
+    for name, value in result.measures.items():
+        print(f"{name:10}  {show_measure(value)}")
+
+
+def run_evaluate_table(arguments: argparse.Namespace) -> None:
+    from minisbert.encoder import SentenceTransformer
+    from minisbert.evaluation import evaluate_sts
+    from minisbert.judged_files import read_sts
+
+    pairs = read_sts(arguments.file)
+    L = load_model(arguments).config.bert.num_hidden_layers
+    poolings = ("cls", "mean", "max")
+    print(f"Spearman x 100 on {len(pairs.scores)} pairs, by number of blocks and pooling")
+    print("blocks" + "".join(f"{pooling:>8}" for pooling in poolings))
+    for blocks in range(L + 1):
+        print(f"{blocks:6}", end="")
+        for pooling in poolings:
+            model = SentenceTransformer(
+                arguments.model, threads=arguments.threads, pooling=pooling, blocks=blocks
+            )
+            print(f"{show_measure(evaluate_sts(model, pairs).spearman):>8}", end="", flush=True)
+        print()
+
+
+def show_measure(value: float) -> str:
+    """A measure x 100, as papers print it; a dash where there is none."""
+    return "-" if value != value else f"{100 * value:.2f}"
+
+
 def run_info(arguments: argparse.Namespace) -> None:
     from minisbert import __version__
     from minisbert.hub import models_home
@@ -129,7 +194,13 @@ def run_demo(arguments: argparse.Namespace) -> None:
 def load_model(arguments: argparse.Namespace) -> Any:
     from minisbert.encoder import SentenceTransformer
 
-    return SentenceTransformer(arguments.model, threads=arguments.threads)
+    if getattr(arguments, "cross_encoder", False):
+        from minisbert.cross_encoder import CrossEncoder
+
+        return CrossEncoder(arguments.model, threads=arguments.threads)
+    # Only some commands let the model be read in another way.
+    reading = {name: getattr(arguments, name, None) for name in ("pooling", "blocks")}
+    return SentenceTransformer(arguments.model, threads=arguments.threads, **reading)
 
 
 def check_index_directory(directory: Path) -> None:
@@ -178,9 +249,11 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"minisbert {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    def add(run: Any, what: str, model: str | None = None) -> argparse.ArgumentParser:
-        name = run.__name__.removeprefix("run_")
-        command: argparse.ArgumentParser = commands.add_parser(name, help=what, description=what)
+    def add(
+        run: Any, what: str, model: str | None = None, group: Any = commands
+    ) -> argparse.ArgumentParser:
+        name = run.__name__.rpartition("_")[2]
+        command: argparse.ArgumentParser = group.add_parser(name, help=what, description=what)
         command.set_defaults(run=run)
         if model is not None:
             command.add_argument("--model", default=model or None, help="a name or a directory")
@@ -220,6 +293,33 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("--seconds", type=float, default=120, help="time to take; default 120")
     command.add_argument("--texts", metavar="FILE", help="one a line; default Python's library")
     command.add_argument("--out", default="costs", metavar="DIR", help="default costs")
+
+    what = "print how good a model is on files that people judged"
+    command = commands.add_parser("evaluate", help=what, description=what)
+    kinds = command.add_subparsers(metavar="KIND", required=True)
+
+    def add_reading_options(command: argparse.ArgumentParser) -> None:
+        command.add_argument("--pooling", help="cls, mean or max; default the model's own")
+        command.add_argument(
+            "--blocks", type=int, help="run only so many; 0 pools the word table's rows"
+        )
+
+    sts = "a file of pairs with scores: 3 columns, or 7 as the STS benchmark has them"
+    command = add(run_evaluate_sts, "correlation with human scores", DEFAULT_MODEL, kinds)
+    command.add_argument("file", metavar="FILE", help=sts)
+    add_reading_options(command)
+    command.add_argument(
+        "--cross-encoder", action="store_true", help="the model scores pairs itself"
+    )
+
+    command = add(run_evaluate_retrieval, "nDCG and others of exact search", DEFAULT_MODEL, kinds)
+    command.add_argument("directory", metavar="DIR", help="corpus.jsonl, queries.jsonl, qrels")
+    command.add_argument("--split", default="test", help="a file in qrels; default test")
+    command.add_argument("-k", type=int, default=10, help="depth of nDCG and MRR; default 10")
+    add_reading_options(command)
+
+    command = add(run_evaluate_table, "Spearman by blocks and pooling", DEFAULT_MODEL, kinds)
+    command.add_argument("file", metavar="FILE", help=sts)
 
     add(run_info, "print versions, threads, BLAS and the kernel in use")
 

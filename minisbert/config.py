@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from minisbert.json_fields import (
@@ -101,6 +101,37 @@ class ModelConfig:
     default_prompt_name: str | None
     similarity_fn_name: str
     truncate_dim: int | None
+
+
+def override_reading(config: ModelConfig, pooling: str | None, blocks: int | None) -> ModelConfig:
+    """Read a network in another way than its directory says: other pooling, only the first blocks.
+
+    Raises ValueError if there is no such pooling, the network has fewer blocks, or a Dense module
+    can't take what the pooling gives.
+    """
+    L = config.bert.num_hidden_layers
+    if blocks is not None:
+        if isinstance(blocks, bool) or not isinstance(blocks, int) or not 0 <= blocks <= L:
+            raise ValueError(
+                f"blocks must be a whole number from 0 to {L}, got {blocks!r}; "
+                f"the network has {L} blocks"
+            )
+        config = replace(config, bert=replace(config.bert, num_hidden_layers=blocks))
+    if pooling is not None:
+        if pooling not in POOLING_FLAGS.values():
+            raise ValueError(
+                f"pooling must be one of {', '.join(POOLING_FLAGS.values())}, got {pooling!r}; "
+                "leave it out for the model's own"
+            )
+        own, *others = config.modules
+        assert isinstance(own, PoolingConfig)  # _read_modules takes no other
+        if len(own.modes) > 1 and any(isinstance(module, DenseConfig) for module in others):
+            raise ValueError(
+                f"pooling must be the model's own, {' and '.join(own.modes)}, since a Dense module "
+                f"follows that takes all of it, got {pooling!r}; leave it out"
+            )
+        config = replace(config, modules=(replace(own, modes=(pooling,)), *others))
+    return config
 
 
 def parameter_shapes(config: BertConfig) -> dict[str, tuple[int, ...]]:

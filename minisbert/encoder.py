@@ -33,10 +33,12 @@ from minisbert.config import (
     ModelConfig,
     NormalizeConfig,
     PoolingConfig,
+    override_reading,
+    parameter_shapes,
     read_model_config,
 )
 from minisbert.hub import resolve_model
-from minisbert.layers import ACTIVATIONS, linear_forward
+from minisbert.layers import ACTIVATIONS, embedding_forward, linear_forward
 from minisbert.pooling import pooling_forward
 from minisbert.ragged import Array, join_sentences
 from minisbert.similarity import PAIRWISE_SIMILARITIES, SIMILARITIES, normalize_forward
@@ -60,6 +62,10 @@ class SentenceTransformer:
         Keep only the first so many dimensions.
     threads : int
         Cores to use; all that the process may use if left out.
+    pooling : "cls", "mean", "max" or another key of `minisbert.pooling.POOLINGS`
+        Instead of the model's own, to see what it is worth.
+    blocks : int
+        Run only the first so many blocks; with 0 the rows of the word table are pooled as they are.
 
     Raises
     ------
@@ -77,11 +83,14 @@ class SentenceTransformer:
         similarity_fn_name: str | None = None,
         truncate_dim: int | None = None,
         threads: int | None = None,
+        pooling: str | None = None,
+        blocks: int | None = None,
     ) -> None:
         check_device(device)
         count_threads(threads)
         self.model_directory: Path = resolve_model(model_name_or_path)
-        self.config = read_model_config(self.model_directory)
+        whole = read_model_config(self.model_directory)
+        self.config = override_reading(whole, pooling, blocks)
         self.prompts = {**self.config.prompts, **(prompts or {})}
         self.default_prompt_name = default_prompt_name or self.config.default_prompt_name
         if self.default_prompt_name is not None:
@@ -101,9 +110,10 @@ class SentenceTransformer:
         self.tokenizer.check_vocabulary(self.config.bert.vocab_size)
         self._max_seq_length = self.config.max_seq_length
         self._width = _measure_width(self.config)
-        self._parameters = load_parameters(
-            self.model_directory / self.config.transformer_path, self.config.bert
+        parameters = load_parameters(
+            self.model_directory / self.config.transformer_path, whole.bert
         )
+        self._parameters = {name: parameters[name] for name in parameter_shapes(self.config.bert)}
         self._dense = {
             module.path: load_dense(self.model_directory, module)
             for module in self.config.modules
@@ -268,9 +278,17 @@ class SentenceTransformer:
         batch = join_sentences(token_ids)
         few = len(batch.token_ids) <= FEW_TOKENS
         parameters = self._parameters_for_few if few else self._parameters_for_many
+        L = self.config.bert.num_hidden_layers
         pooling = self.config.modules[0]
-        first_only = isinstance(pooling, PoolingConfig) and pooling.modes == ("cls",) and not skip
-        vectors = bert_forward(parameters, self.config.bert, batch, first_only=first_only)  # (N, D)
+        first_only = (
+            L > 0 and isinstance(pooling, PoolingConfig) and pooling.modes == ("cls",) and not skip
+        )
+        if L:
+            # (N, D), or (B, D) of the first tokens
+            vectors = bert_forward(parameters, self.config.bert, batch, first_only=first_only)
+        else:
+            words = parameters["embeddings.word_embeddings.weight"]
+            vectors = embedding_forward(batch.token_ids, words)  # (N, D)
         for module in self.config.modules:
             if isinstance(module, PoolingConfig):
                 if not first_only:

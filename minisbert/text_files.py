@@ -9,6 +9,7 @@ import csv
 import json
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 
 def read_texts(path: str, column: str | None = None, field: str | None = None) -> list[str]:
@@ -98,19 +99,25 @@ def read_column(lines: Iterator[str], path: str, column: str) -> Iterator[str]:
 
 def read_field(lines: Iterator[str], path: str, field: str) -> Iterator[str]:
     """Yield one field of each object in JSON lines."""
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(
-                f"line {number} of {path} must be a JSON object, got {error}; repair the line"
-            ) from None
+    for number, entry in read_json_lines(lines, path):
         text = entry.get(field) if isinstance(entry, dict) else None
         if not isinstance(text, str):
             raise ValueError(
                 f"line {number} of {path} must be a JSON object with a text in {field!r}, "
-                f"got {line.strip()[:80]}; repair the line or choose another field"
+                f"got {json.dumps(entry)[:80]}; repair the line or choose another field"
             )
         yield text
+
+
+def read_json_lines(lines: Iterator[str], path: str) -> Iterator[tuple[int, Any]]:
+    """Yield the number and the value of each line of JSON; blank lines are left out."""
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(
+                f"line {number} of {path} must be a JSON object, got {error}; repair the line"
+            ) from None
+        yield number, value

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from minisbert import SentenceTransformer, TruncationWarning
 from models import make_model_directory
@@ -179,3 +180,65 @@ def test_max_seq_length_stays_within_the_positions(tiny, tokens):
     """A limit beyond the position table, or without room for a word, is refused."""
     with pytest.raises(ValueError, match="max_seq_length must be a whole number from 3 to"):
         tiny.max_seq_length = tokens
+
+
+# Reading a network in another way
+
+
+def test_all_blocks_and_own_pooling_change_nothing(tiny, tiny_directory):
+    """All blocks and the model's own pooling, said aloud, give the same bits."""
+    read = SentenceTransformer(tiny_directory, pooling="mean", blocks=2)
+    assert np.array_equal(read.encode(WORDS), tiny.encode(WORDS))
+
+
+def test_no_blocks_average_the_word_vectors(tiny_directory):
+    """With no block an embedding is the mean of the word table's rows, special tokens included."""
+    model = SentenceTransformer(tiny_directory, blocks=0)
+    table = load_file(tiny_directory / "model.safetensors")["embeddings.word_embeddings.weight"]
+    for text, row in zip(WORDS, model.encode(WORDS), strict=True):
+        (ids,) = model.tokenizer.encode([text], 64).ids
+        mean = table[ids].mean(axis=0)
+        assert row == pytest.approx(mean / np.linalg.norm(mean), abs=1e-6)
+
+
+def test_fewer_blocks_are_the_first_ones(tmp_path):
+    """One block of a network of two gives what the network cut after its first block gives."""
+    model = SentenceTransformer(make_model_directory(tmp_path / "whole"), blocks=1)
+    parameters = load_file(tmp_path / "whole" / "model.safetensors")
+    cut = make_model_directory(tmp_path / "cut", num_hidden_layers=1)
+    kept = {name: array for name, array in parameters.items() if ".layer.1." not in name}
+    save_file(kept, cut / "model.safetensors")
+    assert np.array_equal(model.encode(WORDS), SentenceTransformer(cut).encode(WORDS))
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean", "max"])
+def test_pooling_in_place_of_the_models_own(tiny_directory, tmp_path, pooling):
+    """A pooling asked for gives what a directory with that pooling gives."""
+    other = SentenceTransformer(make_model_directory(tmp_path, pooling=(pooling,)))
+    read = SentenceTransformer(tiny_directory, pooling=pooling)
+    assert np.array_equal(read.encode(WORDS), other.encode(WORDS))
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"pooling": "median"}, "pooling must be one of cls, max, mean, .*, got 'median'"),
+        ({"pooling": ["mean"]}, "pooling must be one of"),
+        ({"blocks": 3}, "blocks must be a whole number from 0 to 2, got 3"),
+        ({"blocks": -1}, "blocks must be a whole number from 0 to 2, got -1"),
+        ({"blocks": True}, "blocks must be a whole number from 0 to 2, got True"),
+    ],
+)
+def test_readings_that_there_are_not(tiny_directory, options, sentence):
+    """A pooling or a number of blocks that can't be is refused."""
+    with pytest.raises(ValueError, match=sentence):
+        SentenceTransformer(tiny_directory, **options)
+
+
+def test_dense_after_several_poolings_needs_them_all(tmp_path):
+    """One pooling is too narrow for a Dense module that takes two; after one it may be another."""
+    two = make_model_directory(tmp_path / "two", pooling=("cls", "mean"), dense=8)
+    with pytest.raises(ValueError, match="pooling must be the model's own, cls and mean, since"):
+        SentenceTransformer(two, pooling="cls")
+    one = make_model_directory(tmp_path / "one", dense=8)
+    assert SentenceTransformer(one, pooling="max").encode("a bird").shape == (8,)

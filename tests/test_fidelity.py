@@ -34,12 +34,6 @@ def find_differences(vectors, expected, tolerance) -> list[str]:
     ]
 
 
-def rank(values) -> np.ndarray:
-    """Ranks from 1, equal values sharing the mean of theirs."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-
-
 # Against sentence-transformers
 
 
@@ -88,22 +82,6 @@ def test_readme_triple(minilm):
     triple = minilm.encode([TEXTS[f"readme {i}"] for i in (1, 2, 3)])
     cosines = minilm.similarity(triple, triple)[np.triu_indices(3, 1)]
     assert cosines == pytest.approx([0.6660, 0.1046, 0.1411], abs=5e-5)
-
-
-def test_ranks_of_equal_values():
-    """Equal values share the mean of the ranks that they take up."""
-    assert rank([3, 1, 3, 2, 3]).tolist() == [4, 1, 4, 2, 4]
-
-
-@pytest.mark.parametrize(("split", "figure"), [("dev", 86.72), ("test", 82.03)])
-def test_sts_benchmark(minilm, data_directory, split, figure):
-    """Spearman's correlation x 100 of cosine and human score is sentence-transformers' own."""
-    lines = (data_directory / "stsbenchmark" / f"sts-{split}.csv").read_text("utf-8").splitlines()
-    rows = [line.split("\t") for line in lines]
-    first, second = (minilm.encode([row[column] for row in rows]) for column in (5, 6))
-    human = [float(row[4]) for row in rows]
-    cosine = minilm.similarity_pairwise(first, second)
-    assert 100 * np.corrcoef(rank(human), rank(cosine))[0, 1] == pytest.approx(figure, abs=5e-3)
 
 
 # The same vector whatever the batch

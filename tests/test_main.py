@@ -10,9 +10,12 @@ import sys
 import numpy as np
 import pytest
 
-from minisbert import __version__
+from minisbert import CrossEncoder, SentenceTransformer, __version__
 from minisbert.__main__ import main
+from minisbert.evaluation import evaluate_sts
+from minisbert.judged_files import read_sts
 from minisbert.text_index import TextIndex
+from models import make_cross_encoder_directory
 
 
 @pytest.fixture
@@ -73,10 +76,10 @@ def test_version(run):
 
 
 def test_help_names_every_command(run):
-    """--help lists the seven commands."""
+    """--help lists the eight commands."""
     code, out, _ = run("--help")
     assert code == 0
-    for command in ("fetch", "encode", "similarity", "index", "search", "info", "demo"):
+    for command in ("fetch", "encode", "similarity", "index", "search", "evaluate", "info", "demo"):
         assert command in [line.split()[0] for line in out.splitlines() if line[:4] == "    "]
 
 
@@ -191,6 +194,118 @@ def test_truncation_is_one_line(run, tiny_directory):
     assert code == 0
     assert error.startswith("minisbert: 1 of 1 texts are longer than")
     assert error.count("\n") == 1
+
+
+@pytest.fixture
+def sts(tmp_path):
+    """A file of scored pairs."""
+    path = tmp_path / "sts.tsv"
+    path.write_text("a bird\tthe bird\t5\na cat\tthe dog runs\t2\nold tree\tred car\t0\n")
+    return path
+
+
+@pytest.fixture
+def beir(tmp_path):
+    """A small directory in the layout of BEIR, with ids that it does not have."""
+    (tmp_path / "beir" / "qrels").mkdir(parents=True)
+    for name, *entries in (
+        ("corpus", {"_id": "d1", "title": "", "text": "a bird"}, {"_id": "d2", "text": "a " * 100}),
+        ("queries", {"_id": "q1", "text": "a bird"}, {"_id": "q2", "text": "a tree"}),
+    ):
+        (tmp_path / "beir" / f"{name}.jsonl").write_text("\n".join(map(json.dumps, entries)))
+    judgements = "query-id\tcorpus-id\tscore\nq1\td1\t1\nq1\td9\t1\nq2\td1\t0\nq8\td1\t1\n"
+    (tmp_path / "beir" / "qrels" / "dev.tsv").write_text(judgements)
+    return tmp_path / "beir"
+
+
+def test_evaluate_sts(run, tiny_directory, sts):
+    """evaluate sts prints pairs, Spearman and Pearson x 100."""
+    code, out, error = run("evaluate", "sts", sts, "--model", tiny_directory)
+    assert (code, error) == (0, "")
+    names, values = zip(*(line.split() for line in out.splitlines()), strict=True)
+    assert names == ("pairs", "Spearman", "Pearson")
+    expected = evaluate_sts(SentenceTransformer(tiny_directory), read_sts(sts))
+    assert values == ("3", f"{100 * expected.spearman:.2f}", f"{100 * expected.pearson:.2f}")
+
+
+def test_evaluate_reads_the_network_in_another_way(run, tiny_directory, sts):
+    """--pooling and --blocks stand in for the model's own; the first word alone is no measure."""
+    options = ("--model", tiny_directory, "--pooling", "cls", "--blocks", "0")
+    assert run("evaluate", "sts", sts, *options)[1] == "pairs     3\nSpearman  -\nPearson   -\n"
+
+
+def test_evaluate_sts_of_a_cross_encoder(run, fails, sts, tmp_path):
+    """--cross-encoder scores pairs by the model itself, which has no pooling to choose."""
+    directory = make_cross_encoder_directory(tmp_path / "pairs", num_labels=1)
+    options = ("--model", directory, "--cross-encoder")
+    code, out, _ = run("evaluate", "sts", sts, *options)
+    expected = evaluate_sts(CrossEncoder(directory), read_sts(sts))
+    assert (code, out.split()[3]) == (0, f"{100 * expected.spearman:.2f}")
+    assert "--pooling and --blocks must be left out" in fails(
+        "evaluate", "sts", sts, *options, "--blocks", 0
+    )
+
+
+def test_evaluate_table(run, tiny_directory, sts):
+    """evaluate table prints what evaluate sts does, for each pooling and number of blocks."""
+    code, out, error = run("evaluate", "table", sts, "--model", tiny_directory)
+    assert (code, error) == (0, "")
+    _, head, *rows = out.splitlines()
+    assert head.split() == ["blocks", "cls", "mean", "max"]
+    assert [row.split()[0] for row in rows] == ["0", "1", "2"]
+    for row in rows:
+        blocks, *cells = row.split()
+        for pooling, cell in zip(head.split()[1:], cells, strict=True):
+            options = ("--model", tiny_directory, "--pooling", pooling, "--blocks", blocks)
+            assert run("evaluate", "sts", sts, *options)[1].split()[3] == cell
+
+
+def test_evaluate_retrieval(run, tiny_directory, beir):
+    """evaluate retrieval prints the measures, the documents cut, and what could not be used."""
+    options = ("--split", "dev", "-k", "5", "--model", tiny_directory)
+    code, out, error = run("evaluate", "retrieval", beir, *options)
+    assert (code, error) == (0, "")
+    lines = out.splitlines()
+    assert lines[:5] == [
+        "documents   2, 1 cut at the 64 tokens that the model reads",
+        "queries     1",
+        "unusable    1 queries without a relevant document, left out",
+        "unusable    1 judged queries that queries.jsonl does not have, left out",
+        "unusable    1 judged documents that corpus.jsonl does not have, never found",
+    ]
+    names = [line.split()[0] for line in lines[5:]]
+    assert names == ["nDCG@5", "MRR@5", "MAP@100", "recall@1", "recall@10", "recall@100"]
+    assert lines[-1] == "recall@100  50.00"
+
+
+def test_evaluate_mistakes_are_one_sentence(fails, tiny_directory, sts, beir):
+    """Bad files and options of evaluate are one sentence, and files are read before the model."""
+    model = ("--model", tiny_directory)
+    assert "arguments are required: KIND" in fails("evaluate")
+    assert "blocks must be a whole number from 0 to 2, got 3" in fails(
+        "evaluate", "sts", sts, *model, "--blocks", 3
+    )
+    assert "pooling must be one of cls, max, mean" in fails(
+        "evaluate", "sts", sts, *model, "--pooling", "median"
+    )
+    assert "k must be at least 1, got 0" in fails(
+        "evaluate", "retrieval", beir, "--split", "dev", "-k", 0, *model
+    )
+    nowhere = ("--model", "./nowhere")
+    assert "split must be one of" in fails("evaluate", "retrieval", beir, *nowhere)
+    assert "must be a directory with corpus.jsonl" in fails("evaluate", "retrieval", sts, *nowhere)
+    sts.write_text("a\tb\t1\na\tb\n")
+    for kind in ("sts", "table"):
+        assert f"line 2 of {sts} must have 3 columns" in fails("evaluate", kind, sts, *nowhere)
+
+
+@pytest.mark.parametrize(("split", "figure"), [("dev", "86.72"), ("test", "82.03")])
+def test_evaluate_sts_benchmark(run, minilm_directory, data_directory, split, figure):
+    """The command line prints the STS benchmark's figures of all-MiniLM-L6-v2."""
+    path = data_directory / "stsbenchmark" / f"sts-{split}.csv"
+    code, out, _ = run("evaluate", "sts", path, "--model", minilm_directory)
+    assert code == 0
+    assert out.splitlines()[1] == f"Spearman  {figure}"
 
 
 @pytest.mark.parametrize(

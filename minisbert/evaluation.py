@@ -1,0 +1,153 @@
+"""What a model is worth: agreement with human scores of likeness (STS), and retrieval (BEIR)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minisbert.index import FlatIndex
+from minisbert.judged_files import RetrievalTask, StsPairs
+from minisbert.metrics import average_precision, ndcg, pearson, recall, reciprocal_rank, spearman
+
+RECALL_DEPTHS = (1, 10, 100)
+PRECISION_DEPTH = 100  # of MAP
+
+
+class StsResult(NamedTuple):
+    """Correlation, from -1 to 1, of a model's scores with people's; NaN if a side is constant."""
+
+    pairs: int
+    spearman: float
+    pearson: float
+
+
+class RetrievalResult(NamedTuple):
+    """Means over the queries, and what is worth knowing about them."""
+
+    measures: dict[str, float]  # name -> 0 to 1
+    queries: int
+    documents: int
+    cut_documents: int  # longer than the model reads
+    unknown_queries: int  # ids that were judged but are not in queries.jsonl: left out
+    unknown_documents: int  # ids not in corpus.jsonl: never found, so missed
+    idle_queries: int  # without a relevant document: left out
+
+
+def evaluate_sts(model: Any, pairs: StsPairs) -> StsResult:
+    """Correlate a model's scores of pairs with people's (section 4 of the paper).
+
+    Parameters
+    ----------
+    model : SentenceTransformer, CrossEncoder or alike
+        With a method `predict(pairs)` it scores pairs itself; else the score of a pair is
+        `similarity_pairwise` of what `encode` makes of its texts: the cosine, or what the model
+        says it was trained for.
+    pairs : StsPairs
+        See `read_sts`.
+
+    Raises
+    ------
+    ValueError
+        If the model's scores are not one finite number a pair.
+    """
+    if hasattr(model, "predict"):
+        scores = model.predict(list(zip(pairs.first, pairs.second, strict=True)))
+    else:
+        # Many a text stands in several pairs.
+        texts = list(dict.fromkeys([*pairs.first, *pairs.second]))
+        rows = {text: row for row, text in enumerate(texts)}
+        embeddings = model.encode(texts)
+        scores = model.similarity_pairwise(
+            *(embeddings[[rows[text] for text in side]] for side in (pairs.first, pairs.second))
+        )
+    if np.shape(scores) != pairs.scores.shape:
+        raise ValueError(
+            f"the model must give one score for each of the {len(pairs.scores)} pairs, "
+            f"got an array of shape {np.shape(scores)}; use a model of one label"
+        )
+    return StsResult(
+        len(pairs.scores), spearman(pairs.scores, scores), pearson(pairs.scores, scores)
+    )
+
+
+def evaluate_retrieval(
+    model: Any, task: RetrievalTask, k: int = 10, threads: int | None = None
+) -> RetrievalResult:
+    """Find documents for queries by exact search over all of them, and compare with the judgements.
+
+    Parameters
+    ----------
+    model : SentenceTransformer or alike
+        It needs `encode_query`, `encode_document`, `token_lengths`, `max_seq_length` and
+        `similarity_fn_name`.
+    task : RetrievalTask
+        See `read_beir`. Only queries with a relevant document are asked.
+    k : int
+        The depth of nDCG@k and MRR@k; BEIR's is 10.
+    threads : int
+        Cores that share the scan; all if left out.
+
+    Returns
+    -------
+    RetrievalResult
+        As trec_eval measures: a relevant document that is not in the corpus counts as missed. As in
+        BEIR, a document with the id of the query is not counted as found.
+
+    Raises
+    ------
+    ValueError
+        If k is less than 1, or no query with a relevant document is left.
+    """
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}; ask for one result or more")
+    known = {query: grades for query, grades in task.grades.items() if query in task.queries}
+    asked = {query: grades for query, grades in known.items() if max(grades.values()) > 0}
+    if not task.documents:
+        raise ValueError("the corpus must hold documents, got none; is it the right file?")
+    if not asked:
+        raise ValueError(
+            f"judgements must name a relevant document for one of the {len(task.queries)} queries, "
+            "got none; are they of the same data?"
+        )
+    documents = list(task.documents.values())
+    embeddings = model.encode_document(documents, on_truncate="ignore")  # they are counted below
+    metric = "dot" if model.similarity_fn_name == "dot" else "cosine"
+    index = FlatIndex.from_embeddings(embeddings, metric)
+    queries = model.encode_query([task.queries[query] for query in asked])
+    depth = max(k, PRECISION_DEPTH, *RECALL_DEPTHS)
+    _, rows = index.search(queries, depth + 1, threads)  # one more, for the query itself
+
+    names = list(task.documents)
+    rankings = []
+    for (query, grades), found in zip(asked.items(), rows, strict=True):
+        others = [names[row] for row in found if names[row] != query][:depth]
+        rankings.append(([grades.get(name, 0.0) for name in others], list(grades.values())))
+    judged = {document for grades in task.grades.values() for document in grades}
+    return RetrievalResult(
+        measures=average_measures(rankings, k),
+        queries=len(asked),
+        documents=len(documents),
+        cut_documents=int((model.token_lengths(documents) > model.max_seq_length).sum()),
+        unknown_queries=len(task.grades) - len(known),
+        unknown_documents=len(judged - task.documents.keys()),
+        idle_queries=len(known) - len(asked),
+    )
+
+
+def average_measures(
+    rankings: Sequence[tuple[Sequence[float], Sequence[float]]], k: int
+) -> dict[str, float]:
+    """Means over queries, each a pair (ranked, judged) of grades; see `minisbert.metrics`."""
+    measures = {
+        f"nDCG@{k}": [ndcg(ranked, judged, k) for ranked, judged in rankings],
+        f"MRR@{k}": [reciprocal_rank(ranked, k) for ranked, _ in rankings],
+        f"MAP@{PRECISION_DEPTH}": [
+            average_precision(ranked, judged, PRECISION_DEPTH) for ranked, judged in rankings
+        ],
+    } | {
+        f"recall@{depth}": [recall(ranked, judged, depth) for ranked, judged in rankings]
+        for depth in RECALL_DEPTHS
+    }
+    return {name: float(np.mean(values)) for name, values in measures.items()}
