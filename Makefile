@@ -9,7 +9,7 @@ KERNEL := $(wildcard csrc/*)
 export MINISBERT_REQUIRE_KERNEL := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check test-c test-parity bench-peers bench size clean
+.PHONY: help demo test check test-c test-parity bench-peers bench bench-costs bench-compare size clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -66,8 +66,19 @@ bench-peers: $(PEERS)/.installed ## install what the benchmarks compare with: to
 test-parity: $(PEERS)/.installed ## against torch, transformers and sentence-transformers, live
 	HF_HUB_OFFLINE=1 $(PEERS)/bin/python -m pytest -W default tests/parity
 
-bench: $(PEERS)/.installed ## every comparison, one after another: about 20 minutes
+bench: $(VENV)/.installed-dev ## time encode, pairs and scan; the table goes to build/bench.txt
+	@mkdir -p build
+	$(BIN)/python -m pytest -o python_files='bench_*.py' --benchmark-columns=min,median,iqr,rounds \
+		--benchmark-group-by=func benchmarks > build/bench.txt; \
+		status=$$?; cat build/bench.txt; exit $$status
+
+bench-costs: $(VENV)/.installed ## what bi- and cross-encoders cost here, with a picture: 2 minutes
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[plots]'
+	$(BIN)/python -m minisbert bench --out build/costs
+
+bench-compare: $(PEERS)/.installed ## beside the peers, one script after another: about 20 minutes
 	$(PEERS)/bin/python benchmarks/compare_encode.py
+	$(PEERS)/bin/python benchmarks/compare_pairs.py
 	$(PEERS)/bin/python benchmarks/compare_topk.py
 	$(PEERS)/bin/python benchmarks/compare_startup.py
 

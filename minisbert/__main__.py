@@ -89,7 +89,17 @@ def run_search(arguments: argparse.Namespace) -> None:
         # A name in a file is nobody's wish to fetch it.
         arguments.model = resolve_model(index.vectors.model_name, fetch=False)
     query = load_model(arguments).encode_query(arguments.query)
-    for hit in index.search(query, arguments.k, arguments.threads):
+    depth = arguments.k
+    if arguments.rerank:
+        from minisbert.cross_encoder import CrossEncoder
+
+        cross = CrossEncoder(arguments.rerank, threads=arguments.threads)
+        depth = max(depth, arguments.candidates)
+    hits = index.search(query, depth, arguments.threads)
+    if arguments.rerank:
+        ranking = cross.rank(arguments.query, [hit.text for hit in hits], top_k=arguments.k)
+        hits = [hits[best["corpus_id"]]._replace(score=best["score"]) for best in ranking]
+    for hit in hits:
         if arguments.json:
             print(json.dumps(hit._asdict(), ensure_ascii=False))
         else:
@@ -287,6 +297,10 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("directory", metavar="DIR")
     command.add_argument("query", metavar="QUERY")
     command.add_argument("-k", type=int, default=10, help="how many; default 10")
+    command.add_argument("--rerank", metavar="MODEL", help="a cross-encoder to order them by")
+    command.add_argument(
+        "--candidates", type=int, default=50, help="how many to rerank; default 50"
+    )
     command.add_argument("--json", action="store_true", help="a JSON object for each text")
 
     command = add(run_bench, "measure what bi- and cross-encoders cost here", DEFAULT_MODEL)

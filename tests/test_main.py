@@ -160,6 +160,31 @@ def test_search_prints_json(run, index):
     assert hits[0]["score"] == pytest.approx(1, abs=1e-6)
 
 
+def test_search_reranks(run, index, tmp_path):
+    """search --rerank orders what the scan found by a cross-encoder's logits."""
+    directory = make_cross_encoder_directory(tmp_path / "cross")
+    code, out, _ = run("search", index, "a cat", "--rerank", directory, "-k", 2, "--json")
+    hits = [json.loads(line) for line in out.splitlines()]
+    texts = [TextIndex.load(index).get_text(row) for row in range(3)]
+    ranking = CrossEncoder(directory).rank("a cat", texts)
+    assert code == 0
+    assert [hit["row"] for hit in hits] == [best["corpus_id"] for best in ranking[:2]]
+    assert hits[0]["score"] == pytest.approx(ranking[0]["score"], abs=1e-6)
+
+
+def test_search_reranks_only_candidates(run, index, tmp_path):
+    """With one candidate, what the scan found first is all that there is."""
+    directory = make_cross_encoder_directory(tmp_path / "cross")
+    out = run("search", index, "a cat", "--rerank", directory, "-k", 1, "--candidates", 1)[1]
+    assert out.endswith(" a cat\n")
+
+
+def test_rerank_by_a_bi_encoder_is_refused(fails, index, tiny_directory):
+    """A model without a classification head can't rerank, and the sentence says so."""
+    error = fails("search", index, "a cat", "--rerank", tiny_directory)
+    assert "give a directory for sequence classification" in error
+
+
 def test_search_prints_nothing_that_a_terminal_obeys(run, tiny_directory, tmp_path):
     """Control characters of a text become spaces, so that a hit is one harmless line."""
     (tmp_path / "t.jsonl").write_text('{"t": "a\\n\\u001b[31mcat"}')
