@@ -39,8 +39,13 @@ CLOSE = 0.15
 
 def show_duration(seconds: float) -> str:
     """A duration in the unit that a reader thinks in."""
-    for unit, length in (("days", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
-        if seconds >= (2 * length if unit in ("days", "min") else length):
+    for unit, length, least in (
+        ("days", 86_400, 240 * 3_600),
+        ("h", 3_600, 3_600),
+        ("min", 60, 120),
+        ("s", 1, 1),
+    ):
+        if seconds >= least:
             return f"{seconds / length:.3g} {unit}"
     return f"{1000 * seconds:.3g} ms"
 
