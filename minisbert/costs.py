@@ -33,7 +33,8 @@ from minisbert.ragged import Array
 from minisbert.topk import topk
 from minisbert.weights import load_parameters, write_safetensors
 
-LADDER = (10, 20, 30, 50, 70, 100, 150, 200, 300, 500, 700, 1000, 1500, 2000, 3000, 5000, 10_000)
+STEPS = (1, 1.5, 2, 3, 4, 5, 7)
+LADDER = (*(int(step * power) for power in (10, 100, 1000) for step in STEPS), 10_000)
 WAYS = ("naive", "batched", "bi")
 # Of the time, for each way; what is left is for the rates and for reranking.
 SHARES = {"naive": 0.35, "batched": 0.35, "bi": 0.12}

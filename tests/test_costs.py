@@ -125,8 +125,9 @@ def test_climbing_stops_at_the_budget(monkeypatch):
 
     texts, lengths = ["a"] * 500, np.full(500, 3)
     rungs = list(costs.climb("naive", run, texts, lengths, 60.0, lambda step: None))
-    # 10 and 20 and 30 take 1, 4 and 9 seconds, 50 takes 25; 70 would take 49.
-    assert [rung.n for rung in rungs] == [10, 20, 30, 50]
+    # 10 and 15 take 1 and 2.25 seconds and are repeated, 20, 30 and 40 take 4, 9 and 16; 50 would
+    # take 25 more, beyond 60.
+    assert [rung.n for rung in rungs] == [10, 15, 20, 30, 40]
 
 
 def test_interrupt_keeps_what_was_measured(tiny, cross):
