@@ -244,16 +244,19 @@ LENGTH = Rule(
 )
 
 
-def read_transformer(folder: Path, bert: BertConfig) -> tuple[int, bool]:
+def read_transformer(
+    folder: Path, bert: BertConfig, task: str = "feature-extraction"
+) -> tuple[int, bool]:
     """The most tokens of a text, and whether it is lower-cased before the tokenizer sees it.
 
+    `task` is what the network must be for, where the directory says so (from 5.4 on).
     The limit is what the module says, else the tokenizer's model_max_length (at times a huge
     number that means none), but never beyond the network's positions. The tokenizer's "max_length"
     is left alone: it is stale in many directories.
     """
     present = [name for name in TRANSFORMER_FILES if (folder / name).exists()]
     fields = read_fields(folder / (present or TRANSFORMER_FILES)[0], missing_ok=True)
-    fields.find("transformer_task", one_of("feature-extraction"), None)
+    fields.find("transformer_task", one_of(task), None)
     usable = bert.max_position_embeddings - bert.position_offset
     limit = fields.find("max_seq_length", LENGTH, None)
     if limit is None:

@@ -17,7 +17,7 @@ from minisbert.config import (
     read_bert_config,
     read_transformer,
 )
-from minisbert.json_fields import SIZE, Fields, Rule, read_fields
+from minisbert.json_fields import SIZE, Fields, Rule, one_of, read_fields
 from minisbert.layers import linear_forward, tanh_forward
 from minisbert.ragged import Array
 from minisbert.weights import load_tensors
@@ -61,7 +61,8 @@ def read_cross_encoder_config(directory: Path) -> CrossEncoderConfig:
         or fields.find("sbert_ce_default_activation_function", DENSE_ACTIVATION, None)
         or ("Sigmoid" if num_labels == 1 else "Identity")
     )
-    max_length, do_lower_case = read_transformer(directory, bert)
+    newest.find("default_prompt_name", one_of(None), None)
+    max_length, do_lower_case = read_transformer(directory, bert, "sequence-classification")
     return CrossEncoderConfig(
         bert=bert,
         num_labels=num_labels,

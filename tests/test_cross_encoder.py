@@ -138,6 +138,25 @@ def test_directory_names_the_activation(tmp_path, file, fields, activation):
     assert model.predict(PAIRS[:5]) == pytest.approx(activation(logits), abs=1e-6)
 
 
+def test_both_generations_of_directories_are_read(model, tmp_path):
+    """What sentence-transformers saves from 5.4 on gives the scores of a plain directory."""
+    newer = CrossEncoder(make_cross_encoder_directory(tmp_path, new_format=True))
+    assert newer.max_length == model.max_length
+    assert np.array_equal(newer.predict(PAIRS[:5]), model.predict(PAIRS[:5]))
+
+
+def test_directories_of_other_models_are_refused(tmp_path):
+    """A network for another task, and prompts, which pairs don't get here, are named."""
+    directory = make_cross_encoder_directory(tmp_path, new_format=True)
+    edit_json(directory / "config_sentence_transformers.json", default_prompt_name="query")
+    with pytest.raises(ValueError, match="default_prompt_name in .* must be null, got 'query'"):
+        CrossEncoder(directory)
+    edit_json(directory / "config_sentence_transformers.json", default_prompt_name=None)
+    edit_json(directory / "sentence_bert_config.json", transformer_task="feature-extraction")
+    with pytest.raises(ValueError, match="transformer_task in .* must be \"sequence-class"):
+        CrossEncoder(directory)
+
+
 def test_activation_can_be_chosen(directory):
     """A name or a function for the model or for a call goes before the directory's."""
     model = CrossEncoder(directory, activation_fn="identity")
