@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from minisbert import layers
 from minisbert.arguments import (
     LONG_WORK,
     OnTruncate,
@@ -33,12 +34,13 @@ from minisbert.bert import (
 )
 from minisbert.heads import head_forward, load_head, read_cross_encoder_config
 from minisbert.hub import resolve_model
-from minisbert.layers import ACTIVATIONS, softmax_forward
 from minisbert.ragged import Array, join_sentences
 from minisbert.tokenization import Tokenizer
 from minisbert.weights import load_parameters
 
 Activation = Callable[[Array], Array]
+
+ACTIVATIONS: dict[str, Activation] = {**layers.ACTIVATIONS, "softmax": layers.softmax_forward}
 
 
 class CrossEncoder:
@@ -130,7 +132,8 @@ class CrossEncoder:
         activation_fn : str or callable
             Instead of the model's own.
         apply_softmax : bool
-            Turn the scores of several labels into weights that sum to 1, after the activation.
+            Turn the scores of several labels into weights that sum to 1, after the activation; one
+            label's stay as they are.
         return_logits : bool
             Return what the head gives, without activation or softmax.
         on_truncate : "warn", "error" or "ignore"
@@ -173,10 +176,10 @@ class CrossEncoder:
             ):
                 logits[indices] = scores
         scores = logits if return_logits else activation(logits)
-        if apply_softmax and not return_logits:
-            scores = softmax_forward(scores)
         if self.num_labels == 1:
             scores = scores[:, 0]
+        elif apply_softmax and not return_logits:
+            scores = layers.softmax_forward(scores)
         return scores[0] if single else scores
 
     def rank(

@@ -108,6 +108,8 @@ def test_one_label_is_a_probability_and_several_are_logits(model, tmp_path):
     logits = model.predict(PAIRS, return_logits=True, on_truncate="ignore")
     scores = model.predict(PAIRS, on_truncate="ignore")
     assert scores == pytest.approx(1 / (1 + np.exp(-logits)), abs=1e-6)
+    softened = model.predict(PAIRS, apply_softmax=True, on_truncate="ignore")
+    assert np.array_equal(softened, scores)
     three = CrossEncoder(make_cross_encoder_directory(tmp_path, num_labels=3))
     logits = three.predict(PAIRS, return_logits=True, on_truncate="ignore")
     assert np.array_equal(three.predict(PAIRS, on_truncate="ignore"), logits)
@@ -138,6 +140,19 @@ def test_directory_names_the_activation(tmp_path, file, fields, activation):
     assert model.predict(PAIRS[:5]) == pytest.approx(activation(logits), abs=1e-6)
 
 
+def test_directory_names_softmax(tmp_path):
+    """Softmax as the directory's activation is what apply_softmax does; unknown ones are named."""
+    directory = make_cross_encoder_directory(tmp_path, num_labels=3)
+    expected = CrossEncoder(directory).predict(PAIRS[:5], apply_softmax=True)
+    path = "torch.nn.modules.activation.Softmax"
+    edit_json(directory / "config.json", sentence_transformers={"activation_fn": path})
+    assert np.array_equal(CrossEncoder(directory).predict(PAIRS[:5]), expected)
+    for path in ("os.system", "evil.Sigmoid", "torch.nn.modules.activation.Hardtanh"):
+        edit_json(directory / "config.json", sentence_transformers={"activation_fn": path})
+        with pytest.raises(ValueError, match=f"activation_fn in .* Softmax, got '{path}'; no oth"):
+            CrossEncoder(directory)
+
+
 def test_both_generations_of_directories_are_read(model, tmp_path):
     """What sentence-transformers saves from 5.4 on gives the scores of a plain directory."""
     newer = CrossEncoder(make_cross_encoder_directory(tmp_path, new_format=True))
@@ -149,11 +164,11 @@ def test_directories_of_other_models_are_refused(tmp_path):
     """A network for another task, and prompts, which pairs don't get here, are named."""
     directory = make_cross_encoder_directory(tmp_path, new_format=True)
     edit_json(directory / "config_sentence_transformers.json", default_prompt_name="query")
-    with pytest.raises(ValueError, match="default_prompt_name in .* must be null, got 'query'"):
+    with pytest.raises(ValueError, match=r"default_prompt_name in .* must be null, got 'query'"):
         CrossEncoder(directory)
     edit_json(directory / "config_sentence_transformers.json", default_prompt_name=None)
     edit_json(directory / "sentence_bert_config.json", transformer_task="feature-extraction")
-    with pytest.raises(ValueError, match="transformer_task in .* must be \"sequence-class"):
+    with pytest.raises(ValueError, match='transformer_task in .* must be "sequence-class'):
         CrossEncoder(directory)
 
 
