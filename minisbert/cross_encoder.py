@@ -19,9 +19,12 @@ from minisbert import layers
 from minisbert.arguments import (
     LONG_WORK,
     OnTruncate,
+    check_conversion,
     check_device,
     check_positive,
+    check_truncation,
     progress_bar,
+    read_texts,
     report_truncation,
 )
 from minisbert.batching import count_threads, keep_freed_memory, plan_batches, run_batches
@@ -118,6 +121,9 @@ class CrossEncoder:
         show_progress_bar: bool | None = None,
         activation_fn: str | Activation | None = None,
         apply_softmax: bool = False,
+        convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False,
+        device: str | None = None,
         return_logits: bool = False,
         on_truncate: OnTruncate = "warn",
         threads: int | None = None,
@@ -139,6 +145,8 @@ class CrossEncoder:
         on_truncate : "warn", "error" or "ignore"
             What to do when a pair is longer than `max_length` tokens and its longer text would
             lose its end.
+        threads : int
+            Cores to use for this call.
 
         Returns
         -------
@@ -147,11 +155,15 @@ class CrossEncoder:
         Raises
         ------
         TypeError
-            If an input is not a pair of str; the message names its index.
+            If an input is not a pair of str (the message names its index), or tensors are asked
+            for.
         ValueError
             If an option has no such value; if a pair is too long and `on_truncate="error"`.
         """
+        check_conversion(convert_to_numpy, convert_to_tensor)
+        check_device(device)
         check_positive("batch_size", batch_size)
+        check_truncation(on_truncate)
         activation = _find_activation(activation_fn or self.activation_fn)
         single = isinstance(inputs, tuple) and len(inputs) == 2 and isinstance(inputs[0], str)
         pairs = _read_pairs([inputs] if single else inputs)
@@ -212,6 +224,8 @@ class CrossEncoder:
 
         Raises
         ------
+        TypeError
+            If the query or a document is not a str.
         ValueError
             If the model has several labels.
         """
@@ -220,7 +234,11 @@ class CrossEncoder:
                 f"the model must have one label to rank by, got {self.num_labels}; use predict"
             )
         check_positive("top_k", top_k)
-        texts = list(documents)
+        if not isinstance(query, str):
+            raise TypeError(
+                f"query must be a str, got {type(query).__name__}; rank by one at a time"
+            )
+        texts = read_texts(documents, "documents")
         return_logits = options.pop("return_logits", False)
         activation = _find_activation(options.pop("activation_fn", None) or self.activation_fn)
         logits = self.predict([(query, text) for text in texts], return_logits=True, **options)
@@ -242,18 +260,23 @@ class CrossEncoder:
 
 
 def _find_activation(activation: str | Activation) -> Activation:
-    if not isinstance(activation, str):
+    if callable(activation):
         return activation
     if activation not in ACTIVATIONS:
         raise ValueError(
             f"activation_fn must be a function or one of {', '.join(ACTIVATIONS)}, "
-            f"got {activation!r}"
+            f"got {activation!r}; leave it out for the model's own"
         )
     return ACTIVATIONS[activation]
 
 
 def _read_pairs(inputs: Any) -> list[tuple[str, str]]:
     """A list of the pairs; TypeError naming the first that is none."""
+    if isinstance(inputs, (str, bytes)) or not isinstance(inputs, Iterable):
+        raise TypeError(
+            f"inputs must be a pair or an iterable of pairs, got {type(inputs).__name__}; "
+            "pass a list of pairs, [(a, b), ...]"
+        )
     pairs = list(inputs)
     if len(pairs) == 2 and all(isinstance(text, str) for text in pairs):
         raise TypeError(
@@ -263,7 +286,7 @@ def _read_pairs(inputs: Any) -> list[tuple[str, str]]:
     for index, pair in enumerate(pairs):
         if (
             isinstance(pair, str)
-            or not isinstance(pair, Sequence)
+            or not isinstance(pair, (Sequence, np.ndarray))
             or len(pair) != 2
             or not all(isinstance(text, str) for text in pair)
         ):

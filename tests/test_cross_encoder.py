@@ -101,6 +101,7 @@ def test_shapes(model, tmp_path):
     assert three.predict(pair).shape == (3,)
     assert three.predict(iter([pair, pair])).shape == (2, 3)
     assert three.predict([]).shape == (0, 3)
+    assert three.predict(np.array([pair, pair])).shape == (2, 3)
 
 
 def test_one_label_is_a_probability_and_several_are_logits(model, tmp_path):
@@ -168,7 +169,7 @@ def test_directories_of_other_models_are_refused(tmp_path):
         CrossEncoder(directory)
     edit_json(directory / "config_sentence_transformers.json", default_prompt_name=None)
     edit_json(directory / "sentence_bert_config.json", transformer_task="feature-extraction")
-    with pytest.raises(ValueError, match='transformer_task in .* must be "sequence-class'):
+    with pytest.raises(ValueError, match=r'transformer_task in .* must be "sequence-class'):
         CrossEncoder(directory)
 
 
@@ -215,6 +216,9 @@ def test_cut_pairs_are_told(model):
     with pytest.raises(ValueError, match="1 of 1 texts are longer"):
         model.predict([long], on_truncate="error")
     model.predict([long], on_truncate="ignore")
+    with pytest.warns(TruncationWarning) as caught:
+        model.rank(long[0], long[1:])
+    assert caught[0].filename == __file__  # not a line of this package's
 
 
 # What is refused
@@ -228,12 +232,29 @@ def test_cut_pairs_are_told(model):
         ([("a", "b"), ("a", "b", "c")], "got tuple .* at index 1"),
         ([("a", None)], "got tuple .* at index 0"),
         ([("a", "b"), None], "got NoneType 'None' at index 1"),
+        (np.array(["a", "b"]), "got a list of two texts"),
+        ("ab", "inputs must be a pair or an iterable of pairs, got str; pass a list of pairs"),
+        (7, "inputs must be a pair or an iterable of pairs, got int"),
     ],
 )
 def test_what_is_no_pair_is_named(model, inputs, message):
     """A flat list, and anything that is no pair of texts, is refused by its index."""
     with pytest.raises(TypeError, match=message):
         model.predict(inputs)
+
+
+@pytest.mark.parametrize(
+    ("query", "documents", "message"),
+    [
+        ("a", "a dog", "documents must be an iterable of str, got str; pass a list"),
+        ("a", ["a dog", None], "documents must hold only str, got NoneType at index 1"),
+        (["a"], ["a dog"], "query must be a str, got list; rank by one at a time"),
+    ],
+)
+def test_what_cannot_be_ranked_is_named(model, query, documents, message):
+    """One text instead of documents would be ranked letter by letter."""
+    with pytest.raises(TypeError, match=message):
+        model.rank(query, documents)
 
 
 def test_bad_options_are_refused(directory, model, tmp_path):
@@ -243,8 +264,13 @@ def test_bad_options_are_refused(directory, model, tmp_path):
     for length in (4, 65, 5.5):
         with pytest.raises(ValueError, match="max_length must be a whole number from 5 to 64"):
             CrossEncoder(directory, max_length=length)
-    with pytest.raises(ValueError, match=r"activation_fn must be a function or one of .*sigmoid"):
-        CrossEncoder(directory, activation_fn="softplus")
+    for activation in ("softplus", 7):
+        with pytest.raises(ValueError, match=r"activation_fn must be a function or one of .*sigm"):
+            CrossEncoder(directory, activation_fn=activation)
+    with pytest.raises(ValueError, match=r'on_truncate must be "warn", "error" or "ignore", got'):
+        model.predict([], on_truncate="never")
+    with pytest.raises(TypeError, match="convert_to_tensor must be False"):
+        model.predict([], convert_to_tensor=True)
     with pytest.raises(ValueError, match="device must be None"):
         CrossEncoder(directory, device="cuda")
     with pytest.raises(ValueError, match="top_k must be a whole number of 1 or more, got 0"):
