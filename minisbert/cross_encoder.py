@@ -38,7 +38,7 @@ from minisbert.bert import (
 from minisbert.heads import head_forward, load_head, read_cross_encoder_config
 from minisbert.hub import resolve_model
 from minisbert.ragged import Array, join_sentences
-from minisbert.tokenization import Tokenizer
+from minisbert.tokenization import TokenIds, Tokenizer
 from minisbert.weights import load_parameters
 
 Activation = Callable[[Array], Array]
@@ -93,17 +93,26 @@ class CrossEncoder:
             )
         self.activation_fn = _find_activation(activation_fn or self.config.activation)
         self.max_length = self.config.max_length if max_length is None else max_length
-        limit = self.config.bert.max_position_embeddings - self.config.bert.position_offset
-        if not isinstance(self.max_length, int) or not 5 <= self.max_length <= limit:
-            raise ValueError(
-                f"max_length must be a whole number from 5 to {limit}, got {self.max_length!r}; "
-                "three special tokens and one of each text must fit, and no more than the model has"
-            )
         self.threads = threads
         self.tokenizer = Tokenizer(self.model_directory, self.config.do_lower_case)
         self.tokenizer.check_vocabulary(self.config.bert.vocab_size)
         self._head = load_head(self.model_directory, self.config)
         self._parameters = load_parameters(self.model_directory, self.config.bert)
+
+    @property
+    def max_length(self) -> int:
+        """The most tokens of a pair that are read, special tokens included."""
+        return self._max_length
+
+    @max_length.setter
+    def max_length(self, tokens: int) -> None:
+        limit = self.config.bert.max_position_embeddings - self.config.bert.position_offset
+        if not isinstance(tokens, int) or not 5 <= tokens <= limit:
+            raise ValueError(
+                f"max_length must be a whole number from 5 to {limit}, got {tokens!r}; "
+                "three special tokens and one of each text must fit, and no more than the model has"
+            )
+        self._max_length = tokens
 
     @cached_property
     def _parameters_for_many(self) -> Parameters:
@@ -171,7 +180,6 @@ class CrossEncoder:
         workers = count_threads(self.threads if threads is None else threads)
         tokens = self.tokenizer.encode_pairs(pairs, self.max_length)
         report_truncation(tokens.lengths, self.max_length, on_truncate)
-        types = tokens.types or []
 
         logits = np.empty((len(pairs), self.num_labels), np.float32)
         batches = plan_batches(np.minimum(tokens.lengths, self.max_length), workers, batch_size)
@@ -179,9 +187,7 @@ class CrossEncoder:
             show_progress_bar = len(pairs) >= LONG_WORK and sys.stderr.isatty()
         with progress_bar(len(pairs), show_progress_bar) as advance:
             for indices, scores in run_batches(
-                lambda indices: self._score(
-                    [tokens.ids[i] for i in indices], [types[i] for i in indices]
-                ),
+                lambda indices: self._score(tokens, indices),
                 batches,
                 workers,
                 advance,
@@ -250,9 +256,13 @@ class CrossEncoder:
             for row in order
         ]
 
-    def _score(self, ids: Sequence[Array], types: Sequence[Array]) -> Array:
+    def _score(self, tokens: TokenIds, indices: Array) -> Array:
         """The logits of one batch of B pairs.  -> (B, labels)"""
-        batch = join_sentences(ids, types)
+        types = None
+        # A network with one segment has both texts in it.
+        if tokens.types and self.config.bert.type_vocab_size > 1:
+            types = [tokens.types[i] for i in indices]
+        batch = join_sentences([tokens.ids[i] for i in indices], types)
         few = len(batch.token_ids) <= FEW_TOKENS
         parameters = self._parameters_for_few if few else self._parameters_for_many
         first = bert_forward(parameters, self.config.bert, batch, first_only=True)  # (B, D)

@@ -264,6 +264,8 @@ def test_bad_options_are_refused(directory, model, tmp_path):
     for length in (4, 65, 5.5):
         with pytest.raises(ValueError, match="max_length must be a whole number from 5 to 64"):
             CrossEncoder(directory, max_length=length)
+        with pytest.raises(ValueError, match="max_length must be a whole number from 5 to 64"):
+            model.max_length = length
     for activation in ("softplus", 7):
         with pytest.raises(ValueError, match=r"activation_fn must be a function or one of .*sigm"):
             CrossEncoder(directory, activation_fn=activation)
@@ -284,6 +286,18 @@ def test_model_without_head_is_refused(tiny_directory):
     """A bi-encoder's directory has no head, and the sentence says what to do."""
     with pytest.raises(ValueError, match=r"must have pooler\..*; give a directory for sequence"):
         CrossEncoder(tiny_directory)
+
+
+def test_one_segment(tmp_path):
+    """A network with one segment puts both texts into it, whatever the tokenizer says."""
+    one = CrossEncoder(make_cross_encoder_directory(tmp_path / "1", type_vocab_size=1))
+    two = CrossEncoder(make_cross_encoder_directory(tmp_path / "2"))
+    segments = one._parameters["embeddings.token_type_embeddings.weight"]
+    two._parameters = one._parameters | {
+        "embeddings.token_type_embeddings.weight": np.repeat(segments, 2, axis=0)
+    }
+    two._head = one._head
+    assert np.array_equal(one.predict(PAIRS[:5]), two.predict(PAIRS[:5]))
 
 
 def test_misshapen_head_is_named(tmp_path):
