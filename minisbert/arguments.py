@@ -22,18 +22,17 @@ class TruncationWarning(UserWarning):
     """Texts were longer than the model reads, and their ends were left out."""
 
 
-def read_texts(inputs: Iterable[str]) -> list[str]:
+def read_texts(inputs: Iterable[str], name: str = "inputs") -> list[str]:
     """A list of the texts; TypeError naming the first that is none."""
     if isinstance(inputs, (str, bytes)) or not isinstance(inputs, Iterable):
         raise TypeError(
-            f"inputs must be a str or an iterable of str, got {type(inputs).__name__}; "
-            "pass one text or a list of texts"
+            f"{name} must be an iterable of str, got {type(inputs).__name__}; pass a list of texts"
         )
     texts = list(inputs)
     for index, text in enumerate(texts):
         if not isinstance(text, str):
             raise TypeError(
-                f"inputs must hold only str, got {type(text).__name__} at index {index}; "
+                f"{name} must hold only str, got {type(text).__name__} at index {index}; "
                 "convert or leave it out"
             )
     return texts
@@ -51,8 +50,11 @@ def report_truncation(lengths: Array, limit: int, on_truncate: OnTruncate) -> No
     )
     if on_truncate == "error":
         raise ValueError(f"{message}; shorten or split them, or pass on_truncate='ignore'")
+    # The line that called this package, through however many of its functions.
+    frame = sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith("minisbert."):
+        frame = frame.f_back
     # An empty registry of its own: Python would otherwise show the same sentence only once.
-    frame = sys._getframe(2)
     warnings.warn_explicit(
         f"{message}; what is beyond is left out",
         TruncationWarning,
@@ -77,6 +79,19 @@ def progress_bar(texts: int, shown: bool) -> Iterator[Callable[[int], Any] | Non
 def check_device(device: str | None) -> None:
     if device not in (None, "cpu"):
         raise ValueError(f'device must be None or "cpu", got {device!r}; minisbert runs on CPUs')
+
+
+def check_truncation(on_truncate: str) -> None:
+    if on_truncate not in ("warn", "error", "ignore"):
+        raise ValueError(f'on_truncate must be "warn", "error" or "ignore", got {on_truncate!r}')
+
+
+def check_conversion(convert_to_numpy: bool, convert_to_tensor: bool) -> None:
+    if convert_to_tensor or not convert_to_numpy:
+        raise TypeError(
+            "convert_to_tensor must be False and convert_to_numpy True, since minisbert has no "
+            "torch; wrap the result in torch.from_numpy"
+        )
 
 
 def check_positive(name: str, value: int | None) -> None:

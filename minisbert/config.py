@@ -7,7 +7,7 @@ classes in the files are looked up in tables here; nothing named in a file is ev
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -244,16 +244,19 @@ LENGTH = Rule(
 )
 
 
-def read_transformer(folder: Path, bert: BertConfig) -> tuple[int, bool]:
+def read_transformer(
+    folder: Path, bert: BertConfig, task: str = "feature-extraction"
+) -> tuple[int, bool]:
     """The most tokens of a text, and whether it is lower-cased before the tokenizer sees it.
 
+    `task` is what the network must be for, where the directory says so (from 5.4 on).
     The limit is what the module says, else the tokenizer's model_max_length (at times a huge
     number that means none), but never beyond the network's positions. The tokenizer's "max_length"
     is left alone: it is stale in many directories.
     """
     present = [name for name in TRANSFORMER_FILES if (folder / name).exists()]
     fields = read_fields(folder / (present or TRANSFORMER_FILES)[0], missing_ok=True)
-    fields.find("transformer_task", one_of("feature-extraction"), None)
+    fields.find("transformer_task", one_of(task), None)
     usable = bert.max_position_embeddings - bert.position_offset
     limit = fields.find("max_seq_length", LENGTH, None)
     if limit is None:
@@ -344,22 +347,26 @@ DENSE_ACTIVATIONS = {
     "GELU": "gelu",
     "Sigmoid": "sigmoid",
 }
-DENSE_ACTIVATION = Rule(
-    f"a path in torch that ends in {', '.join(DENSE_ACTIVATIONS)}",
-    lambda value: (
-        isinstance(value, str)
-        and value.startswith("torch.")
-        and value.rpartition(".")[2] in DENSE_ACTIVATIONS
-    ),
-    "no other activation is supported, and none is ever imported",
-)
+
+
+def torch_path(names: Collection[str]) -> Rule:
+    """The rule of a field that names an activation by its path in torch."""
+    return Rule(
+        f"a path in torch that ends in {', '.join(names)}",
+        lambda value: (
+            isinstance(value, str)
+            and value.startswith("torch.")
+            and value.rpartition(".")[2] in names
+        ),
+        "no other activation is supported, and none is ever imported",
+    )
 
 
 def _read_dense(directory: Path, folder: str) -> DenseConfig:
     fields = read_fields(directory / folder / "config.json")
     _check_sentence_module(fields)
     fields.find("use_residual", one_of(False), False)
-    activation = fields.find("activation_function", DENSE_ACTIVATION, "Tanh")
+    activation = fields.find("activation_function", torch_path(DENSE_ACTIVATIONS), "Tanh")
     return DenseConfig(
         in_features=fields.find("in_features", SIZE),
         out_features=fields.find("out_features", SIZE),

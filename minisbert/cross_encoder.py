@@ -15,12 +15,16 @@ from typing import Any
 
 import numpy as np
 
+from minisbert import layers
 from minisbert.arguments import (
     LONG_WORK,
     OnTruncate,
+    check_conversion,
     check_device,
     check_positive,
+    check_truncation,
     progress_bar,
+    read_texts,
     report_truncation,
 )
 from minisbert.batching import count_threads, keep_freed_memory, plan_batches, run_batches
@@ -33,12 +37,13 @@ from minisbert.bert import (
 )
 from minisbert.heads import head_forward, load_head, read_cross_encoder_config
 from minisbert.hub import resolve_model
-from minisbert.layers import ACTIVATIONS, softmax_forward
 from minisbert.ragged import Array, join_sentences
-from minisbert.tokenization import Tokenizer
+from minisbert.tokenization import TokenIds, Tokenizer
 from minisbert.weights import load_parameters
 
 Activation = Callable[[Array], Array]
+
+ACTIVATIONS: dict[str, Activation] = {**layers.ACTIVATIONS, "softmax": layers.softmax_forward}
 
 
 class CrossEncoder:
@@ -88,17 +93,26 @@ class CrossEncoder:
             )
         self.activation_fn = _find_activation(activation_fn or self.config.activation)
         self.max_length = self.config.max_length if max_length is None else max_length
-        limit = self.config.bert.max_position_embeddings - self.config.bert.position_offset
-        if not isinstance(self.max_length, int) or not 5 <= self.max_length <= limit:
-            raise ValueError(
-                f"max_length must be a whole number from 5 to {limit}, got {self.max_length!r}; "
-                "three special tokens and one of each text must fit, and no more than the model has"
-            )
         self.threads = threads
         self.tokenizer = Tokenizer(self.model_directory, self.config.do_lower_case)
         self.tokenizer.check_vocabulary(self.config.bert.vocab_size)
         self._head = load_head(self.model_directory, self.config)
         self._parameters = load_parameters(self.model_directory, self.config.bert)
+
+    @property
+    def max_length(self) -> int:
+        """The most tokens of a pair that are read, special tokens included."""
+        return self._max_length
+
+    @max_length.setter
+    def max_length(self, tokens: int) -> None:
+        limit = self.config.bert.max_position_embeddings - self.config.bert.position_offset
+        if not isinstance(tokens, int) or not 5 <= tokens <= limit:
+            raise ValueError(
+                f"max_length must be a whole number from 5 to {limit}, got {tokens!r}; "
+                "three special tokens and one of each text must fit, and no more than the model has"
+            )
+        self._max_length = tokens
 
     @cached_property
     def _parameters_for_many(self) -> Parameters:
@@ -116,6 +130,9 @@ class CrossEncoder:
         show_progress_bar: bool | None = None,
         activation_fn: str | Activation | None = None,
         apply_softmax: bool = False,
+        convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False,
+        device: str | None = None,
         return_logits: bool = False,
         on_truncate: OnTruncate = "warn",
         threads: int | None = None,
@@ -130,12 +147,15 @@ class CrossEncoder:
         activation_fn : str or callable
             Instead of the model's own.
         apply_softmax : bool
-            Turn the scores of several labels into weights that sum to 1, after the activation.
+            Turn the scores of several labels into weights that sum to 1, after the activation; one
+            label's stay as they are.
         return_logits : bool
             Return what the head gives, without activation or softmax.
         on_truncate : "warn", "error" or "ignore"
             What to do when a pair is longer than `max_length` tokens and its longer text would
             lose its end.
+        threads : int
+            Cores to use for this call.
 
         Returns
         -------
@@ -144,11 +164,15 @@ class CrossEncoder:
         Raises
         ------
         TypeError
-            If an input is not a pair of str; the message names its index.
+            If an input is not a pair of str (the message names its index), or tensors are asked
+            for.
         ValueError
             If an option has no such value; if a pair is too long and `on_truncate="error"`.
         """
+        check_conversion(convert_to_numpy, convert_to_tensor)
+        check_device(device)
         check_positive("batch_size", batch_size)
+        check_truncation(on_truncate)
         activation = _find_activation(activation_fn or self.activation_fn)
         single = isinstance(inputs, tuple) and len(inputs) == 2 and isinstance(inputs[0], str)
         pairs = _read_pairs([inputs] if single else inputs)
@@ -156,7 +180,6 @@ class CrossEncoder:
         workers = count_threads(self.threads if threads is None else threads)
         tokens = self.tokenizer.encode_pairs(pairs, self.max_length)
         report_truncation(tokens.lengths, self.max_length, on_truncate)
-        types = tokens.types or []
 
         logits = np.empty((len(pairs), self.num_labels), np.float32)
         batches = plan_batches(np.minimum(tokens.lengths, self.max_length), workers, batch_size)
@@ -164,19 +187,17 @@ class CrossEncoder:
             show_progress_bar = len(pairs) >= LONG_WORK and sys.stderr.isatty()
         with progress_bar(len(pairs), show_progress_bar) as advance:
             for indices, scores in run_batches(
-                lambda indices: self._score(
-                    [tokens.ids[i] for i in indices], [types[i] for i in indices]
-                ),
+                lambda indices: self._score(tokens, indices),
                 batches,
                 workers,
                 advance,
             ):
                 logits[indices] = scores
         scores = logits if return_logits else activation(logits)
-        if apply_softmax and not return_logits:
-            scores = softmax_forward(scores)
         if self.num_labels == 1:
             scores = scores[:, 0]
+        elif apply_softmax and not return_logits:
+            scores = layers.softmax_forward(scores)
         return scores[0] if single else scores
 
     def rank(
@@ -209,6 +230,8 @@ class CrossEncoder:
 
         Raises
         ------
+        TypeError
+            If the query or a document is not a str.
         ValueError
             If the model has several labels.
         """
@@ -217,7 +240,11 @@ class CrossEncoder:
                 f"the model must have one label to rank by, got {self.num_labels}; use predict"
             )
         check_positive("top_k", top_k)
-        texts = list(documents)
+        if not isinstance(query, str):
+            raise TypeError(
+                f"query must be a str, got {type(query).__name__}; rank by one at a time"
+            )
+        texts = read_texts(documents, "documents")
         return_logits = options.pop("return_logits", False)
         activation = _find_activation(options.pop("activation_fn", None) or self.activation_fn)
         logits = self.predict([(query, text) for text in texts], return_logits=True, **options)
@@ -229,9 +256,13 @@ class CrossEncoder:
             for row in order
         ]
 
-    def _score(self, ids: Sequence[Array], types: Sequence[Array]) -> Array:
+    def _score(self, tokens: TokenIds, indices: Array) -> Array:
         """The logits of one batch of B pairs.  -> (B, labels)"""
-        batch = join_sentences(ids, types)
+        types = None
+        # A network with one segment has both texts in it.
+        if tokens.types and self.config.bert.type_vocab_size > 1:
+            types = [tokens.types[i] for i in indices]
+        batch = join_sentences([tokens.ids[i] for i in indices], types)
         few = len(batch.token_ids) <= FEW_TOKENS
         parameters = self._parameters_for_few if few else self._parameters_for_many
         first = bert_forward(parameters, self.config.bert, batch, first_only=True)  # (B, D)
@@ -239,18 +270,23 @@ class CrossEncoder:
 
 
 def _find_activation(activation: str | Activation) -> Activation:
-    if not isinstance(activation, str):
+    if callable(activation):
         return activation
     if activation not in ACTIVATIONS:
         raise ValueError(
             f"activation_fn must be a function or one of {', '.join(ACTIVATIONS)}, "
-            f"got {activation!r}"
+            f"got {activation!r}; leave it out for the model's own"
         )
     return ACTIVATIONS[activation]
 
 
 def _read_pairs(inputs: Any) -> list[tuple[str, str]]:
     """A list of the pairs; TypeError naming the first that is none."""
+    if isinstance(inputs, (str, bytes)) or not isinstance(inputs, Iterable):
+        raise TypeError(
+            f"inputs must be a pair or an iterable of pairs, got {type(inputs).__name__}; "
+            "pass a list of pairs, [(a, b), ...]"
+        )
     pairs = list(inputs)
     if len(pairs) == 2 and all(isinstance(text, str) for text in pairs):
         raise TypeError(
@@ -260,7 +296,7 @@ def _read_pairs(inputs: Any) -> list[tuple[str, str]]:
     for index, pair in enumerate(pairs):
         if (
             isinstance(pair, str)
-            or not isinstance(pair, Sequence)
+            or not isinstance(pair, (Sequence, np.ndarray))
             or len(pair) != 2
             or not all(isinstance(text, str) for text in pair)
         ):

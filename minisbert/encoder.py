@@ -20,8 +20,10 @@ from numpy.typing import ArrayLike
 from minisbert.arguments import (
     LONG_WORK,
     OnTruncate,
+    check_conversion,
     check_device,
     check_positive,
+    check_truncation,
     progress_bar,
     read_texts,
     report_truncation,
@@ -208,14 +210,12 @@ class SentenceTransformer:
         ValueError
             If an option has no such value; if a text is too long and `on_truncate="error"`.
         """
-        _check_output(output_value, precision, convert_to_numpy, convert_to_tensor)
+        check_conversion(convert_to_numpy, convert_to_tensor)
+        _check_output(output_value, precision)
         check_device(device)
         check_positive("batch_size", batch_size)
         check_positive("truncate_dim", truncate_dim)
-        if on_truncate not in ("warn", "error", "ignore"):
-            raise ValueError(
-                f'on_truncate must be "warn", "error" or "ignore", got {on_truncate!r}'
-            )
+        check_truncation(on_truncate)
         keep_freed_memory()
         workers = count_threads(self.threads if threads is None else threads)
         single = isinstance(inputs, str)
@@ -348,14 +348,7 @@ def _measure_width(config: ModelConfig) -> int:
     return width
 
 
-def _check_output(
-    output_value: str, precision: str, convert_to_numpy: bool, convert_to_tensor: bool
-) -> None:
-    if convert_to_tensor or not convert_to_numpy:
-        raise TypeError(
-            "convert_to_tensor must be False and convert_to_numpy True, since minisbert has no "
-            "torch; wrap the result in torch.from_numpy"
-        )
+def _check_output(output_value: str, precision: str) -> None:
     if output_value != "sentence_embedding":
         raise ValueError(
             f'output_value must be "sentence_embedding", got {output_value!r}; '

@@ -11,16 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minisbert.config import (
-    DENSE_ACTIVATION,
     DENSE_ACTIVATIONS,
     BertConfig,
     read_bert_config,
     read_transformer,
+    torch_path,
 )
-from minisbert.json_fields import SIZE, Fields, Rule, read_fields
+from minisbert.json_fields import SIZE, Fields, Rule, one_of, read_fields
 from minisbert.layers import linear_forward, tanh_forward
 from minisbert.ragged import Array
 from minisbert.weights import load_tensors
+
+# Scores may also be weights over the labels.
+SCORE_ACTIVATIONS = {**DENSE_ACTIVATIONS, "Softmax": "softmax"}
 
 LABELS = Rule(
     "an object of one or more labels", lambda value: isinstance(value, dict) and len(value) > 0
@@ -30,7 +33,7 @@ OBJECT = Rule("an object", lambda value: isinstance(value, dict))
 
 @dataclass(frozen=True)
 class CrossEncoderConfig:
-    """A whole sequence-classification directory; `activation` is a key of `layers.ACTIVATIONS`."""
+    """A whole sequence-classification directory; `activation` is a value of SCORE_ACTIVATIONS."""
 
     bert: BertConfig
     num_labels: int
@@ -55,17 +58,19 @@ def read_cross_encoder_config(directory: Path) -> CrossEncoderConfig:
     num_labels = len(labels) if labels else fields.find("num_labels", SIZE, 2)
     newest = read_fields(directory / "config_sentence_transformers.json", missing_ok=True)
     newer = Fields(fields.path, fields.find("sentence_transformers", OBJECT, {}))
+    path = torch_path(SCORE_ACTIVATIONS)
     activation = (
-        newest.find("activation_fn", DENSE_ACTIVATION, None)
-        or newer.find("activation_fn", DENSE_ACTIVATION, None)
-        or fields.find("sbert_ce_default_activation_function", DENSE_ACTIVATION, None)
+        newest.find("activation_fn", path, None)
+        or newer.find("activation_fn", path, None)
+        or fields.find("sbert_ce_default_activation_function", path, None)
         or ("Sigmoid" if num_labels == 1 else "Identity")
     )
-    max_length, do_lower_case = read_transformer(directory, bert)
+    newest.find("default_prompt_name", one_of(None), None)
+    max_length, do_lower_case = read_transformer(directory, bert, "sequence-classification")
     return CrossEncoderConfig(
         bert=bert,
         num_labels=num_labels,
-        activation=DENSE_ACTIVATIONS[activation.rpartition(".")[2]],
+        activation=SCORE_ACTIVATIONS[activation.rpartition(".")[2]],
         max_length=max_length,
         do_lower_case=do_lower_case,
     )

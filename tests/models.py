@@ -146,9 +146,12 @@ def make_model_directory(
 
 
 def make_cross_encoder_directory(
-    path: Path, *, num_labels: int = 1, seed: int = 0, **fields: object
+    path: Path, *, new_format: bool = False, num_labels: int = 1, seed: int = 0, **fields: object
 ) -> Path:
-    """Write a random BERT with a classification head. `fields` go into config.json."""
+    """Write a random BERT with a classification head. `fields` go into config.json.
+
+    The new format is what sentence-transformers saves from 5.4 on, the old one anybody's.
+    """
     path.mkdir(parents=True, exist_ok=True)
     labels = {str(label): f"LABEL_{label}" for label in range(num_labels)}
     content = {**SIZES, "architectures": ["BertForSequenceClassification"], "id2label": labels}
@@ -165,6 +168,26 @@ def make_cross_encoder_directory(
     save_file(parameters, path / "model.safetensors")
     write_tokenizer(path)
     write_json(path / "tokenizer_config.json", {"model_max_length": 64})
+    if new_format:
+        write_json(
+            path / "sentence_bert_config.json",
+            {
+                "transformer_task": "sequence-classification",
+                "modality_config": {"text": {"method": "forward", "method_output_name": "logits"}},
+                "module_output_name": "scores",
+            },
+        )
+        write_json(
+            path / "config_sentence_transformers.json",
+            {
+                "activation_fn": "torch.nn.modules.activation.Sigmoid",
+                "default_prompt_name": None,
+                "model_type": "CrossEncoder",
+                "prompts": {},
+            },
+        )
+        transformer = {"idx": 0, "name": "0", "path": "", "type": NEW_TYPES["Transformer"]}
+        write_json(path / "modules.json", [transformer])
     return path
 
 

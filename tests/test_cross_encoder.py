@@ -101,6 +101,7 @@ def test_shapes(model, tmp_path):
     assert three.predict(pair).shape == (3,)
     assert three.predict(iter([pair, pair])).shape == (2, 3)
     assert three.predict([]).shape == (0, 3)
+    assert three.predict(np.array([pair, pair])).shape == (2, 3)
 
 
 def test_one_label_is_a_probability_and_several_are_logits(model, tmp_path):
@@ -108,6 +109,8 @@ def test_one_label_is_a_probability_and_several_are_logits(model, tmp_path):
     logits = model.predict(PAIRS, return_logits=True, on_truncate="ignore")
     scores = model.predict(PAIRS, on_truncate="ignore")
     assert scores == pytest.approx(1 / (1 + np.exp(-logits)), abs=1e-6)
+    softened = model.predict(PAIRS, apply_softmax=True, on_truncate="ignore")
+    assert np.array_equal(softened, scores)
     three = CrossEncoder(make_cross_encoder_directory(tmp_path, num_labels=3))
     logits = three.predict(PAIRS, return_logits=True, on_truncate="ignore")
     assert np.array_equal(three.predict(PAIRS, on_truncate="ignore"), logits)
@@ -136,6 +139,38 @@ def test_directory_names_the_activation(tmp_path, file, fields, activation):
     model = CrossEncoder(directory)
     logits = model.predict(PAIRS[:5], return_logits=True)
     assert model.predict(PAIRS[:5]) == pytest.approx(activation(logits), abs=1e-6)
+
+
+def test_directory_names_softmax(tmp_path):
+    """Softmax as the directory's activation is what apply_softmax does; unknown ones are named."""
+    directory = make_cross_encoder_directory(tmp_path, num_labels=3)
+    expected = CrossEncoder(directory).predict(PAIRS[:5], apply_softmax=True)
+    path = "torch.nn.modules.activation.Softmax"
+    edit_json(directory / "config.json", sentence_transformers={"activation_fn": path})
+    assert np.array_equal(CrossEncoder(directory).predict(PAIRS[:5]), expected)
+    for path in ("os.system", "evil.Sigmoid", "torch.nn.modules.activation.Hardtanh"):
+        edit_json(directory / "config.json", sentence_transformers={"activation_fn": path})
+        with pytest.raises(ValueError, match=f"activation_fn in .* Softmax, got '{path}'; no oth"):
+            CrossEncoder(directory)
+
+
+def test_both_generations_of_directories_are_read(model, tmp_path):
+    """What sentence-transformers saves from 5.4 on gives the scores of a plain directory."""
+    newer = CrossEncoder(make_cross_encoder_directory(tmp_path, new_format=True))
+    assert newer.max_length == model.max_length
+    assert np.array_equal(newer.predict(PAIRS[:5]), model.predict(PAIRS[:5]))
+
+
+def test_directories_of_other_models_are_refused(tmp_path):
+    """A network for another task, and prompts, which pairs don't get here, are named."""
+    directory = make_cross_encoder_directory(tmp_path, new_format=True)
+    edit_json(directory / "config_sentence_transformers.json", default_prompt_name="query")
+    with pytest.raises(ValueError, match=r"default_prompt_name in .* must be null, got 'query'"):
+        CrossEncoder(directory)
+    edit_json(directory / "config_sentence_transformers.json", default_prompt_name=None)
+    edit_json(directory / "sentence_bert_config.json", transformer_task="feature-extraction")
+    with pytest.raises(ValueError, match=r'transformer_task in .* must be "sequence-class'):
+        CrossEncoder(directory)
 
 
 def test_activation_can_be_chosen(directory):
@@ -181,6 +216,9 @@ def test_cut_pairs_are_told(model):
     with pytest.raises(ValueError, match="1 of 1 texts are longer"):
         model.predict([long], on_truncate="error")
     model.predict([long], on_truncate="ignore")
+    with pytest.warns(TruncationWarning) as caught:
+        model.rank(long[0], long[1:])
+    assert caught[0].filename == __file__  # not a line of this package's
 
 
 # What is refused
@@ -194,12 +232,29 @@ def test_cut_pairs_are_told(model):
         ([("a", "b"), ("a", "b", "c")], "got tuple .* at index 1"),
         ([("a", None)], "got tuple .* at index 0"),
         ([("a", "b"), None], "got NoneType 'None' at index 1"),
+        (np.array(["a", "b"]), "got a list of two texts"),
+        ("ab", "inputs must be a pair or an iterable of pairs, got str; pass a list of pairs"),
+        (7, "inputs must be a pair or an iterable of pairs, got int"),
     ],
 )
 def test_what_is_no_pair_is_named(model, inputs, message):
     """A flat list, and anything that is no pair of texts, is refused by its index."""
     with pytest.raises(TypeError, match=message):
         model.predict(inputs)
+
+
+@pytest.mark.parametrize(
+    ("query", "documents", "message"),
+    [
+        ("a", "a dog", "documents must be an iterable of str, got str; pass a list"),
+        ("a", ["a dog", None], "documents must hold only str, got NoneType at index 1"),
+        (["a"], ["a dog"], "query must be a str, got list; rank by one at a time"),
+    ],
+)
+def test_what_cannot_be_ranked_is_named(model, query, documents, message):
+    """One text instead of documents would be ranked letter by letter."""
+    with pytest.raises(TypeError, match=message):
+        model.rank(query, documents)
 
 
 def test_bad_options_are_refused(directory, model, tmp_path):
@@ -209,8 +264,15 @@ def test_bad_options_are_refused(directory, model, tmp_path):
     for length in (4, 65, 5.5):
         with pytest.raises(ValueError, match="max_length must be a whole number from 5 to 64"):
             CrossEncoder(directory, max_length=length)
-    with pytest.raises(ValueError, match=r"activation_fn must be a function or one of .*sigmoid"):
-        CrossEncoder(directory, activation_fn="softplus")
+        with pytest.raises(ValueError, match="max_length must be a whole number from 5 to 64"):
+            model.max_length = length
+    for activation in ("softplus", 7):
+        with pytest.raises(ValueError, match=r"activation_fn must be a function or one of .*sigm"):
+            CrossEncoder(directory, activation_fn=activation)
+    with pytest.raises(ValueError, match=r'on_truncate must be "warn", "error" or "ignore", got'):
+        model.predict([], on_truncate="never")
+    with pytest.raises(TypeError, match="convert_to_tensor must be False"):
+        model.predict([], convert_to_tensor=True)
     with pytest.raises(ValueError, match="device must be None"):
         CrossEncoder(directory, device="cuda")
     with pytest.raises(ValueError, match="top_k must be a whole number of 1 or more, got 0"):
@@ -224,6 +286,18 @@ def test_model_without_head_is_refused(tiny_directory):
     """A bi-encoder's directory has no head, and the sentence says what to do."""
     with pytest.raises(ValueError, match=r"must have pooler\..*; give a directory for sequence"):
         CrossEncoder(tiny_directory)
+
+
+def test_one_segment(tmp_path):
+    """A network with one segment puts both texts into it, whatever the tokenizer says."""
+    one = CrossEncoder(make_cross_encoder_directory(tmp_path / "1", type_vocab_size=1))
+    two = CrossEncoder(make_cross_encoder_directory(tmp_path / "2"))
+    segments = one._parameters["embeddings.token_type_embeddings.weight"]
+    two._parameters = one._parameters | {
+        "embeddings.token_type_embeddings.weight": np.repeat(segments, 2, axis=0)
+    }
+    two._head = one._head
+    assert np.array_equal(one.predict(PAIRS[:5]), two.predict(PAIRS[:5]))
 
 
 def test_misshapen_head_is_named(tmp_path):

@@ -151,7 +151,7 @@ def test_options_without_such_a_value(tiny, options, sentence):
     [
         (["a", None], "got NoneType at index 1"),
         (["a", "b", 3.5], "got float at index 2"),
-        (7, "inputs must be a str or an iterable of str, got int"),
+        (7, "inputs must be an iterable of str, got int; pass a list of texts"),
         (b"bytes", "got bytes"),
     ],
 )

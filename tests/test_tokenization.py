@@ -1,5 +1,6 @@
 """Texts become the ids that the model was trained on, and nothing is cut that was not counted."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -166,6 +167,45 @@ def test_megabyte_of_text(directory, text, tokens):
     encoded = Tokenizer(directory).encode([text], 64)
     assert encoded.lengths.tolist() == [tokens]
     assert len(encoded.ids[0]) == min(tokens, 64)
+
+
+# Pairs
+
+
+def test_pair_has_two_segments(directory):
+    """A pair is [CLS], the first text, [SEP], the second, [SEP]; types tell the second."""
+    tokens = Tokenizer(directory).encode_pairs([("a bird", "The cat!"), ("", "")], 64)
+    assert " ".join(spell(tokens.ids[0])) == "[CLS] a bird [SEP] the cat ! [SEP]"
+    assert tokens.types[0].tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+    assert spell(tokens.ids[1]) == ["[CLS]", "[SEP]", "[SEP]"]
+    assert tokens.lengths.tolist() == [8, 3]
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("max_length", [5, 8, 9, 14])
+def test_pairs_are_cut_as_the_library_does(directory, side, max_length):
+    """For texts of all lengths the library's own longest_first leaves the same tokens."""
+    write_json(directory / "tokenizer_config.json", {"truncation_side": side})
+    library = LibraryTokenizer.from_file(str(directory / "tokenizer.json"))
+    library.no_padding()
+    library.enable_truncation(max_length, strategy="longest_first", direction=side)
+    words = [word for word in VOCABULARY if len(word) > 1 and word.isalpha()]
+    pairs = [
+        (" ".join(words[:first]), " ".join(words[::-1][:second]))
+        for first, second in itertools.product(range(len(words)), repeat=2)
+    ]
+    tokens = Tokenizer(directory).encode_pairs(pairs, max_length)
+    expected = [library.encode(*pair) for pair in pairs]
+    assert [ids.tolist() for ids in tokens.ids] == [encoding.ids for encoding in expected]
+    assert [types.tolist() for types in tokens.types] == [pair.type_ids for pair in expected]
+    assert max(map(len, tokens.ids)) == max_length
+    assert tokens.lengths.max() == 2 * len(words) + 1
+
+
+def test_lone_surrogate_in_a_pair(directory):
+    """A text that is not valid Unicode is named by the index of its pair."""
+    with pytest.raises(ValueError, match="got a lone surrogate at index 1"):
+        Tokenizer(directory).encode_pairs([("a", "b"), ("a", "\ud800")], 64)
 
 
 # Lower case

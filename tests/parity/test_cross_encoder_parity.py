@@ -36,12 +36,21 @@ def test_scores(models):
     assert np.abs(got - expected).max() <= 1e-5
 
 
-def test_softmax(models):
-    """apply_softmax does the same to the scores of several labels."""
+def test_saved_directory(models, tmp_path):
+    """A directory that sentence-transformers has saved is read, with its activation and limit."""
     ours, theirs = models
-    if ours.num_labels > 1:
-        got = ours.predict(PAIRS, apply_softmax=True, on_truncate="ignore")
-        assert np.abs(got - theirs.predict(PAIRS, apply_softmax=True)).max() <= 1e-5
+    theirs.save_pretrained(str(tmp_path))
+    saved = CrossEncoder(tmp_path)
+    assert saved.max_length == ours.max_length
+    expected = ours.predict(PAIRS, on_truncate="ignore")
+    assert np.array_equal(saved.predict(PAIRS, on_truncate="ignore"), expected)
+
+
+def test_softmax(models):
+    """apply_softmax does the same: nothing to the scores of one label."""
+    ours, theirs = models
+    got = ours.predict(PAIRS, apply_softmax=True, on_truncate="ignore")
+    assert np.abs(got - theirs.predict(PAIRS, apply_softmax=True)).max() <= 1e-5
 
 
 def test_rank(models):
