@@ -43,15 +43,15 @@ class MinisbertPairs(Minisbert):
     settings = ({},)
 
     def __init__(self, directory: str, texts: list) -> None:
-        from minisbert import CrossEncoder, cross_encoder
+        from minisbert import CrossEncoder, networks
         from minisbert.bert import bert_forward
         from minisbert.ragged import find_first_rows
 
         self.texts = texts
         self.model = CrossEncoder(directory)
-        self.module = cross_encoder
+        self.module = networks
 
-        def run_whole(parameters, config, batch, first_only):
+        def run_whole(parameters, config, batch, cache, first_only, rng):
             return bert_forward(parameters, config, batch)[find_first_rows(batch.groups)[0]]
 
         self.forwards = {False: bert_forward, True: run_whole}

@@ -16,7 +16,7 @@ import math
 
 import numpy as np
 
-from minisbert.layers import GELU_COEFFICIENTS, gelu_forward
+from minisbert.activations import GELU_COEFFICIENTS, gelu_forward
 
 DEGREE = 6
 END = 6.5  # beyond, 1 - Phi(x) is below float32's resolution

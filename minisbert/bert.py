@@ -14,23 +14,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
+from minisbert.activations import ACTIVATIONS
 from minisbert.config import BertConfig
 from minisbert.layers import (
-    ACTIVATIONS,
-    TILE,
-    Cache,
+    RowGradient,
+    attention_backward,
     attention_forward,
-    cut_tiles,
+    dropout_backward,
+    dropout_forward,
+    embedding_backward,
     embedding_forward,
+    layer_norm_backward,
     layer_norm_forward,
+    linear_backward,
     linear_forward,
 )
-from minisbert.ragged import Array, RaggedBatch, find_first_rows
+from minisbert.ragged import Array, Cache, RaggedBatch, find_first_rows
+from minisbert.tiles import TILE, cut_tiles
 
 Parameters = Mapping[str, Array]
+
+# By the parameters' names. The word table's is replaced by a RowGradient at every backward, all
+# others are arrays of the parameter's shape that are overwritten.
+Gradients = dict[str, Any]
 
 # What follows attention treats every token alone, so inference takes it slice by slice: the
 # (256, F) activations of a slice stay in the second-level cache while GELU passes over them.
@@ -69,25 +79,51 @@ def bert_forward(
     batch: RaggedBatch,
     cache: Cache = None,
     first_only: bool = False,
+    rng: np.random.Generator | None = None,
 ) -> Array:
     """Run the network: token ids in, one vector a token out.
 
     parameters  by the checkpoint's names, shapes as `config.parameter_shapes` lists them
     batch       N tokens
+    cache       a list              for `bert_backward`
     first_only  of each sentence only the first token is wanted: most of the last block is left out
+    rng         for dropout         in training; none without it
     out         (N, D), or (B, D) of the first tokens
     """
-    hidden = embeddings_forward(parameters, config, batch, cache)
+    hidden = embeddings_forward(parameters, config, batch, cache, rng)
     last = config.num_hidden_layers - 1
     for block in range(last + 1):
-        hidden = block_forward(
-            parameters, config, block, hidden, batch, cache, first_only and block == last
-        )
+        only = first_only and block == last
+        hidden = block_forward(parameters, config, block, hidden, batch, cache, only, rng)
     return hidden
 
 
+def bert_backward(
+    dhidden: Array,
+    config: BertConfig,
+    batch: RaggedBatch,
+    cache: list[Any],
+    gradients: Gradients,
+    first_only: bool = False,
+) -> None:
+    """Write the gradient of every parameter, from that of what `bert_forward` gave.
+
+    dhidden    (N, D), or (B, D) of the first tokens
+    gradients  overwritten
+    """
+    last = config.num_hidden_layers - 1
+    for block in range(last, -1, -1):
+        only = first_only and block == last
+        dhidden = block_backward(dhidden, block, batch, config, cache, gradients, only)
+    embeddings_backward(dhidden, config, batch, cache, gradients)
+
+
 def embeddings_forward(
-    parameters: Parameters, config: BertConfig, batch: RaggedBatch, cache: Cache = None
+    parameters: Parameters,
+    config: BertConfig,
+    batch: RaggedBatch,
+    cache: Cache = None,
+    rng: np.random.Generator | None = None,
 ) -> Array:
     """Add up word, segment and position vectors, and normalise the sum.  -> (N, D)"""
     # 1. words
@@ -96,25 +132,59 @@ def embeddings_forward(
     )
     N, D = hidden.shape
     # 2. segments; a text without segment ids still gets the vector of segment 0
-    segments = parameters.get("embeddings.token_type_embeddings.weight")
-    if segments is not None:
-        if batch.token_type_ids is None:
-            hidden += segments[0]
-        else:
-            hidden += embedding_forward(batch.token_type_ids, segments, cache)
+    segments = parameters["embeddings.token_type_embeddings.weight"]
+    if batch.token_type_ids is None:
+        hidden += segments[0]
+    else:
+        hidden += embedding_forward(batch.token_type_ids, segments, cache)
     # 3. positions: every sentence starts at the first
     positions = parameters["embeddings.position_embeddings.weight"][config.position_offset :]
     for group in batch.groups:
         sentences = hidden[group.rows].reshape(group.B, group.T, D)
         sentences += positions[: group.T]
     # 4. layer norm
-    return layer_norm_forward(
+    hidden = layer_norm_forward(
         hidden,
         parameters["embeddings.LayerNorm.weight"],
         parameters["embeddings.LayerNorm.bias"],
         config.layer_norm_eps,
         cache,
     )
+    # 5. dropout
+    return dropout_forward(hidden, config.hidden_dropout_prob, rng, cache)
+
+
+def embeddings_backward(
+    dhidden: Array,
+    config: BertConfig,
+    batch: RaggedBatch,
+    cache: list[Any],
+    gradients: Gradients,
+) -> None:
+    """Write the gradients of the three tables and the norm.  (N, D) ->"""
+    N, D = dhidden.shape
+    # 5. 4.
+    dhidden = dropout_backward(dhidden, cache)
+    dsum, dgamma, dbeta = layer_norm_backward(dhidden, cache)
+    gradients["embeddings.LayerNorm.weight"][...] = dgamma
+    gradients["embeddings.LayerNorm.bias"][...] = dbeta
+    # 3. a position belongs to every sentence that reaches it
+    dtable = gradients["embeddings.position_embeddings.weight"]
+    dtable[...] = 0
+    dpositions = dtable[config.position_offset :]
+    for group in batch.groups:
+        dpositions[: group.T] += dsum[group.rows].reshape(group.B, group.T, D).sum(axis=0)
+    # 2.
+    dsegments = gradients["embeddings.token_type_embeddings.weight"]
+    dsegments[...] = 0
+    if batch.token_type_ids is None:
+        dsegments[0] = dsum.sum(axis=0)
+    else:
+        segments, sums = embedding_backward(dsum, cache)
+        dsegments[segments] = sums
+    # 1.
+    words: RowGradient = embedding_backward(dsum, cache)
+    gradients["embeddings.word_embeddings.weight"] = words
 
 
 def block_forward(
@@ -125,6 +195,7 @@ def block_forward(
     batch: RaggedBatch,
     cache: Cache = None,
     first_only: bool = False,
+    rng: np.random.Generator | None = None,
 ) -> Array:
     """One transformer block: attention, then feed-forward, a residual and a norm after each.
 
@@ -132,6 +203,7 @@ def block_forward(
     out     (N, D), or (B, D) of the first tokens only
     """
     prefix = f"encoder.layer.{block}."
+    rate = config.hidden_dropout_prob
 
     def linear(name: str, x: Array) -> Array:
         weight, bias = parameters[prefix + name + ".weight"], parameters[prefix + name + ".bias"]
@@ -150,23 +222,84 @@ def block_forward(
     key = linear("attention.self.key", hidden)
     value = linear("attention.self.value", hidden)
     # 2. attention
-    heads = config.num_attention_heads
-    context = attention_forward(query, key, value, batch.groups, heads, cache, query_groups)
+    context = attention_forward(
+        query,
+        key,
+        value,
+        batch.groups,
+        config.num_attention_heads,
+        cache,
+        query_groups,
+        config.attention_probs_dropout_prob,
+        rng,
+    )
     # From here on each token is alone.
     out = np.empty_like(wanted) if cache is not None else wanted
     for rows in cut_slices(len(wanted), SLICE if cache is None else len(wanted)):
         # 3. mix the heads, add what came in, normalise
         mixed = linear("attention.output.dense", context[rows])
+        mixed = dropout_forward(mixed, rate, rng, cache)
         mixed += wanted[rows]
         mixed = layer_norm("attention.output.LayerNorm", mixed)
         # 4. feed-forward: widen, bend, narrow
         wide = linear("intermediate.dense", mixed)  # (slice, F)
-        wide = ACTIVATIONS[config.hidden_act](wide, cache)
+        wide = ACTIVATIONS[config.hidden_act].forward(wide, cache)
         narrow = linear("output.dense", wide)
+        narrow = dropout_forward(narrow, rate, rng, cache)
         # 5. add what came in, normalise
         narrow += mixed
         out[rows] = layer_norm("output.LayerNorm", narrow)
     return out
+
+
+def block_backward(
+    dout: Array,
+    block: int,
+    batch: RaggedBatch,
+    config: BertConfig,
+    cache: list[Any],
+    gradients: Gradients,
+    first_only: bool = False,
+) -> Array:
+    """Write the gradients of one block's parameters; return that of what came in.
+
+    dout  (N, D), or (B, D) of the first tokens only
+    out   (N, D)
+    """
+    prefix = f"encoder.layer.{block}."
+
+    def linear(name: str, dout: Array) -> Array:
+        dweight, dbias = gradients[prefix + name + ".weight"], gradients[prefix + name + ".bias"]
+        return linear_backward(dout, cache, dweight, dbias)[0]
+
+    def layer_norm(name: str, dout: Array) -> Array:
+        dx, dgamma, dbeta = layer_norm_backward(dout, cache)
+        gradients[prefix + name + ".weight"][...] = dgamma
+        gradients[prefix + name + ".bias"][...] = dbeta
+        return dx
+
+    # 5. what was added has the gradient of the sum
+    dnarrow = layer_norm("output.LayerNorm", dout)
+    # 4.
+    dwide = linear("output.dense", dropout_backward(dnarrow, cache))  # (N, F)
+    dwide = ACTIVATIONS[config.hidden_act].backward(dwide, cache)
+    dmixed = linear("intermediate.dense", dwide)
+    dmixed += dnarrow
+    # 3.
+    dmixed = layer_norm("attention.output.LayerNorm", dmixed)
+    dcontext = linear("attention.output.dense", dropout_backward(dmixed, cache))
+    # 2.
+    dquery, dkey, dvalue = attention_backward(dcontext, cache)
+    # 1. the same vectors became queries, keys, values, and were added in step 3
+    dhidden = linear("attention.self.value", dvalue)
+    dhidden += linear("attention.self.key", dkey)
+    dwanted = linear("attention.self.query", dquery)
+    dwanted += dmixed
+    if first_only:
+        dhidden[find_first_rows(batch.groups)[0]] += dwanted
+    else:
+        dhidden += dwanted
+    return dhidden
 
 
 def cut_slices(N: int, most: int) -> Iterator[slice]:

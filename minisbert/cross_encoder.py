@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from minisbert import layers
+from minisbert.activations import ACTIVATIONS
 from minisbert.arguments import (
     LONG_WORK,
     OnTruncate,
@@ -33,17 +33,21 @@ from minisbert.bert import (
     Parameters,
     arrange_for_few,
     arrange_for_many,
-    bert_forward,
 )
-from minisbert.heads import head_forward, load_head, read_cross_encoder_config
+from minisbert.heads import load_head, read_cross_encoder_config
 from minisbert.hub import resolve_model
+from minisbert.layers import softmax_forward
+from minisbert.networks import score_forward
 from minisbert.ragged import Array, join_sentences
 from minisbert.tokenization import TokenIds, Tokenizer
 from minisbert.weights import load_parameters
 
 Activation = Callable[[Array], Array]
 
-ACTIVATIONS: dict[str, Activation] = {**layers.ACTIVATIONS, "softmax": layers.softmax_forward}
+SCORE_ACTIVATIONS: dict[str, Activation] = {
+    **{name: activation.forward for name, activation in ACTIVATIONS.items()},
+    "softmax": softmax_forward,
+}
 
 
 class CrossEncoder:
@@ -96,8 +100,8 @@ class CrossEncoder:
         self.threads = threads
         self.tokenizer = Tokenizer(self.model_directory, self.config.do_lower_case)
         self.tokenizer.check_vocabulary(self.config.bert.vocab_size)
-        self._head = load_head(self.model_directory, self.config)
-        self._parameters = load_parameters(self.model_directory, self.config.bert)
+        head = load_head(self.model_directory, self.config)
+        self._parameters = load_parameters(self.model_directory, self.config.bert) | head
 
     @property
     def max_length(self) -> int:
@@ -197,7 +201,7 @@ class CrossEncoder:
         if self.num_labels == 1:
             scores = scores[:, 0]
         elif apply_softmax and not return_logits:
-            scores = layers.softmax_forward(scores)
+            scores = softmax_forward(scores)
         return scores[0] if single else scores
 
     def rank(
@@ -265,19 +269,18 @@ class CrossEncoder:
         batch = join_sentences([tokens.ids[i] for i in indices], types)
         few = len(batch.token_ids) <= FEW_TOKENS
         parameters = self._parameters_for_few if few else self._parameters_for_many
-        first = bert_forward(parameters, self.config.bert, batch, first_only=True)  # (B, D)
-        return head_forward(first, self._head)
+        return score_forward(parameters, self.config, batch)
 
 
 def _find_activation(activation: str | Activation) -> Activation:
     if callable(activation):
         return activation
-    if activation not in ACTIVATIONS:
+    if activation not in SCORE_ACTIVATIONS:
         raise ValueError(
-            f"activation_fn must be a function or one of {', '.join(ACTIVATIONS)}, "
+            f"activation_fn must be a function or one of {', '.join(SCORE_ACTIVATIONS)}, "
             f"got {activation!r}; leave it out for the model's own"
         )
-    return ACTIVATIONS[activation]
+    return SCORE_ACTIVATIONS[activation]
 
 
 def _read_pairs(inputs: Any) -> list[tuple[str, str]]:

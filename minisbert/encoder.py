@@ -29,7 +29,7 @@ from minisbert.arguments import (
     report_truncation,
 )
 from minisbert.batching import count_threads, keep_freed_memory, plan_batches, run_batches
-from minisbert.bert import FEW_TOKENS, arrange_for_few, arrange_for_many, bert_forward
+from minisbert.bert import FEW_TOKENS, arrange_for_few, arrange_for_many
 from minisbert.config import (
     DenseConfig,
     ModelConfig,
@@ -40,8 +40,7 @@ from minisbert.config import (
     read_model_config,
 )
 from minisbert.hub import resolve_model
-from minisbert.layers import ACTIVATIONS, embedding_forward, linear_forward
-from minisbert.pooling import pooling_forward
+from minisbert.networks import embed_forward
 from minisbert.ragged import Array, join_sentences
 from minisbert.similarity import PAIRWISE_SIMILARITIES, SIMILARITIES, normalize_forward
 from minisbert.tokenization import Tokenizer
@@ -116,11 +115,10 @@ class SentenceTransformer:
             self.model_directory / self.config.transformer_path, whole.bert
         )
         self._parameters = {name: parameters[name] for name in parameter_shapes(self.config.bert)}
-        self._dense = {
-            module.path: load_dense(self.model_directory, module)
-            for module in self.config.modules
-            if isinstance(module, DenseConfig)
-        }
+        for module in self.config.modules:
+            if isinstance(module, DenseConfig):
+                dense = load_dense(self.model_directory, module)
+                self._parameters |= {f"{module.path}.{name}": dense[name] for name in dense}
 
     # Each copy is made when it is first wanted: a search needs one, a long encode the other.
     # Two threads may make it twice; both are right.
@@ -278,28 +276,7 @@ class SentenceTransformer:
         batch = join_sentences(token_ids)
         few = len(batch.token_ids) <= FEW_TOKENS
         parameters = self._parameters_for_few if few else self._parameters_for_many
-        L = self.config.bert.num_hidden_layers
-        pooling = self.config.modules[0]
-        first_only = (
-            L > 0 and isinstance(pooling, PoolingConfig) and pooling.modes == ("cls",) and not skip
-        )
-        if L:
-            # (N, D), or (B, D) of the first tokens
-            vectors = bert_forward(parameters, self.config.bert, batch, first_only=first_only)
-        else:
-            words = parameters["embeddings.word_embeddings.weight"]
-            vectors = embedding_forward(batch.token_ids, words)  # (N, D)
-        for module in self.config.modules:
-            if isinstance(module, PoolingConfig):
-                if not first_only:
-                    vectors = pooling_forward(vectors, batch.groups, module.modes, skip)  # (B, P D)
-            elif isinstance(module, DenseConfig):
-                dense = self._dense[module.path]
-                vectors = linear_forward(vectors, dense["linear.weight"], dense.get("linear.bias"))
-                vectors = ACTIVATIONS[module.activation](vectors)
-            else:
-                vectors = normalize_forward(vectors)
-        return vectors
+        return embed_forward(parameters, self.config, batch, skip)
 
     def _warn_of_length(self, truncate_dim: int, normalize_embeddings: bool) -> None:
         """Cutting unit vectors leaves shorter ones, which a dot product would not forgive."""

@@ -9,7 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from minisbert.activations import tanh_backward, tanh_forward
 from minisbert.config import (
     DENSE_ACTIVATIONS,
     BertConfig,
@@ -17,9 +21,14 @@ from minisbert.config import (
     read_transformer,
     torch_path,
 )
-from minisbert.json_fields import SIZE, Fields, Rule, one_of, read_fields
-from minisbert.layers import linear_forward, tanh_forward
-from minisbert.ragged import Array
+from minisbert.json_fields import FRACTION, SIZE, Fields, Rule, one_of, read_fields
+from minisbert.layers import (
+    dropout_backward,
+    dropout_forward,
+    linear_backward,
+    linear_forward,
+)
+from minisbert.ragged import Array, Cache
 from minisbert.weights import load_tensors
 
 # Scores may also be weights over the labels.
@@ -38,6 +47,7 @@ class CrossEncoderConfig:
     bert: BertConfig
     num_labels: int
     activation: str
+    classifier_dropout: float
     max_length: int
     do_lower_case: bool
 
@@ -71,6 +81,9 @@ def read_cross_encoder_config(directory: Path) -> CrossEncoderConfig:
         bert=bert,
         num_labels=num_labels,
         activation=SCORE_ACTIVATIONS[activation.rpartition(".")[2]],
+        classifier_dropout=float(
+            fields.find("classifier_dropout", FRACTION, bert.hidden_dropout_prob)
+        ),
         max_length=max_length,
         do_lower_case=do_lower_case,
     )
@@ -100,8 +113,36 @@ def load_head(directory: Path, config: CrossEncoderConfig) -> dict[str, Array]:
     )
 
 
-def head_forward(first: Array, head: Mapping[str, Array]) -> Array:
+def head_forward(
+    first: Array,
+    parameters: Mapping[str, Array],
+    dropout: float = 0.0,
+    cache: Cache = None,
+    rng: np.random.Generator | None = None,
+) -> Array:
     """Turn the vectors of first tokens into logits.  (B, D) -> (B, labels)"""
-    pooled = linear_forward(first, head["pooler.dense.weight"], head["pooler.dense.bias"])
-    pooled = tanh_forward(pooled)
-    return linear_forward(pooled, head["classifier.weight"], head["classifier.bias"])
+    # 1. the pooler
+    pooled = linear_forward(
+        first, parameters["pooler.dense.weight"], parameters["pooler.dense.bias"], cache
+    )
+    pooled = tanh_forward(pooled, cache)
+    # 2. the classifier
+    pooled = dropout_forward(pooled, dropout, rng, cache)
+    return linear_forward(
+        pooled, parameters["classifier.weight"], parameters["classifier.bias"], cache
+    )
+
+
+def head_backward(dlogits: Array, cache: list[Any], gradients: dict[str, Any]) -> Array:
+    """Write the gradients of the head; return that of the first tokens.  (B, labels) -> (B, D)"""
+    # 2.
+    dpooled, _, _ = linear_backward(
+        dlogits, cache, gradients["classifier.weight"], gradients["classifier.bias"]
+    )
+    dpooled = dropout_backward(dpooled, cache)
+    # 1.
+    dpooled = tanh_backward(dpooled, cache)
+    dfirst, _, _ = linear_backward(
+        dpooled, cache, gradients["pooler.dense.weight"], gradients["pooler.dense.bias"]
+    )
+    return dfirst

@@ -1,22 +1,23 @@
-"""The layers of BERT as plain functions on arrays.
+"""The layers of BERT as plain functions on arrays, each with its gradient.
 
-Each layer is a function `x_forward`; its twin `x_backward` will stand right under it. A forward
-that is given a list as `cache` pushes what its backward needs; without one (inference) it may
-overwrite its first argument, and says so. Shape letters are those of `bert.py`.
+A layer is a pair of twins: `x_forward`, and `x_backward` right under it. A forward that is given a
+list as `cache` pushes what its backward needs; without one (inference) it may overwrite its first
+argument, and says so. A backward pops that again, so backwards are called in the opposite order. It
+takes `dout`, the gradient of the loss with respect to what the forward gave, and returns those with
+respect to the forward's arrays, in their order; its steps carry the forward's numbers.
+Shape letters are those of `bert.py`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from functools import reduce
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from minisbert.ragged import Array, Group
-
-Cache = list[Any] | None
+from minisbert.ragged import Array, Cache, Group
+from minisbert.tiles import multiply_tiles
 
 # BLAS multiplies 1 to 7 rows by other routines than 8 and more, which round differently.
 FEWEST_ROWS = 8
@@ -49,43 +50,20 @@ def linear_forward(x: Array, weight: Array, bias: Array | None, cache: Cache = N
     return out
 
 
-# A product of few rows is over before BLAS has packed the matrix for it, which it does at every
-# call. OpenBLAS has kernels that don't, for products of at most 100^3 multiplications, and tiles of
-# a matrix are small enough for them. One text of 12 tokens: all products in 3.3 ms instead of 4.7.
+def linear_backward(
+    dout: Array, cache: list[Any], dweight: Array | None = None, dbias: Array | None = None
+) -> tuple[Array, Array, Array]:
+    """Gradients of `linear_forward`; those of weight and bias go to the arrays given, if any.
 
-TILE = 64
-
-# OpenBLAS adds up a long product in runs of this length (AVX-512); the same runs give a text the
-# same bits alone as in company.
-LONGEST_RUN = 448
-
-
-def cut_tiles(weight: Array) -> Array:
-    """Lay a matrix out for `multiply_tiles`.  (O, I) -> (O / TILE, I, TILE)"""
-    O, I = weight.shape  # noqa: E741
-    return np.ascontiguousarray(weight.T.reshape(I, O // TILE, TILE).transpose(1, 0, 2))
-
-
-def multiply_tiles(x: Array, tiles: Array) -> Array:
-    """Multiply a few rows by a matrix in tiles.  (N, I), (O / TILE, I, TILE) -> (N, O)"""
-    N, I = x.shape  # noqa: E741
-    products = (x[:, run] @ tiles[:, run] for run in cut_runs(I))
-    total: Array = reduce(np.add, products)  # (O / TILE, N, TILE)
-    out: Array = total.transpose(1, 0, 2).reshape(N, len(tiles) * TILE)
-    return out
-
-
-def cut_runs(I: int) -> Iterator[slice]:  # noqa: E741
-    """Cut a sum as OpenBLAS does: whole runs, but the last two nearly equal, in steps of 16."""
-    start = 0
-    while start < I:
-        run = I - start
-        if run >= 2 * LONGEST_RUN:
-            run = LONGEST_RUN
-        elif run > LONGEST_RUN:
-            run = -(-run // 32) * 16
-        yield slice(start, start + run)
-        start += run
+    dout     (N, O)
+    dx       (N, I)   row n: the sum over o of dout[n, o] weight[o]
+    dweight  (O, I)   row o: the sum over n of dout[n, o] x[n]
+    dbias    (O,)     the sum over n of dout[n]
+    """
+    x, weight = cache.pop()
+    dweight = np.matmul(dout.T, x, out=dweight)
+    dbias = np.sum(dout, axis=0, out=dbias)
+    return dout @ weight, dweight, dbias
 
 
 # Embedding: row i of a table.
@@ -94,9 +72,32 @@ def cut_runs(I: int) -> Iterator[slice]:  # noqa: E741
 def embedding_forward(ids: Array, table: Array, cache: Cache = None) -> Array:
     """Look up one row for every id.  (N,), (V, D) -> (N, D)"""
     if cache is not None:
-        cache.append((ids, table.shape))
+        cache.append(ids)
     rows: Array = table[ids]
     return rows
+
+
+class RowGradient(NamedTuple):
+    """The gradient of a table of which few rows were looked up; it is 0 for all others.
+
+    rows  (R,)     each row once, ascending
+    sums  (R, D)   the gradient of each of them
+    """
+
+    rows: Array
+    sums: Array
+
+
+def embedding_backward(dout: Array, cache: list[Any]) -> RowGradient:
+    """Add up what belongs to the same row: there is never a dense array of the vocabulary."""
+    return sum_rows(cache.pop(), dout)
+
+
+def sum_rows(ids: Array, values: Array) -> RowGradient:
+    """Add up the values of equal ids.  (N,), (N, D) -> (R,), (R, D)"""
+    order = np.argsort(ids, kind="stable")
+    rows, starts = np.unique(ids[order], return_index=True)
+    return RowGradient(rows, np.add.reduceat(values[order], starts, axis=0))
 
 
 # Layer norm: y = gamma (x - mean) / sqrt(variance + epsilon) + beta, row by row (Ba et al. 2016).
@@ -127,109 +128,32 @@ def layer_norm_forward(
         centred += beta
         return centred
     cache.append((centred, inverse, gamma))
-    out: Array = centred * gamma + beta
+    out: Array = centred * gamma
+    out += beta
     return out
 
 
-# GELU: x Phi(x), with Phi the normal distribution function (Hendrycks & Gimpel 2016).
+# With x̂ = (x - mean) / σ, where both mean and σ depend on every x of the row:
 #
-# NumPy has no erf. Phi(x) = 1 / (1 + exp(-x p(x²))) exactly, if p(x²) = log(Phi(x) / Phi(-x)) / x,
-# and p is smooth enough for a polynomial of degree 6, fitted by benchmarks/fit_gelu.py for the
-# smallest largest error: 7e-8 on [-100, 100], 6e-7 with float32's rounding. It is smooth at 0 and
-# positive everywhere, so nothing is clipped: exp overflows to inf just where x / inf = 0 is right.
-# Fourteen multiplications and additions, one exp, one division: 7 % of a block's products.
-
-GELU_COEFFICIENTS = (
-    1.5957684322075891e00,
-    7.2668567101214620e-02,
-    -6.6260045459943700e-05,
-    -1.1048029885284384e-04,
-    7.9382163895127460e-06,
-    -2.6689266084672260e-07,
-    3.6112293020424755e-09,
-)
+#     dx = (dx̂ - mean of dx̂ - x̂ (mean of dx̂ x̂)) / σ
+#
+# The means take out of dx̂ what only shifts or scales the row, to which x̂ is blind.
 
 
-def gelu_forward(x: Array, cache: Cache = None) -> Array:
-    """GELU by its error-function definition, to 1e-6.  (N, F) -> (N, F), overwrites x uncached"""
-    with np.errstate(over="ignore"):
-        square = x * x
-        # Horner's scheme for -p, subtracting each coefficient to save a negation
-        power = np.multiply(square, -GELU_COEFFICIENTS[-1])
-        for coefficient in GELU_COEFFICIENTS[-2:0:-1]:
-            power -= coefficient
-            power *= square
-        power -= GELU_COEFFICIENTS[0]
-        power *= x
-        np.exp(power, out=power)
-    power += 1
-    if cache is not None:
-        cache.append((x, power))
-    gelu: Array = np.divide(x, power, out=x if cache is None else None)
-    return gelu
-
-
-def gelu_tanh_forward(x: Array, cache: Cache = None) -> Array:
-    """The tanh form of GELU (same paper, section 2), 5e-4 from it.  (N, F) -> (N, F)"""
-    tanh = np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x))
-    if cache is not None:
-        cache.append((x, tanh))
-    gelu: Array = 0.5 * x * (1 + tanh)
-    return gelu
-
-
-def relu_forward(x: Array, cache: Cache = None) -> Array:
-    """The positive part.  (N, F) -> (N, F), overwrites x uncached"""
-    if cache is not None:
-        cache.append(x)
-    relu: Array = np.maximum(x, 0, out=x if cache is None else None)
-    return relu
-
-
-def silu_forward(x: Array, cache: Cache = None) -> Array:
-    """x times the logistic function of x.  (N, F) -> (N, F)"""
-    with np.errstate(over="ignore"):
-        logistic = 1 / (1 + np.exp(-x))
-    if cache is not None:
-        cache.append((x, logistic))
-    silu: Array = x * logistic
-    return silu
-
-
-def tanh_forward(x: Array, cache: Cache = None) -> Array:
-    """The hyperbolic tangent.  (N, F) -> (N, F), overwrites x uncached"""
-    tanh: Array = np.tanh(x, out=x if cache is None else None)
-    if cache is not None:
-        cache.append(tanh)
-    return tanh
-
-
-def sigmoid_forward(x: Array, cache: Cache = None) -> Array:
-    """The logistic function.  (N, F) -> (N, F)"""
-    with np.errstate(over="ignore"):
-        logistic: Array = 1 / (1 + np.exp(-x))
-    if cache is not None:
-        cache.append(logistic)
-    return logistic
-
-
-def identity_forward(x: Array, cache: Cache = None) -> Array:
-    """Nothing at all, for a Dense module without activation."""
-    return x
-
-
-# By the names that config.json and a Dense module's config use.
-ACTIVATIONS: dict[str, Callable[..., Array]] = {
-    "gelu": gelu_forward,
-    "gelu_new": gelu_tanh_forward,
-    "gelu_pytorch_tanh": gelu_tanh_forward,
-    "relu": relu_forward,
-    "silu": silu_forward,
-    "swish": silu_forward,
-    "tanh": tanh_forward,
-    "sigmoid": sigmoid_forward,
-    "identity": identity_forward,
-}
+def layer_norm_backward(dout: Array, cache: list[Any]) -> tuple[Array, Array, Array]:
+    """Gradients of `layer_norm_forward`.  (N, D) -> dx (N, D), dgamma (D,), dbeta (D,)"""
+    N, D = dout.shape
+    normalised, inverse, gamma = cache.pop()
+    # 4. scale and shift
+    product = dout * normalised
+    dgamma, dbeta = product.sum(axis=0), dout.sum(axis=0)
+    dx: Array = dout * gamma
+    # 3. 2. 1. the derivation above
+    along = np.einsum("nd,nd->n", dx, normalised)[:, None] / D  # (N, 1)
+    dx -= dx.sum(axis=1, keepdims=True) / D
+    dx -= np.multiply(normalised, along, out=product)
+    dx *= inverse
+    return dx, dgamma, dbeta
 
 
 # Softmax: exp(x) / sum exp(x), over the last axis.
@@ -246,6 +170,41 @@ def softmax_forward(x: Array, cache: Cache = None) -> Array:
     return x
 
 
+def softmax_backward(dout: Array, cache: list[Any]) -> Array:
+    """dx = y (dout - the sum of dout y): the weights sum to 1, so one grows at the others' cost."""
+    weights = cache.pop()
+    dx: Array = dout - np.einsum("...t,...t->...", dout, weights)[..., None]
+    dx *= weights
+    return dx
+
+
+# Dropout (Srivastava et al. 2014): in training some elements are set to 0 at random.
+
+
+def dropout_forward(
+    x: Array, rate: float, rng: np.random.Generator | None, cache: Cache = None
+) -> Array:
+    """Set each element to 0 with probability `rate`, scale the others up; nothing without rng.
+
+    x, out  (...)
+    """
+    factors = None
+    if rng is not None and rate > 0:
+        kept = rng.random(x.shape, x.dtype) >= rate
+        factors = kept * x.dtype.type(1 / (1 - rate))  # so that the mean stays what it was
+        x = x * factors
+    if cache is not None:
+        cache.append(factors)
+    return x
+
+
+def dropout_backward(dout: Array, cache: list[Any]) -> Array:
+    """What was set to 0 has no gradient.  (...) -> (...)"""
+    factors = cache.pop()
+    dx: Array = dout if factors is None else dout * factors
+    return dx
+
+
 # Attention (Vaswani et al. 2017, equation 1): softmax(q kᵀ / √d) v, for each head and sentence.
 
 
@@ -257,6 +216,8 @@ def attention_forward(
     heads: int,
     cache: Cache = None,
     query_groups: Sequence[Group] | None = None,
+    dropout: float = 0.0,
+    rng: np.random.Generator | None = None,
 ) -> Array:
     """Let every token of a sentence take from all of them: the only place where tokens meet.
 
@@ -265,23 +226,55 @@ def attention_forward(
     groups        runs of sentences  of equal length
     heads         H                  each works on its own d = D / H columns
     query_groups  runs of queries    where only some tokens of each sentence ask
+    dropout, rng                     how many of the weights are left out in training
     out           (N, D)             a row for each query
     """
     D = query.shape[1]
     d = D // heads
-    # Scaling q costs N D multiplications, scaling the scores would cost N H T.
+    asking_groups = query_groups or groups
+    # 1. Scaling q costs N D multiplications, scaling the scores would cost N H T.
     query = np.multiply(query, 1 / math.sqrt(d), out=query if cache is None else None)
     # Without a cache a sentence's output takes the place of its query, which is not read again.
     out = np.empty_like(query) if cache is not None else query
-    for group, asking in zip(groups, query_groups or groups, strict=True):
+    for group, asking in zip(groups, asking_groups, strict=True):
         q, context = (_split_heads(x, asking, heads) for x in (query, out))  # (B, H, T, d) views
         k, v = (_split_heads(x, group, heads) for x in (key, value))  # (B, H, T, d) views
+        # 2. how much each token wants of each other token
         scores = q @ k.swapaxes(-1, -2)  # (B, H, T, T)
+        # 3. as weights that sum to 1
         weights = softmax_forward(scores, cache)
+        if rng is not None:
+            weights = dropout_forward(weights, dropout, rng, cache)
+        # 4. the mean of the values with these weights
         np.matmul(weights, v, out=context)
+        if cache is not None:
+            cache.append(weights)
     if cache is not None:
-        cache.append((query, key, value, groups, heads))
+        cache.append((query, key, value, groups, asking_groups, heads, rng is not None))
     return out
+
+
+def attention_backward(dout: Array, cache: list[Any]) -> tuple[Array, Array, Array]:
+    """Gradients of `attention_forward` with respect to query, key and value, shaped as they are."""
+    query, key, value, groups, asking_groups, heads, dropped = cache.pop()
+    dquery, dkey, dvalue = (np.empty_like(x) for x in (query, key, value))
+    for group, asking in zip(reversed(groups), reversed(asking_groups), strict=True):
+        q, dq, dcontext = (_split_heads(x, asking, heads) for x in (query, dquery, dout))
+        k, v, dk, dv = (_split_heads(x, group, heads) for x in (key, value, dkey, dvalue))
+        # 4. each value went where its weight was, each weight stood beside a value
+        weights = cache.pop()  # (B, H, T, T)
+        np.matmul(weights.swapaxes(-1, -2), dcontext, out=dv)
+        dweights = dcontext @ v.swapaxes(-1, -2)  # (B, H, T, T)
+        # 3.
+        if dropped:
+            dweights = dropout_backward(dweights, cache)
+        dscores = softmax_backward(dweights, cache)
+        # 2.
+        np.matmul(dscores, k, out=dq)
+        np.matmul(dscores.swapaxes(-1, -2), q, out=dk)
+    # 1.
+    dquery *= 1 / math.sqrt(query.shape[1] // heads)
+    return dquery, dkey, dvalue
 
 
 def _split_heads(x: Array, group: Group, heads: int) -> Array:

@@ -2,68 +2,119 @@
 
 Every pooling sees the special tokens too: sentence-transformers was trained that way.
 There is no mask, since a ragged batch holds no padding.
+A pooling's twin takes the gradient of its result, and the sentences, (B, T, D), to those of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from minisbert.ragged import Array, Group
+from minisbert.ragged import Array, Cache, Group
 
 
-def pool_cls(hidden: Array) -> Array:
+def pool_cls(sentences: Array) -> Array:
     """The first token's vector.  (B, T, D) -> (B, D)"""
-    first: Array = hidden[:, 0]
+    first: Array = sentences[:, 0]
     return first
 
 
-def pool_mean(hidden: Array) -> Array:
+def spread_cls(dpooled: Array, sentences: Array) -> Array:
+    dsentences = np.zeros_like(sentences)
+    dsentences[:, 0] = dpooled
+    return dsentences
+
+
+def pool_mean(sentences: Array) -> Array:
     """The mean over tokens.  (B, T, D) -> (B, D)"""
-    mean: Array = hidden.mean(axis=1)
+    mean: Array = sentences.mean(axis=1)
     return mean
 
 
-def pool_max(hidden: Array) -> Array:
+def spread_mean(dpooled: Array, sentences: Array) -> Array:
+    B, T, D = sentences.shape
+    return np.broadcast_to(dpooled[:, None] / T, sentences.shape)
+
+
+def pool_max(sentences: Array) -> Array:
     """The largest value of each dimension.  (B, T, D) -> (B, D)"""
-    largest: Array = hidden.max(axis=1)
+    largest: Array = sentences.max(axis=1)
     return largest
 
 
-def pool_mean_sqrt_length(hidden: Array) -> Array:
+def spread_max(dpooled: Array, sentences: Array) -> Array:
+    """Of equal values the first token's has the gradient."""
+    dsentences = np.zeros_like(sentences)
+    first = sentences.argmax(axis=1)[:, None]  # (B, 1, D)
+    np.put_along_axis(dsentences, first, dpooled[:, None], axis=1)
+    return dsentences
+
+
+def pool_mean_sqrt_length(sentences: Array) -> Array:
     """The sum over tokens divided by the root of their number.  (B, T, D) -> (B, D)"""
-    B, T, D = hidden.shape
-    scaled: Array = hidden.sum(axis=1) / np.sqrt(T).astype(hidden.dtype)
+    B, T, D = sentences.shape
+    scaled: Array = sentences.sum(axis=1) / np.sqrt(T).astype(sentences.dtype)
     return scaled
 
 
-def pool_weighted_mean(hidden: Array) -> Array:
+def spread_mean_sqrt_length(dpooled: Array, sentences: Array) -> Array:
+    B, T, D = sentences.shape
+    scaled = dpooled / np.sqrt(T).astype(sentences.dtype)
+    return np.broadcast_to(scaled[:, None], sentences.shape)
+
+
+def pool_weighted_mean(sentences: Array) -> Array:
     """The mean with weights 1, 2, ..., T: later tokens count more.  (B, T, D) -> (B, D)"""
-    B, T, D = hidden.shape
-    weights = np.arange(1, T + 1, dtype=hidden.dtype)[:, None]  # (T, 1)
-    mean: Array = (hidden * weights).sum(axis=1) / weights.sum()
+    B, T, D = sentences.shape
+    weights = np.arange(1, T + 1, dtype=sentences.dtype)[:, None]  # (T, 1)
+    mean: Array = (sentences * weights).sum(axis=1) / weights.sum()
     return mean
 
 
-def pool_last(hidden: Array) -> Array:
+def spread_weighted_mean(dpooled: Array, sentences: Array) -> Array:
+    B, T, D = sentences.shape
+    weights = np.arange(1, T + 1, dtype=sentences.dtype)[:, None]  # (T, 1)
+    dsentences: Array = dpooled[:, None] * (weights / weights.sum())
+    return dsentences
+
+
+def pool_last(sentences: Array) -> Array:
     """The last token's vector.  (B, T, D) -> (B, D)"""
-    last: Array = hidden[:, -1]
+    last: Array = sentences[:, -1]
     return last
 
 
-POOLINGS: dict[str, Callable[[Array], Array]] = {
-    "cls": pool_cls,
-    "mean": pool_mean,
-    "max": pool_max,
-    "mean_sqrt_len_tokens": pool_mean_sqrt_length,
-    "weightedmean": pool_weighted_mean,
-    "lasttoken": pool_last,
+def spread_last(dpooled: Array, sentences: Array) -> Array:
+    dsentences = np.zeros_like(sentences)
+    dsentences[:, -1] = dpooled
+    return dsentences
+
+
+class Pooling(NamedTuple):
+    """The twins of one pooling."""
+
+    forward: Callable[[Array], Array]
+    backward: Callable[[Array, Array], Array]
+
+
+POOLINGS = {
+    "cls": Pooling(pool_cls, spread_cls),
+    "mean": Pooling(pool_mean, spread_mean),
+    "max": Pooling(pool_max, spread_max),
+    "mean_sqrt_len_tokens": Pooling(pool_mean_sqrt_length, spread_mean_sqrt_length),
+    "weightedmean": Pooling(pool_weighted_mean, spread_weighted_mean),
+    "lasttoken": Pooling(pool_last, spread_last),
 }
 
 
 def pooling_forward(
-    hidden: Array, groups: Sequence[Group], modes: Sequence[str], skip: int = 0
+    hidden: Array,
+    groups: Sequence[Group],
+    modes: Sequence[str],
+    skip: int = 0,
+    cache: Cache = None,
 ) -> Array:
     """Pool every sentence of a ragged batch; several modes stand side by side in the result.
 
@@ -80,5 +131,25 @@ def pooling_forward(
         if group.T <= skip:
             pooled.append(np.zeros((group.B, len(modes) * D), hidden.dtype))
         else:
-            pooled.append(np.hstack([POOLINGS[mode](sentences) for mode in modes]))
+            pooled.append(np.hstack([POOLINGS[mode].forward(sentences) for mode in modes]))
+    if cache is not None:
+        cache.append((hidden, groups, modes, skip))
     return np.concatenate(pooled)
+
+
+def pooling_backward(dpooled: Array, cache: list[Any]) -> Array:
+    """Gradient of `pooling_forward` with respect to hidden.  (B, P * D) -> (N, D)"""
+    hidden, groups, modes, skip = cache.pop()
+    N, D = hidden.shape
+    dhidden: Array = np.zeros_like(hidden)
+    done = 0
+    for group in groups:
+        sentences, dsentences = (
+            x[group.rows].reshape(group.B, group.T, D)[:, skip:] for x in (hidden, dhidden)
+        )
+        parts = np.split(dpooled[done : done + group.B], len(modes), axis=1)  # P of (B, D)
+        done += group.B
+        if group.T > skip:
+            for mode, part in zip(modes, parts, strict=True):
+                dsentences += POOLINGS[mode].backward(part, sentences)
+    return dhidden

@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
+# What the forward of a layer pushes for its backward to pop; None where nobody will go back.
+Cache = list[Any] | None
+
 
 class Group(NamedTuple):
     """B sentences of T tokens each, whose tokens are rows[first : first + B * T]."""

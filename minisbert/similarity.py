@@ -11,17 +11,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minisbert.ragged import Array
+from minisbert.ragged import Array, Cache
 
 # sentence-transformers' guard against division by zero: a zero vector stays zero.
 SMALLEST_NORM = 1e-12
 
 
-def normalize_forward(x: Array) -> Array:
+def normalize_forward(x: Array, cache: Cache = None) -> Array:
     """Scale rows to length 1; a zero row stays zero.  (N, D) -> (N, D)"""
-    norms = np.sqrt(np.einsum("nd,nd->n", x, x))  # (N,)
-    scaled: Array = x / np.maximum(norms, SMALLEST_NORM)[:, None]
+    norms = np.sqrt(np.einsum("nd,nd->n", x, x))[:, None]  # (N, 1)
+    scaled: Array = x / np.maximum(norms, SMALLEST_NORM)
+    if cache is not None:
+        cache.append((scaled, norms))
     return scaled
+
+
+def normalize_backward(dout: Array, cache: list[Any]) -> Array:
+    """dx = (dout - y (dout y)) / |x|: what points along the row can't change its direction.
+
+    A zero row has no direction; its gradient is 0.  (N, D) -> (N, D)
+    """
+    scaled, norms = cache.pop()
+    along = np.einsum("nd,nd->n", dout, scaled)[:, None]  # (N, 1)
+    dx: Array = (dout - scaled * along) / np.maximum(norms, SMALLEST_NORM)
+    dx[norms[:, 0] < SMALLEST_NORM] = 0
+    return dx
 
 
 def cosine_similarity(a: ArrayLike, b: ArrayLike) -> Array:

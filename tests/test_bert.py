@@ -2,8 +2,15 @@
 
 import numpy as np
 import pytest
+from gradients import check_gradient, differentiate
 
-from minisbert.bert import arrange_for_few, arrange_for_many, bert_forward, cut_slices
+from minisbert.bert import (
+    arrange_for_few,
+    arrange_for_many,
+    bert_backward,
+    bert_forward,
+    cut_slices,
+)
 from minisbert.config import read_model_config
 from minisbert.ragged import RaggedBatch, group_lengths, join_sentences
 from minisbert.weights import load_parameters
@@ -76,3 +83,41 @@ def test_slices_cover_every_row_once(N, most):
 def test_groups_are_runs_of_equal_length():
     """Neighbours of one length form a group; others don't join it."""
     assert group_lengths([5, 5, 3, 5]) == ((0, 2, 5), (10, 1, 3), (13, 1, 5))
+
+
+@pytest.mark.parametrize("dropout", [False, True])
+@pytest.mark.parametrize("first_only", [False, True])
+def test_bert_backward(network, first_only, dropout):
+    """Every parameter's gradient, along a random direction, is the slope of the loss there."""
+    config, parameters = network
+    sentences = [RNG.integers(0, config.vocab_size, length) for length in (6, 6, 4, 1)]
+    types = [RNG.integers(0, 2, len(sentence)) for sentence in sentences]
+    batch = join_sentences(sentences, types)
+    dout = RNG.standard_normal((4 if first_only else 17, config.hidden_size))
+
+    def run(parameters, cache):
+        rng = np.random.default_rng(3) if dropout else None
+        return bert_forward(parameters, config, batch, cache, first_only, rng)
+
+    cache, gradients = [], {name: np.full_like(a, np.nan) for name, a in parameters.items()}
+    run(parameters, cache)
+    bert_backward(dout, config, batch, cache, gradients, first_only)
+    assert cache == []
+    rows, sums = gradients["embeddings.word_embeddings.weight"]
+    words = np.zeros_like(parameters["embeddings.word_embeddings.weight"])
+    words[rows] = sums
+    gradients["embeddings.word_embeddings.weight"] = words
+    for name, array in parameters.items():
+        direction = RNG.standard_normal(array.shape)
+        direction /= np.linalg.norm(direction)
+        step = np.zeros(1)
+
+        def loss(name=name, array=array, direction=direction, step=step):
+            return float(np.sum(run({**parameters, name: array + step * direction}, []) * dout))
+
+        expected = differentiate(loss, step)
+        slope = np.sum(gradients[name] * direction, keepdims=True).ravel()
+        if name.endswith("key.bias"):  # it shifts all scores of a query alike: the slope is 0
+            assert max(abs(slope), abs(expected)) < 1e-8
+        else:
+            check_gradient(slope, expected)

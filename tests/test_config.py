@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from minisbert.activations import ACTIVATIONS
 from minisbert.config import (
     DENSE_ACTIVATIONS,
     HIDDEN_ACTIVATIONS,
@@ -18,7 +19,6 @@ from minisbert.config import (
     read_model_config,
 )
 from minisbert.json_fields import read_fields, shorten
-from minisbert.layers import ACTIVATIONS
 from minisbert.pooling import POOLINGS
 from models import OLD_TYPES, SIZES, edit_json, make_model_directory, write_json
 

@@ -1,18 +1,14 @@
-"""Each layer by its definition, in numbers worked out by hand or by Python's own math module."""
-
-import math
+"""Each layer by its definition, worked out by hand, and its gradients by differences."""
 
 import numpy as np
 import pytest
+from gradients import check_twins
 
 from minisbert import layers
-from minisbert.ragged import group_lengths
+from minisbert.activations import gelu_forward
+from minisbert.ragged import find_first_rows, group_lengths
 
 RNG = np.random.default_rng(7)
-
-
-def phi(x: float) -> float:
-    return 0.5 * math.erfc(-x / math.sqrt(2))
 
 
 def test_linear_multiplies_by_out_in_weights():
@@ -31,85 +27,10 @@ def test_linear_row_does_not_depend_on_its_company(rows):
     assert np.array_equal(layers.linear_forward(x[:rows], weight, bias), whole[:rows])
 
 
-@pytest.mark.parametrize("I", [1, 64, 447, 448, 449, 800, 896, 897, 1536, 3072])
-def test_tiles_are_the_matrix(I):  # noqa: E741
-    """A product of few rows by the tiles of a matrix is the product by the matrix."""
-    weight = RNG.standard_normal((128, I))
-    tiles = layers.cut_tiles(weight)
-    for N in (0, 1, 5, 24):
-        x, bias = RNG.standard_normal((N, I)), RNG.standard_normal(128)
-        expected = x @ weight.T + bias
-        assert np.allclose(layers.linear_forward(x, tiles, bias), expected, rtol=0, atol=1e-11)
-    assert not np.allclose(layers.linear_forward(x + 1e-9, tiles, bias), expected, 0, 1e-11)
-
-
-@pytest.mark.parametrize(
-    ("I", "runs"),
-    [
-        (384, [384]),
-        (449, [240, 209]),
-        (768, [384, 384]),
-        (896, [448, 448]),
-        (1024, [448, 288, 288]),
-        (1536, [448, 448, 320, 320]),
-        (3072, [448, 448, 448, 448, 448, 416, 416]),
-    ],
-)
-def test_runs_are_those_of_openblas(I, runs):  # noqa: E741
-    """Sums are cut where OpenBLAS was seen to cut them."""
-    assert [run.stop - run.start for run in layers.cut_runs(I)] == runs
-
-
 def test_layer_norm_uses_population_variance_and_epsilon_inside_the_root():
     """Row (1, 3) has mean 2 and variance 1; epsilon 3 makes the divisor 2."""
     y = layers.layer_norm_forward(np.array([[1.0, 3.0]]), np.array([4.0, 4]), np.array([1.0, 1]), 3)
     assert y.tolist() == [[-1.0, 3.0]]
-
-
-def test_gelu_is_the_error_function_form_everywhere():
-    """Within 2e-6 of x Phi(x) on [-100, 100] in float32, and far from the tanh form."""
-    x = np.linspace(-100, 100, 40_001).astype(np.float32)
-    truth = np.array([value * phi(value) for value in x.astype(float)])
-    assert np.abs(layers.gelu_forward(x.copy()) - truth).max() <= 2e-6
-    # the comparison is sharp enough to tell the tanh form
-    assert np.abs(layers.gelu_tanh_forward(x) - truth).max() > 1e-4
-
-
-def test_gelu_has_no_kink_and_the_true_slope():
-    """The slope by differences is within 1e-5 of Phi(x) + x phi(x), at 0 as elsewhere."""
-    x = np.linspace(-8, 8, 16_001)
-    step = 1e-5
-    slope = (layers.gelu_forward(x + step) - layers.gelu_forward(x - step)) / (2 * step)
-    truth = [phi(v) + v * math.exp(-v * v / 2) / math.sqrt(2 * math.pi) for v in x]
-    assert np.abs(slope - truth).max() <= 1e-5
-
-
-@pytest.mark.parametrize("value", [1e3, 1e10, 3e38])
-def test_gelu_survives_huge_values(value):
-    """Far out GELU is x or 0, without a warning."""
-    y = layers.gelu_forward(np.array([value, -value], np.float32))
-    assert y.tolist() == [np.float32(value), 0]
-
-
-@pytest.mark.parametrize(
-    ("name", "truth"),
-    [
-        ("gelu", lambda x: x * phi(x)),
-        ("gelu_new", lambda x: x * phi(x)),
-        ("relu", lambda x: max(x, 0)),
-        ("silu", lambda x: x / (1 + math.exp(-x))),
-        ("tanh", math.tanh),
-        ("sigmoid", lambda x: 1 / (1 + math.exp(-x))),
-        ("identity", lambda x: x),
-    ],
-)
-def test_activations_by_name(name, truth):
-    """Every activation is what its name says, with and without a cache."""
-    x = np.linspace(-4, 4, 33)
-    expected = [truth(value) for value in x]
-    tolerance = 5e-4 if name == "gelu_new" else 1e-6
-    assert np.allclose(layers.ACTIVATIONS[name](x.copy(), []), expected, rtol=0, atol=tolerance)
-    assert np.allclose(layers.ACTIVATIONS[name](x.copy()), expected, rtol=0, atol=tolerance)
 
 
 def test_softmax_survives_large_scores():
@@ -144,7 +65,7 @@ def test_attention_by_hand():
     [
         lambda x, cache: layers.linear_forward(x, np.eye(4), np.ones(4), cache),
         lambda x, cache: layers.layer_norm_forward(x, np.ones(4), np.ones(4), 1e-12, cache),
-        lambda x, cache: layers.gelu_forward(x, cache),
+        gelu_forward,
         lambda x, cache: layers.attention_forward(
             x, x.copy(), x.copy(), group_lengths([6]), 2, cache
         ),
@@ -159,3 +80,113 @@ def test_cache_changes_nothing_and_keeps_the_input(forward):
     assert np.array_equal(x, kept)
     assert cache
     assert np.allclose(forward(x, None), with_cache, rtol=0, atol=1e-12)
+
+
+# Gradients
+
+
+def make(*shape: int) -> np.ndarray:
+    return RNG.standard_normal(shape)
+
+
+def test_linear_backward():
+    """Gradients of a linear layer with respect to x, weight and bias, for few rows and many."""
+    for rows in (1, 9):
+        check_twins(
+            layers.linear_forward, layers.linear_backward, [make(rows, 4), make(3, 4), make(3)]
+        )
+
+
+def test_linear_backward_writes_where_it_is_told():
+    """Gradients of weight and bias go to the arrays given."""
+    cache, dweight, dbias = [], np.empty((3, 4)), np.empty(3)
+    layers.linear_forward(make(5, 4), make(3, 4), None, cache)
+    _, first, second = layers.linear_backward(make(5, 3), cache, dweight, dbias)
+    assert first is dweight
+    assert second is dbias
+
+
+def test_layer_norm_backward():
+    """Gradients of layer norm with respect to x, gamma and beta."""
+
+    def forward(x, gamma, beta, cache):
+        return layers.layer_norm_forward(x, gamma, beta, 1e-5, cache)
+
+    check_twins(forward, layers.layer_norm_backward, [make(5, 6), make(6), make(6)])
+
+
+def test_softmax_backward():
+    """The gradient of softmax over the last axis."""
+
+    def forward(x, cache):
+        return layers.softmax_forward(x.copy(), cache)
+
+    check_twins(forward, layers.softmax_backward, [make(2, 3, 4)])
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.4])
+@pytest.mark.parametrize("first_only", [False, True])
+def test_attention_backward(first_only, rate):
+    """Gradients with respect to query, key and value, on groups of several lengths."""
+    groups = group_lengths([4, 4, 3, 1])
+    asking = find_first_rows(groups)[1] if first_only else None
+    queries = 4 if first_only else 12
+
+    def forward(query, key, value, cache):
+        rng = np.random.default_rng(5) if rate else None
+        return layers.attention_forward(query, key, value, groups, 2, cache, asking, rate, rng)
+
+    arrays = [make(queries, 6), make(12, 6), make(12, 6)]
+    check_twins(forward, layers.attention_backward, arrays)
+
+
+def test_embedding_backward_adds_up_duplicates():
+    """Each row that was looked up stands once, with the sum of its gradients."""
+    ids = np.array([5, 2, 5, 5, 0])
+    cache, dout = [], make(5, 3)
+    layers.embedding_forward(ids, make(7, 3), cache)
+    rows, sums = layers.embedding_backward(dout, cache)
+    assert rows.tolist() == [0, 2, 5]
+    assert np.allclose(sums, [dout[4], dout[1], dout[0] + dout[2] + dout[3]], rtol=0, atol=1e-15)
+
+
+def test_embedding_backward_is_the_slope():
+    """Written into a table of zeros the rows are the gradient of the table."""
+    ids = np.array([5, 2, 5, 5, 0])
+
+    def backward(dout, cache):
+        table = np.zeros((7, 3))
+        rows, sums = layers.embedding_backward(dout, cache)
+        table[rows] = sums
+        return table
+
+    check_twins(
+        lambda table, cache: layers.embedding_forward(ids, table, cache), backward, [make(7, 3)]
+    )
+
+
+def test_dropout_leaves_out_its_share_and_keeps_the_mean():
+    """A fifth is 0 and the rest 1.25 times as large; the same seed leaves out the same."""
+    x = np.ones((300, 400), np.float32)
+    out = layers.dropout_forward(x, 0.2, np.random.default_rng(1))
+    assert out.dtype == np.float32
+    assert {*np.unique(out).tolist()} == {0, 1.25}
+    assert abs((out == 0).mean() - 0.2) < 0.005
+    assert np.array_equal(out, layers.dropout_forward(x, 0.2, np.random.default_rng(1)))
+
+
+def test_dropout_backward():
+    """What was left out has no gradient, the rest the factor of the forward."""
+    check_twins(
+        lambda x, cache: layers.dropout_forward(x, 0.5, np.random.default_rng(2), cache),
+        layers.dropout_backward,
+        [make(4, 5)],
+    )
+
+
+@pytest.mark.parametrize(("rate", "rng"), [(0.5, None), (0.0, np.random.default_rng(0))])
+def test_no_dropout(rate, rng):
+    """Without a generator, or at rate 0, nothing is left out, forward or backward."""
+    x, cache = make(3, 3), []
+    assert layers.dropout_forward(x, rate, rng, cache) is x
+    assert layers.dropout_backward(x, cache) is x

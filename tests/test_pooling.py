@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from gradients import check_twins
 
-from minisbert.pooling import pooling_forward
+from minisbert.pooling import POOLINGS, pooling_backward, pooling_forward
 from minisbert.ragged import group_lengths
 
 # Two sentences of two tokens, one of one token; the second has negative features only.
@@ -37,3 +38,23 @@ def test_skipped_prompt_tokens_take_no_part():
     """The first `skip` tokens are left out; a sentence with nothing left is zeros."""
     assert pooling_forward(HIDDEN, GROUPS, ["mean"], skip=1).tolist() == [[3, 6], [-2, -3], [0, 0]]
     assert pooling_forward(HIDDEN, GROUPS, ["cls"], skip=1).tolist() == [[3, 6], [-2, -3], [0, 0]]
+
+
+@pytest.mark.parametrize("skip", [0, 1])
+@pytest.mark.parametrize("modes", [*((mode,) for mode in POOLINGS), ("max", "mean", "cls")])
+def test_pooling_backward(modes, skip):
+    """The gradient of every pooling, alone and side by side, with and without a prompt."""
+    hidden = np.random.default_rng(1).standard_normal((9, 3))
+    groups = group_lengths([4, 2, 2, 1])
+    check_twins(
+        lambda hidden, cache: pooling_forward(hidden, groups, modes, skip, cache),
+        pooling_backward,
+        [hidden],
+    )
+
+
+def test_max_with_ties_gives_the_gradient_to_the_first():
+    """Of tokens with the same largest value the first one has the gradient."""
+    cache = []
+    pooling_forward(np.array([[1.0], [2.0], [2.0]]), group_lengths([3]), ["max"], 0, cache)
+    assert pooling_backward(np.array([[5.0]]), cache).tolist() == [[0], [5], [0]]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from gradients import check_twins
 
 from minisbert import similarity
 
@@ -73,3 +74,18 @@ def test_shapes_that_do_not_fit(call, sentence):
     """Shapes that don't fit are refused in one sentence."""
     with pytest.raises(ValueError, match=sentence):
         call()
+
+
+def test_normalize_backward():
+    """The gradient of scaling rows to length 1."""
+    x = np.random.default_rng(4).standard_normal((5, 4))
+    check_twins(similarity.normalize_forward, similarity.normalize_backward, [x])
+
+
+def test_zero_vector_has_no_gradient():
+    """A row without a direction has a gradient of 0, neither NaN nor huge."""
+    cache = []
+    similarity.normalize_forward(np.array([[0.0, 0.0], [3.0, 4.0]]), cache)
+    dx = similarity.normalize_backward(np.ones((2, 2)), cache)
+    assert dx[0].tolist() == [0, 0]
+    assert np.allclose(dx[1], [0.032, -0.024], rtol=0, atol=1e-15)

@@ -1,0 +1,57 @@
+"""Gradients by central differences, which every backward in the package is held to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+# In float64 the differences themselves are good to about 1e-10 of the largest slope.
+STEP = 1e-5
+TOLERANCE = 1e-6
+
+
+def differentiate(function: Callable[[], float], array: np.ndarray) -> np.ndarray:
+    """Slope of a function of `array`, element by element, from two values on either side."""
+    slope = np.empty_like(array)
+    for place in np.ndindex(array.shape):
+        kept = array[place]
+        values = []
+        for steps in (2, 1, -1, -2):
+            array[place] = kept + steps * STEP
+            values.append(function())
+        array[place] = kept
+        slope[place] = (8 * (values[1] - values[2]) - (values[0] - values[3])) / (12 * STEP)
+    return slope
+
+
+def check_gradient(gradient: np.ndarray, expected: np.ndarray) -> None:
+    """Fail if they differ by more than TOLERANCE of the largest, or if there is nothing to see."""
+    assert gradient.shape == expected.shape
+    largest = np.abs(expected).max()
+    assert largest > 1e-3, "a gradient of nothing but zeros would prove nothing"
+    assert np.abs(gradient - expected).max() <= TOLERANCE * largest
+
+
+def check_twins(
+    forward: Callable[..., np.ndarray],
+    backward: Callable[..., Any],
+    arrays: Sequence[np.ndarray],
+    seed: int = 0,
+) -> None:
+    """Hold a backward to differences of its forward.
+
+    forward   (*arrays, cache) -> out, an array or a number
+    backward  (dout, cache) -> a gradient for each array, or the one gradient
+    """
+    cache: list[Any] = []
+    out = np.asarray(forward(*arrays, cache))
+    dout = np.random.default_rng(seed).standard_normal(out.shape)
+    gradients = backward(dout, cache)
+    assert not cache, "a backward must pop all that its forward pushed"
+    if not isinstance(gradients, tuple):
+        gradients = (gradients,)
+    for gradient, array in zip(gradients, arrays, strict=True):
+        expected = differentiate(lambda: float(np.sum(forward(*arrays, []) * dout)), array)
+        check_gradient(gradient, expected)

@@ -1,0 +1,43 @@
+"""The checker that all gradients are held to rejects wrong ones."""
+
+import numpy as np
+import pytest
+from gradients import check_gradient, check_twins, differentiate
+
+X = np.array([[0.5, -1.5], [2.0, 3.0]])
+
+
+def cube(x, cache):
+    cache.append(x.copy())
+    return x**3
+
+
+def test_differences_are_the_slope():
+    """The slope of the sum of cubes is 3 x²."""
+    assert np.allclose(differentiate(lambda: float((X**3).sum()), X), 3 * X**2, rtol=1e-9)
+
+
+def test_right_gradient_passes():
+    """The true gradient is accepted."""
+    check_twins(cube, lambda dout, cache: 3 * cache.pop() ** 2 * dout, [X])
+
+
+@pytest.mark.parametrize("factor", [0, -1, 1.00001, 2])
+def test_wrong_gradient_is_rejected(factor):
+    """A gradient that is 0, negated, doubled or off by 1e-5 is not."""
+    with pytest.raises(AssertionError):
+        check_twins(cube, lambda dout, cache: factor * 3 * cache.pop() ** 2 * dout, [X])
+
+
+def test_one_wrong_element_is_rejected():
+    """One wrong element among right ones is seen."""
+    wrong = 3 * X**2
+    wrong[1, 0] += 1e-4
+    with pytest.raises(AssertionError):
+        check_gradient(wrong, 3 * X**2)
+
+
+def test_gradient_left_in_the_cache_is_rejected():
+    """A backward that doesn't take its cache away would upset the one before it."""
+    with pytest.raises(AssertionError, match="pop all"):
+        check_twins(cube, lambda dout, cache: 3 * cache[-1] ** 2 * dout, [X])
