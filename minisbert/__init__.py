@@ -4,8 +4,8 @@ The modules stand on floors. A module imports from lower floors, or from one lis
 own floor, so this list is also the order to read them in (tests/test_architecture.py holds it):
 
 floor 0: ragged json_fields config weights sources hub tokenization tiles activations layers heads
-floor 0: pooling similarity topk metrics
-floor 1: bert networks batching arguments index
+floor 0: pooling similarity optimizer topk metrics
+floor 1: bert networks losses batching arguments index
 floor 2: encoder cross_encoder
 floor 3: text_index text_files judged_files evaluation standard_library machine costs cost_report
 floor 4: demo cost_lab

@@ -1,0 +1,230 @@
+"""AdamW (Loshchilov & Hutter 2019, algorithm 2), warm-up and clipping, in place and exact.
+
+    m = β₁ m + (1 - β₁) g                          the mean of recent gradients
+    v = β₂ v + (1 - β₂) g²                         and of their squares
+    p = p - lr decay p - lr m̂ / (√v̂ + ε)           with m̂ = m / (1 - β₁ᵗ), v̂ = v / (1 - β₂ᵗ)
+
+A row of the word table that was looked up once has moments, and so moves in every later step; only
+rows never looked up stand still but for the decay. So the rows ever seen are kept in a list, their
+moments side by side, and all of them are updated. (Updating only the rows of the current batch, as
+"lazy" variants do, moves a row seen once five times too little.)
+
+Some fifteen operations pass over every element, so the work goes in pieces that stay in a core's
+cache, half of the pieces to each of two threads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from minisbert.layers import RowGradient, sum_rows
+from minisbert.ragged import Array
+
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
+
+# Elements that are worked on at once.
+PIECE = 32_768
+
+# Moments of rows seen long ago shrink until they are denormal, and every operation on such numbers
+# takes a hundred times as long. Once in so many steps what is tiny becomes 0; until then nothing
+# gets below 1e-34 x 0.9^64 = 1e-37, which is normal. It moves no parameter: 1e-34 / ε = 1e-26.
+FLUSH_EVERY = 64
+TINY = 1e-34
+
+# Runs two functions, side by side if there are threads for both.
+RunBoth = Callable[[Callable[[], Any], Callable[[], Any]], tuple[Any, Any]]
+
+
+def run_in_turn(first: Callable[[], Any], second: Callable[[], Any]) -> tuple[Any, Any]:
+    """Run two functions one after the other."""
+    return first(), second()
+
+
+def schedule(step: int, steps: int, warmup: int) -> float:
+    """The share of the learning rate in a step, counted from 0: up over `warmup`, then down to 0.
+
+    As in transformers' linear schedule the very first step has rate 0.
+
+    Examples
+    --------
+    >>> [schedule(step, 6, 2) for step in range(6)]
+    [0.0, 0.5, 1.0, 0.75, 0.5, 0.25]
+    """
+    if step < warmup:
+        return step / warmup
+    return (steps - step) / max(1, steps - warmup)
+
+
+def is_decayed(name: str) -> bool:
+    """Biases and layer norms are not decayed, as in the code released with BERT."""
+    return not name.endswith(".bias") and "LayerNorm" not in name
+
+
+def add_gradients(
+    gradients: dict[str, Any], others: Mapping[str, Any], run_both: RunBoth = run_in_turn
+) -> float:
+    """Add the gradients of a batch's second half to those of its first; return the norm of all.
+
+    Rows of a table are added up before the norm is taken: it is that of the whole batch.
+    """
+    squares: dict[tuple[str, int], float] = {}
+    dense = []
+    for name, gradient in gradients.items():
+        if isinstance(gradient, RowGradient):
+            other: RowGradient = others[name]
+            gradients[name] = sum_rows(
+                np.concatenate([gradient.rows, other.rows]),
+                np.concatenate([gradient.sums, other.sums]),
+            )
+            sums = gradients[name].sums
+            squares[name, 0] = float(np.einsum("rd,rd->", sums, sums))
+        else:
+            dense.append((name, gradient.reshape(-1), others[name].reshape(-1)))
+
+    def add(part: int) -> None:
+        for name, gradient, other in dense:
+            for piece in _cut_part(len(gradient), part):
+                gradient[piece] += other[piece]
+                square = np.einsum("i,i->", gradient[piece], gradient[piece])
+                squares[name, piece.start] = float(square)
+
+    run_both(lambda: add(0), lambda: add(1))
+    # In a fixed order, whichever thread was first.
+    return math.sqrt(math.fsum(squares[key] for key in sorted(squares)))
+
+
+def clip(norm: float, most: float = 1.0) -> float:
+    """The factor that brings gradients of a norm to `most`, if they are larger (Pascanu 2013)."""
+    return min(1.0, most / (norm + 1e-6))
+
+
+class AdamW:
+    """The moments of every parameter, and the list of the table's rows that have any.
+
+    parameters  by name           updated in place
+    decay                         of those that `is_decayed` names
+    step                          steps made
+    first       name -> m         allocated once
+    second      name -> v
+    rows        name -> (S,)      of a table: slot i of its moments belongs to row rows[i]
+    """
+
+    def __init__(self, parameters: Mapping[str, Array], decay: float = 0.01) -> None:
+        self.parameters = parameters
+        self.decay = decay
+        self.step = 0
+        # Pages of zeros take no memory until they are written to.
+        self.first = {name: np.zeros_like(array) for name, array in parameters.items()}
+        self.second = {name: np.zeros_like(array) for name, array in parameters.items()}
+        self.rows: dict[str, Array] = {}
+
+    def update(
+        self,
+        gradients: Mapping[str, Any],
+        rate: float,
+        factor: float = 1.0,
+        run_both: RunBoth = run_in_turn,
+    ) -> None:
+        """Make one step.
+
+        gradients  name -> array or RowGradient   for every parameter
+        rate                                      the learning rate of this step
+        factor                                    on all gradients (clipping)
+        """
+        self.step += 1
+        for name, gradient in gradients.items():
+            if isinstance(gradient, RowGradient):
+                known = self.rows.get(name, np.empty(0, np.int64))
+                self.rows[name] = np.append(known, np.setdiff1d(gradient.rows, known))
+                self._decay_table(name, rate, run_both)
+
+        def update_part(part: int) -> None:
+            settle = _Settle(rate, self.step, factor)
+            for name, gradient in gradients.items():
+                keep = 1 - rate * self.decay if is_decayed(name) else 1.0
+                if isinstance(gradient, RowGradient):
+                    self._update_rows(name, gradient, part, settle)
+                else:
+                    arrays = self.parameters[name], gradient, self.first[name], self.second[name]
+                    p, g, m, v = (array.reshape(-1) for array in arrays)
+                    for piece in _cut_part(len(p), part):
+                        settle(p[piece], g[piece], m[piece], v[piece], keep)
+
+        run_both(lambda: update_part(0), lambda: update_part(1))
+
+    def _decay_table(self, name: str, rate: float, run_both: RunBoth) -> None:
+        """Decay every row of a table, seen or not."""
+        flat = self.parameters[name].reshape(-1)
+        keep = flat.dtype.type(1 - rate * self.decay)
+
+        def decay_part(part: int) -> None:
+            for piece in _cut_part(len(flat), part):
+                flat[piece] *= keep
+
+        run_both(lambda: decay_part(0), lambda: decay_part(1))
+
+    def _update_rows(self, name: str, gradient: RowGradient, part: int, settle: _Settle) -> None:
+        """Move every row that was ever seen; those not in the batch have a gradient of 0."""
+        table, rows = self.parameters[name], self.rows[name]
+        V, D = table.shape
+        place = np.full(V, -1)
+        place[gradient.rows] = np.arange(len(gradient.rows))
+        for piece in _cut_part(len(rows), part, max(1, PIECE // D)):
+            here = place[rows[piece]]
+            g = np.zeros((len(here), D), table.dtype)
+            g[here >= 0] = gradient.sums[here[here >= 0]]
+            p = table[rows[piece]]
+            m, v = self.first[name][piece], self.second[name][piece]
+            settle(p.reshape(-1), g.reshape(-1), m.reshape(-1), v.reshape(-1), 1.0)
+            table[rows[piece]] = p
+
+
+class _Settle:
+    """AdamW's step for one piece of a parameter, with what is the same for all pieces."""
+
+    def __init__(self, rate: float, step: int, factor: float) -> None:
+        # √(1 - β₂ᵗ) is taken out of v̂'s root, which saves a pass.
+        correction = math.sqrt(1 - BETA_2**step)
+        self.rate = rate * correction / (1 - BETA_1**step)
+        self.epsilon = EPSILON * correction
+        self.factor = factor
+        self.flushes = step % FLUSH_EVERY == 0
+        self.scratch = np.empty(0)
+
+    def __call__(self, p: Array, g: Array, m: Array, v: Array, keep: float) -> None:
+        """Overwrite p, g, m and v, all (n,); `keep` is what the decay leaves of p."""
+        if len(self.scratch) < len(p) or self.scratch.dtype != p.dtype:
+            self.scratch = np.empty(len(p), p.dtype)
+        t = self.scratch[: len(p)]
+        if self.factor != 1:
+            g *= self.factor
+        # m += (1 - β₁) (g - m)
+        np.subtract(g, m, out=t)
+        t *= 1 - BETA_1
+        m += t
+        # v += (1 - β₂) (g² - v)
+        g *= g
+        g -= v
+        g *= 1 - BETA_2
+        v += g
+        if self.flushes:
+            m[np.abs(m) < TINY] = 0
+            v[v < TINY] = 0
+        # p -= lr decay p + lr m̂ / (√v̂ + ε)
+        np.sqrt(v, out=t)
+        t += self.epsilon
+        np.divide(m, t, out=t)
+        t *= self.rate
+        if keep != 1:
+            p *= keep
+        p -= t
+
+
+def _cut_part(n: int, part: int, piece: int = PIECE) -> Iterator[slice]:
+    """Every second piece of n elements, the even ones or the odd ones."""
+    for start in range(part * piece, n, 2 * piece):
+        yield slice(start, min(start + piece, n))
