@@ -3,9 +3,9 @@
 The modules stand on floors. A module imports from lower floors, or from one listed before it on its
 own floor, so this list is also the order to read them in (tests/test_architecture.py holds it):
 
-floor 0: ragged json_fields config weights sources hub tokenization layers heads pooling similarity
-floor 0: topk metrics
-floor 1: bert batching arguments index
+floor 0: ragged json_fields config weights directories sources hub tokenization layers heads pooling
+floor 0: similarity topk metrics
+floor 1: bert batching arguments index saving
 floor 2: encoder cross_encoder
 floor 3: text_index text_files judged_files evaluation standard_library machine costs cost_report
 floor 4: demo cost_lab

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -38,6 +39,7 @@ from minisbert.bert import (
 from minisbert.heads import head_forward, load_head, read_cross_encoder_config
 from minisbert.hub import resolve_model
 from minisbert.ragged import Array, join_sentences
+from minisbert.saving import TORCH_PATHS, save_cross_encoder
 from minisbert.tokenization import TokenIds, Tokenizer
 from minisbert.weights import load_parameters
 
@@ -255,6 +257,34 @@ class CrossEncoder:
             | ({"text": texts[row]} if return_documents else {})
             for row in order
         ]
+
+    def save(self, path: str | os.PathLike[str], *, made_by: str | None = None) -> None:
+        """Write the model as a directory that sentence-transformers reads too, whole or not at all.
+
+        Parameters
+        ----------
+        path : str or path
+            A new or empty directory, or a saved model to replace.
+        made_by : str
+            The command or call that made the model, for its README; this one if left out.
+
+        Raises
+        ------
+        FileExistsError
+            If there is anything else under that name.
+        ValueError
+            If `activation_fn` is a function of one's own, which a directory can't name.
+        OSError
+            If it can't be written; what stood there stays.
+        """
+        names = [name for name in TORCH_PATHS if _find_activation(name) is self.activation_fn]
+        activation = names[0] if names else repr(self.activation_fn)
+        config = replace(self.config, max_length=self.max_length, activation=activation)
+        made_by = made_by or f'CrossEncoder("{self.model_directory.resolve().name}").save()'
+        parameters = self._parameters | self._head
+        save_cross_encoder(path, self.model_directory, config, parameters, made_by)
+
+    save_pretrained = save
 
     def _score(self, tokens: TokenIds, indices: Array) -> Array:
         """The logits of one batch of B pairs.  -> (B, labels)"""

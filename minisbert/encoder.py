@@ -10,6 +10,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -43,6 +44,7 @@ from minisbert.hub import resolve_model
 from minisbert.layers import ACTIVATIONS, embedding_forward, linear_forward
 from minisbert.pooling import pooling_forward
 from minisbert.ragged import Array, join_sentences
+from minisbert.saving import save_sentence_transformer
 from minisbert.similarity import PAIRWISE_SIMILARITIES, SIMILARITIES, normalize_forward
 from minisbert.tokenization import Tokenizer
 from minisbert.weights import load_dense, load_parameters
@@ -272,6 +274,44 @@ class SentenceTransformer:
     def similarity_pairwise(self, a: ArrayLike, b: ArrayLike) -> Array:
         """Compare embedding i of `a` with embedding i of `b`.  (A, D), (A, D) -> (A,)"""
         return PAIRWISE_SIMILARITIES[self.similarity_fn_name](a, b)
+
+    def save(self, path: str | os.PathLike[str], *, made_by: str | None = None) -> None:
+        """Write the model as a directory that sentence-transformers reads too, whole or not at all.
+
+        Parameters
+        ----------
+        path : str or path
+            A new or empty directory, or a saved model to replace.
+        made_by : str
+            The command or call that made the model, for its README; this one if left out.
+
+        Raises
+        ------
+        FileExistsError
+            If there is anything else under that name.
+        ValueError
+            If the model was loaded with `blocks=0`.
+        OSError
+            If it can't be written; what stood there stays.
+        """
+        config = replace(
+            self.config,
+            max_seq_length=self.max_seq_length,
+            prompts=self.prompts,
+            default_prompt_name=self.default_prompt_name,
+            similarity_fn_name=self.similarity_fn_name,
+            truncate_dim=self.truncate_dim,
+        )
+        dense = {
+            f"{folder}.{name}": array
+            for folder, arrays in self._dense.items()
+            for name, array in arrays.items()
+        }
+        made_by = made_by or f'SentenceTransformer("{self.model_directory.resolve().name}").save()'
+        parameters = self._parameters | dense
+        save_sentence_transformer(path, self.model_directory, config, parameters, made_by)
+
+    save_pretrained = save
 
     def _embed(self, token_ids: Sequence[Array], skip: int) -> Array:
         """Run the network and the modules after it on one batch of B sentences.  -> (B, D)"""
