@@ -3,11 +3,13 @@
 The modules stand on floors. A module imports from lower floors, or from one listed before it on its
 own floor, so this list is also the order to read them in (tests/test_architecture.py holds it):
 
-floor 0: ragged json_fields config weights sources hub tokenization tiles activations layers heads
-floor 0: pooling similarity optimizer topk metrics
-floor 1: bert networks losses batching arguments index
-floor 2: encoder cross_encoder
-floor 3: text_index text_files judged_files evaluation standard_library machine costs cost_report
+<<<<<<< HEAD
+floor 0: ragged json_fields config weights directories sources hub tokenization tiles activations
+floor 0: layers heads pooling similarity optimizer topk metrics
+floor 1: bert networks losses batching arguments index saving
+floor 2: encoder cross_encoder objectives train_step
+floor 3: text_index text_files judged_files evaluation table_files training_files development
+floor 3: checkpoints training standard_library machine costs cost_report
 floor 4: demo cost_lab
 floor 5: __main__ __init__
 """

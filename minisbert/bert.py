@@ -21,7 +21,6 @@ import numpy as np
 from minisbert.activations import ACTIVATIONS
 from minisbert.config import BertConfig
 from minisbert.layers import (
-    RowGradient,
     attention_backward,
     attention_forward,
     dropout_backward,
@@ -37,6 +36,9 @@ from minisbert.ragged import Array, Cache, RaggedBatch, find_first_rows
 from minisbert.tiles import TILE, cut_tiles
 
 Parameters = Mapping[str, Array]
+
+# The word table, of which a batch reads few rows.
+WORDS = "embeddings.word_embeddings.weight"
 
 # By the parameters' names. The word table's is replaced by a RowGradient at every backward, all
 # others are arrays of the parameter's shape that are overwritten.
@@ -127,9 +129,7 @@ def embeddings_forward(
 ) -> Array:
     """Add up word, segment and position vectors, and normalise the sum.  -> (N, D)"""
     # 1. words
-    hidden = embedding_forward(
-        batch.token_ids, parameters["embeddings.word_embeddings.weight"], cache
-    )
+    hidden = embedding_forward(batch.token_ids, parameters[WORDS], cache)
     N, D = hidden.shape
     # 2. segments; a text without segment ids still gets the vector of segment 0
     segments = parameters["embeddings.token_type_embeddings.weight"]
@@ -183,8 +183,7 @@ def embeddings_backward(
         segments, sums = embedding_backward(dsum, cache)
         dsegments[segments] = sums
     # 1.
-    words: RowGradient = embedding_backward(dsum, cache)
-    gradients["embeddings.word_embeddings.weight"] = words
+    gradients[WORDS] = embedding_backward(dsum, cache)
 
 
 def block_forward(

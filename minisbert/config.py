@@ -134,6 +134,17 @@ def override_reading(config: ModelConfig, pooling: str | None, blocks: int | Non
     return config
 
 
+def measure_width(config: ModelConfig) -> int:
+    """The width of an embedding: of what the last module gives."""
+    width = config.bert.hidden_size
+    for module in config.modules:
+        if isinstance(module, PoolingConfig):
+            width *= len(module.modes)
+        elif isinstance(module, DenseConfig):
+            width = module.out_features
+    return width
+
+
 def parameter_shapes(config: BertConfig) -> dict[str, tuple[int, ...]]:
     """Every parameter of the network and its shape: linear weights are (out, in)."""
     V, D, F = config.vocab_size, config.hidden_size, config.intermediate_size
@@ -215,7 +226,9 @@ def read_model_config(directory: Path) -> ModelConfig:
     transformer_path, modules = _read_modules(directory)
     bert = read_bert_config(directory / transformer_path / "config.json")
     _check_widths(directory, bert, modules)
-    max_seq_length, do_lower_case = read_transformer(directory / transformer_path, bert)
+    max_seq_length, do_lower_case = read_transformer(
+        directory / transformer_path, bert, "feature-extraction"
+    )
     prompts = {"query": "", "document": "", **fields.find("prompts", TEXTS, {})}
     prompt_name = Rule("the name of one of its prompts", lambda value: value in list(prompts))
     return ModelConfig(
@@ -245,18 +258,18 @@ LENGTH = Rule(
 
 
 def read_transformer(
-    folder: Path, bert: BertConfig, task: str = "feature-extraction"
+    folder: Path, bert: BertConfig, *tasks: str
 ) -> tuple[int, bool]:
     """The most tokens of a text, and whether it is lower-cased before the tokenizer sees it.
 
-    `task` is what the network must be for, where the directory says so (from 5.4 on).
+    `tasks` are what the network may be for, where the directory says so (from 5.4 on).
     The limit is what the module says, else the tokenizer's model_max_length (at times a huge
     number that means none), but never beyond the network's positions. The tokenizer's "max_length"
     is left alone: it is stale in many directories.
     """
     present = [name for name in TRANSFORMER_FILES if (folder / name).exists()]
     fields = read_fields(folder / (present or TRANSFORMER_FILES)[0], missing_ok=True)
-    fields.find("transformer_task", one_of(task), None)
+    fields.find("transformer_task", one_of(*tasks), None)
     usable = bert.max_position_embeddings - bert.position_offset
     limit = fields.find("max_seq_length", LENGTH, None)
     if limit is None:

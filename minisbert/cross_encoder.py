@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -34,11 +35,12 @@ from minisbert.bert import (
     arrange_for_few,
     arrange_for_many,
 )
-from minisbert.heads import load_head, read_cross_encoder_config
+from minisbert.heads import load_head, make_head, read_cross_encoder_config
 from minisbert.hub import resolve_model
 from minisbert.layers import softmax_forward
 from minisbert.networks import score_forward
 from minisbert.ragged import Array, join_sentences
+from minisbert.saving import TORCH_PATHS, save_cross_encoder
 from minisbert.tokenization import TokenIds, Tokenizer
 from minisbert.weights import load_parameters
 
@@ -58,7 +60,8 @@ class CrossEncoder:
     model_name_or_path : str or path
         A directory, which never touches the network, or a model's name (see `minisbert.hub`).
     num_labels : int
-        Only checked: a head has as many outputs as it was trained with.
+        Only checked: a head has as many outputs as it was trained with. With `fresh_head` it is how
+        many to make; 1 if left out.
     max_length : int
         The most tokens of a pair, its three special ones included; the model's own if left out.
     activation_fn : str or callable
@@ -68,6 +71,9 @@ class CrossEncoder:
     device : None or "cpu"
     threads : int
         Cores to use; all that the process may use if left out.
+    fresh_head : int
+        The seed of a new head, to be trained: the directory may then be any BERT's, a bi-encoder's
+        too. Its scores mean nothing until then.
 
     Raises
     ------
@@ -84,11 +90,14 @@ class CrossEncoder:
         activation_fn: str | Activation | None = None,
         device: str | None = None,
         threads: int | None = None,
+        fresh_head: int | None = None,
     ) -> None:
         check_device(device)
+        check_positive("num_labels", num_labels)
         count_threads(threads)
         self.model_directory = resolve_model(model_name_or_path)
-        self.config = read_cross_encoder_config(self.model_directory)
+        fresh_labels = None if fresh_head is None else num_labels or 1
+        self.config = read_cross_encoder_config(self.model_directory, fresh_labels)
         self.num_labels = self.config.num_labels
         if num_labels not in (None, self.num_labels):
             raise ValueError(
@@ -100,7 +109,10 @@ class CrossEncoder:
         self.threads = threads
         self.tokenizer = Tokenizer(self.model_directory, self.config.do_lower_case)
         self.tokenizer.check_vocabulary(self.config.bert.vocab_size)
-        head = load_head(self.model_directory, self.config)
+        if fresh_head is None:
+            head = load_head(self.model_directory, self.config)
+        else:
+            head = make_head(self.model_directory, self.config, fresh_head)
         self._parameters = load_parameters(self.model_directory, self.config.bert) | head
 
     @property
@@ -117,6 +129,21 @@ class CrossEncoder:
                 "three special tokens and one of each text must fit, and no more than the model has"
             )
         self._max_length = tokens
+
+    @property
+    def parameters(self) -> Mapping[str, Array]:
+        """All parameters by name, the head's too; set them as a whole.
+
+        They are looked at, not copied: set them again after changing one in place.
+        """
+        return self._parameters
+
+    @parameters.setter
+    def parameters(self, parameters: Mapping[str, Array]) -> None:
+        self._parameters = dict(parameters)
+        # Copies were arranged of those before.
+        self.__dict__.pop("_parameters_for_many", None)
+        self.__dict__.pop("_parameters_for_few", None)
 
     @cached_property
     def _parameters_for_many(self) -> Parameters:
@@ -259,6 +286,33 @@ class CrossEncoder:
             | ({"text": texts[row]} if return_documents else {})
             for row in order
         ]
+
+    def save(self, path: str | os.PathLike[str], *, made_by: str | None = None) -> None:
+        """Write the model as a directory that sentence-transformers reads too, whole or not at all.
+
+        Parameters
+        ----------
+        path : str or path
+            A new or empty directory, or a saved model to replace.
+        made_by : str
+            The command or call that made the model, for its README; this one if left out.
+
+        Raises
+        ------
+        FileExistsError
+            If there is anything else under that name.
+        ValueError
+            If `activation_fn` is a function of one's own, which a directory can't name.
+        OSError
+            If it can't be written; what stood there stays.
+        """
+        names = [name for name in TORCH_PATHS if _find_activation(name) is self.activation_fn]
+        activation = names[0] if names else repr(self.activation_fn)
+        config = replace(self.config, max_length=self.max_length, activation=activation)
+        made_by = made_by or f'CrossEncoder("{self.model_directory.resolve().name}").save()'
+        save_cross_encoder(path, self.model_directory, config, self.parameters, made_by)
+
+    save_pretrained = save
 
     def _score(self, tokens: TokenIds, indices: Array) -> Array:
         """The logits of one batch of B pairs.  -> (B, labels)"""

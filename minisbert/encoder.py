@@ -10,6 +10,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +36,7 @@ from minisbert.config import (
     ModelConfig,
     NormalizeConfig,
     PoolingConfig,
+    measure_width,
     override_reading,
     parameter_shapes,
     read_model_config,
@@ -42,6 +44,7 @@ from minisbert.config import (
 from minisbert.hub import resolve_model
 from minisbert.networks import embed_forward
 from minisbert.ragged import Array, join_sentences
+from minisbert.saving import save_sentence_transformer
 from minisbert.similarity import PAIRWISE_SIMILARITIES, SIMILARITIES, normalize_forward
 from minisbert.tokenization import Tokenizer
 from minisbert.weights import load_dense, load_parameters
@@ -110,7 +113,7 @@ class SentenceTransformer:
         )
         self.tokenizer.check_vocabulary(self.config.bert.vocab_size)
         self._max_seq_length = self.config.max_seq_length
-        self._width = _measure_width(self.config)
+        self._width = measure_width(self.config)
         parameters = load_parameters(
             self.model_directory / self.config.transformer_path, whole.bert
         )
@@ -119,6 +122,21 @@ class SentenceTransformer:
             if isinstance(module, DenseConfig):
                 dense = load_dense(self.model_directory, module)
                 self._parameters |= {f"{module.path}.{name}": dense[name] for name in dense}
+
+    @property
+    def parameters(self) -> Mapping[str, Array]:
+        """All parameters by name, those of a Dense module under its folder's; set them as a whole.
+
+        They are looked at, not copied: set them again after changing one in place.
+        """
+        return self._parameters
+
+    @parameters.setter
+    def parameters(self, parameters: Mapping[str, Array]) -> None:
+        self._parameters = dict(parameters)
+        # Copies were arranged of those before.
+        self.__dict__.pop("_parameters_for_many", None)
+        self.__dict__.pop("_parameters_for_few", None)
 
     # Each copy is made when it is first wanted: a search needs one, a long encode the other.
     # Two threads may make it twice; both are right.
@@ -271,6 +289,38 @@ class SentenceTransformer:
         """Compare embedding i of `a` with embedding i of `b`.  (A, D), (A, D) -> (A,)"""
         return PAIRWISE_SIMILARITIES[self.similarity_fn_name](a, b)
 
+    def save(self, path: str | os.PathLike[str], *, made_by: str | None = None) -> None:
+        """Write the model as a directory that sentence-transformers reads too, whole or not at all.
+
+        Parameters
+        ----------
+        path : str or path
+            A new or empty directory, or a saved model to replace.
+        made_by : str
+            The command or call that made the model, for its README; this one if left out.
+
+        Raises
+        ------
+        FileExistsError
+            If there is anything else under that name.
+        ValueError
+            If the model was loaded with `blocks=0`.
+        OSError
+            If it can't be written; what stood there stays.
+        """
+        config = replace(
+            self.config,
+            max_seq_length=self.max_seq_length,
+            prompts=self.prompts,
+            default_prompt_name=self.default_prompt_name,
+            similarity_fn_name=self.similarity_fn_name,
+            truncate_dim=self.truncate_dim,
+        )
+        made_by = made_by or f'SentenceTransformer("{self.model_directory.resolve().name}").save()'
+        save_sentence_transformer(path, self.model_directory, config, self.parameters, made_by)
+
+    save_pretrained = save
+
     def _embed(self, token_ids: Sequence[Array], skip: int) -> Array:
         """Run the network and the modules after it on one batch of B sentences.  -> (B, D)"""
         batch = join_sentences(token_ids)
@@ -312,17 +362,6 @@ class SentenceTransformer:
             return 0
         # The prompt's own closing token stands at the end of the text instead.
         return int(self.tokenizer.count([prompt])[0]) - 1
-
-
-def _measure_width(config: ModelConfig) -> int:
-    """The width of what the last module gives."""
-    width = config.bert.hidden_size
-    for module in config.modules:
-        if isinstance(module, PoolingConfig):
-            width *= len(module.modes)
-        elif isinstance(module, DenseConfig):
-            width = module.out_features
-    return width
 
 
 def _check_output(output_value: str, precision: str) -> None:

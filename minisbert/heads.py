@@ -29,7 +29,7 @@ from minisbert.layers import (
     linear_forward,
 )
 from minisbert.ragged import Array, Cache
-from minisbert.weights import load_tensors
+from minisbert.weights import load_pooler, load_tensors
 
 # Scores may also be weights over the labels.
 SCORE_ACTIVATIONS = {**DENSE_ACTIVATIONS, "Softmax": "softmax"}
@@ -52,10 +52,13 @@ class CrossEncoderConfig:
     do_lower_case: bool
 
 
-def read_cross_encoder_config(directory: Path) -> CrossEncoderConfig:
+def read_cross_encoder_config(
+    directory: Path, fresh_labels: int | None = None
+) -> CrossEncoderConfig:
     """Read what a sequence-classification directory says.
 
-    The activation stands in one of three places, by the version that wrote it; where it stands in
+    With `fresh_labels`, the number of outputs of a head that is yet to be trained, it may be any
+    BERT's directory. The activation stands in one of three places, by the version that wrote it; where it stands in
     none it is the logistic function for one label, and none for several.
 
     Raises FileNotFoundError, or ValueError naming the file and what is wrong in it.
@@ -65,7 +68,8 @@ def read_cross_encoder_config(directory: Path) -> CrossEncoderConfig:
     fields = read_fields(directory / "config.json")
     labels = fields.find("id2label", LABELS, None)
     # transformers takes two labels where nothing is said.
-    num_labels = len(labels) if labels else fields.find("num_labels", SIZE, 2)
+    own = len(labels) if labels else fields.find("num_labels", SIZE, 2)
+    num_labels = fresh_labels or own
     newest = read_fields(directory / "config_sentence_transformers.json", missing_ok=True)
     newer = Fields(fields.path, fields.find("sentence_transformers", OBJECT, {}))
     path = torch_path(SCORE_ACTIVATIONS)
@@ -76,7 +80,10 @@ def read_cross_encoder_config(directory: Path) -> CrossEncoderConfig:
         or ("Sigmoid" if num_labels == 1 else "Identity")
     )
     newest.find("default_prompt_name", one_of(None), None)
-    max_length, do_lower_case = read_transformer(directory, bert, "sequence-classification")
+    tasks = ("feature-extraction",) if fresh_labels else ()
+    max_length, do_lower_case = read_transformer(
+        directory, bert, "sequence-classification", *tasks
+    )
     return CrossEncoderConfig(
         bert=bert,
         num_labels=num_labels,
@@ -111,6 +118,25 @@ def load_head(directory: Path, config: CrossEncoderConfig) -> dict[str, Array]:
         "give a directory for sequence classification, such as a cross-encoder's; "
         "a bi-encoder is for SentenceTransformer",
     )
+
+
+def make_head(
+    directory: Path, config: CrossEncoderConfig, seed: int
+) -> dict[str, Array]:
+    """A head to be trained: the directory's own pooler, if it has one, and all else fresh.
+
+    What is fresh is drawn as BERT's own weights were, from a normal distribution of width 0.02,
+    biases 0 (Devlin et al. 2019, their released code).
+    """
+    rng = np.random.default_rng(seed)
+    head = {
+        name: np.zeros(shape, np.float32)
+        if name.endswith("bias")
+        else rng.normal(0, 0.02, shape).astype(np.float32)
+        for name, shape in head_shapes(config).items()
+    }
+    pooler = load_pooler(directory)
+    return head | {name: pooler[name] for name in pooler if name in head}
 
 
 def head_forward(

@@ -94,6 +94,11 @@ CONCATENATIONS = (
 )
 
 
+def concatenate(u: Array, v: Array, concatenation: str) -> Array:
+    """Put what is made of two embeddings side by side.  (B, E), (B, E) -> (B, P E)"""
+    return np.hstack([PARTS[part].forward(u, v) for part in concatenation.split(",")])
+
+
 def classification_forward(
     u: Array,
     v: Array,
@@ -112,10 +117,9 @@ def classification_forward(
     concatenation             one of CONCATENATIONS
     """
     # 1. side by side
-    parts = concatenation.split(",")
-    features = np.hstack([PARTS[part].forward(u, v) for part in parts])  # (B, P E)
+    features = concatenate(u, v, concatenation)
     if cache is not None:
-        cache.append((u, v, parts))
+        cache.append((u, v, concatenation))
     # 2. a score for each class
     logits = linear_forward(features, weight, bias, cache)  # (B, k)
     # 3. how surprising the labels are
@@ -131,7 +135,8 @@ def classification_backward(
     # 2.
     dfeatures, dweight, dbias = linear_backward(dlogits, cache, dweight, dbias)
     # 1.
-    u, v, parts = cache.pop()
+    u, v, concatenation = cache.pop()
+    parts = concatenation.split(",")
     du, dv = np.zeros_like(u), np.zeros_like(v)
     for part, dpart in zip(parts, np.split(dfeatures, len(parts), axis=1), strict=True):
         first, second = PARTS[part].backward(dpart, u, v)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from minisbert.activations import ACTIVATIONS
-from minisbert.bert import Gradients, Parameters, bert_backward, bert_forward
+from minisbert.bert import WORDS, Gradients, Parameters, bert_backward, bert_forward
 from minisbert.config import DenseConfig, ModelConfig, NormalizeConfig, PoolingConfig
 from minisbert.heads import CrossEncoderConfig, head_backward, head_forward
 from minisbert.layers import (
@@ -47,8 +47,7 @@ def embed_forward(
     if config.bert.num_hidden_layers:
         vectors = bert_forward(parameters, config.bert, batch, cache, first_only, rng)
     else:
-        words = parameters["embeddings.word_embeddings.weight"]
-        vectors = embedding_forward(batch.token_ids, words, cache)
+        vectors = embedding_forward(batch.token_ids, parameters[WORDS], cache)
     # 2. from tokens to sentences
     if not first_only:
         modes = _pooling(config).modes
@@ -91,7 +90,7 @@ def embed_backward(
     if config.bert.num_hidden_layers:
         bert_backward(dvectors, config.bert, batch, cache, gradients, first_only)
     else:
-        gradients["embeddings.word_embeddings.weight"] = embedding_backward(dvectors, cache)
+        gradients[WORDS] = embedding_backward(dvectors, cache)
 
 
 def score_forward(

@@ -118,8 +118,8 @@ class AdamW:
         self.decay = decay
         self.step = 0
         # Pages of zeros take no memory until they are written to.
-        self.first = {name: np.zeros_like(array) for name, array in parameters.items()}
-        self.second = {name: np.zeros_like(array) for name, array in parameters.items()}
+        self.first = {name: np.zeros(p.shape, p.dtype) for name, p in parameters.items()}
+        self.second = {name: np.zeros(p.shape, p.dtype) for name, p in parameters.items()}
         self.rows: dict[str, Array] = {}
 
     def update(

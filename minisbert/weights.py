@@ -142,6 +142,12 @@ def load_tensors(
     return _check_tensors({name: found[name] for name in shapes}, shapes, directory)
 
 
+def load_pooler(directory: Path) -> dict[str, Array]:
+    """Read the pooler's parameters, none if there are none, as they are."""
+    tensors = {_rename_parameter(name): array for name, array in _read_tensors(directory).items()}
+    return {name: array for name, array in tensors.items() if name.startswith("pooler.")}
+
+
 def load_dense(directory: Path, dense: DenseConfig) -> dict[str, Array]:
     """Read a Dense module's linear.weight (out, in) and, if it has one, linear.bias (out,).
 

@@ -1,0 +1,77 @@
+"""How good a model in training is on examples that were held out: one measure, by their kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minisbert.config import measure_width
+from minisbert.evaluation import evaluate_sts
+from minisbert.judged_files import StsPairs
+from minisbert.losses import concatenate
+from minisbert.objectives import CLASSIFIER
+from minisbert.ragged import Array
+from minisbert.similarity import normalize_forward
+from minisbert.topk import topk
+from minisbert.training_files import Examples
+
+# Of MRR@10.
+DEPTH = 10
+
+
+class Measure(NamedTuple):
+    """A number from 0 to 1, or -1 to 1 for a correlation; larger is better."""
+
+    name: str
+    value: float
+
+
+def measure_development(
+    model: Any, examples: Examples, classifier: Mapping[str, Array], concatenation: str
+) -> Measure:
+    """Measure a model on held-out examples.
+
+    model          SentenceTransformer or CrossEncoder
+    classifier     what the softmax objective trains beside the model
+    concatenation  what it reads
+
+    Scores: Spearman's correlation. Classes: accuracy. Triplets: how often the positive is nearer.
+    Pairs without a label: MRR@10 of finding the second text of each among those of all.
+    """
+    if examples.labels is None:
+        vectors = [embed(model, column) for column in examples.texts]
+        if len(vectors) == 3:
+            near, far = (np.linalg.norm(vectors[0] - other, axis=1) for other in vectors[1:])
+            return Measure("accuracy", float((near < far).mean()))
+        return Measure(f"MRR@{DEPTH}", measure_ranking(*vectors))
+    first, second = examples.texts
+    if not examples.classes:
+        pairs = StsPairs(first, second, examples.labels)
+        return Measure("Spearman", evaluate_sts(model, pairs).spearman)
+    if hasattr(model, "predict"):
+        pairs_of_texts = list(zip(first, second, strict=True))
+        scores = model.predict(pairs_of_texts, return_logits=True, on_truncate="ignore")
+    else:
+        u, v = (embed(model, column, measure_width(model.config)) for column in (first, second))
+        features = concatenate(u, v, concatenation)
+        scores = features @ classifier[f"{CLASSIFIER}.weight"].T + classifier[f"{CLASSIFIER}.bias"]
+    return Measure("accuracy", float((scores.argmax(axis=1) == examples.labels).mean()))
+
+
+def embed(model: Any, texts: list[str], truncate_dim: int | None = None) -> Array:
+    """Embeddings of texts, each different text encoded once.  -> (n, E)"""
+    places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+    vectors: Array = model.encode(
+        list(places), truncate_dim=truncate_dim, on_truncate="ignore", show_progress_bar=False
+    )
+    return vectors[[places[text] for text in texts]]
+
+
+def measure_ranking(first: Array, second: Array) -> float:
+    """MRR@10 of finding row i of `second` by row i of `first`, by cosine.  (n, E), (n, E) ->"""
+    _, found = topk(normalize_forward(first), normalize_forward(second), DEPTH)
+    hits = found == np.arange(len(first))[:, None]
+    places = np.where(hits.any(axis=1), 1 + hits.argmax(axis=1), np.inf)
+    return float((1 / places).mean())
