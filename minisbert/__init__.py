@@ -7,7 +7,8 @@ floor 0: ragged json_fields config weights sources hub tokenization layers heads
 floor 0: topk metrics
 floor 1: bert batching arguments index
 floor 2: encoder cross_encoder
-floor 3: text_index text_files judged_files evaluation standard_library machine costs cost_report
+floor 3: text_index text_files judged_files table_files training_files evaluation standard_library
+floor 3: machine costs cost_report
 floor 4: demo cost_lab
 floor 5: __main__ __init__
 """
