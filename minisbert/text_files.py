@@ -75,8 +75,7 @@ def read_column(lines: Iterator[str], path: str, column: str) -> Iterator[str]:
             yield row[place]
     if place is None:
         raise ValueError(
-            f"{path} must name its columns in the first row, but it is empty; "
-            "is it the right file?"
+            f"{path} must name its columns in the first row, but it is empty; is it the right file?"
         )
 
 
