@@ -107,15 +107,14 @@ def read_table(
         If the columns can't be found, or a line is malformed; the message names it.
     """
     path = os.fspath(path)
-    named, rows = _read_rows(path)
+    kind, rows = _read_rows(path)
     number, first = next(rows, (0, []))
-    if not number:
+    if not first:
         raise ValueError(f"{path} must hold examples, got an empty file; is it the right file?")
     if columns is None:
-        layout = _find_layout(first, path)
+        layout = _find_layout(first, kind, path)
     else:
-        layout = _find_columns(first, [str(column) for column in columns], path, labelled)
-        layout = layout._replace(header=layout.header or named)
+        layout = _find_columns(first, [str(column) for column in columns], kind, path, labelled)
     if not layout.header:
         rows = chain([(number, first)], rows)
     places = layout.texts if layout.label is None else (*layout.texts, layout.label)
@@ -137,20 +136,20 @@ def read_table(
     return _decode_labels(table, layout.codes, path)
 
 
-def _read_rows(path: str) -> tuple[bool, Iterator[tuple[int, list[Any]]]]:
-    """Whether the format names its columns, and the line and the fields of each row."""
+def _read_rows(path: str) -> tuple[str, Iterator[tuple[int, list[Any]]]]:
+    """The format, then the line and the fields of each row."""
     lines = read_lines(path)
     head: list[str] = []
     for line in lines:
         head.append(line)
         if line.strip():
             break
-    first = "".join(head).lstrip("\r\n")
-    # Joined again, not opened again: it may be a pipe.
-    lines = chain(head, lines)
+    first = head[-1] if head else ""
+    lines = chain(head, lines)  # joined again, not opened again: it may be a pipe
     if path.lower().endswith((".jsonl", ".ndjson")) or first.startswith("{"):
-        return True, _read_objects(lines, path)
-    return False, read_rows(lines, path, tabs=path.lower().endswith(".tsv") or "\t" in first)
+        return "JSON", _read_objects(lines, path)
+    tabs = path.lower().endswith(".tsv") or "\t" in first
+    return "TSV" if tabs else "CSV", read_rows(lines, path, tabs)
 
 
 def _read_objects(lines: Iterator[str], path: str) -> Iterator[tuple[int, list[Any]]]:
@@ -168,28 +167,14 @@ def _read_objects(lines: Iterator[str], path: str) -> Iterator[tuple[int, list[A
         yield number, [entry.get(name) for name in names]
 
 
-def _find_layout(row: Sequence[str], path: str) -> Layout:
+def _find_layout(row: Sequence[str], kind: str, path: str) -> Layout:
     """The layout that the first row tells, by known names or by its values."""
-    folded = [_fold(name) for name in row]
-    for texts in TEXT_NAMES:
-        if not set(texts) <= set(folded):
-            continue
-        places = tuple(folded.index(name) for name in texts)
-        labels = [place for place, name in enumerate(folded) if name in LABEL_NAMES]
-        if len(texts) == 3 or not labels:
-            return Layout(places, None)
-        if len(labels) > 1:
-            raise ValueError(
-                f"{path} must have one column of labels, "
-                f"got {', '.join(row[place] for place in labels)}; "
-                "name the columns, the texts' first (--columns)"
-            )
-        scored = folded[labels[0]] in SCORE_NAMES
-        coded = texts == ("premise", "hypothesis") and not scored
-        return Layout(places, labels[0], codes=NAMED_CODES if coded else {}, scored=scored)
-    if len(row) >= 7 and math.isfinite(read_number(row[4])):
+    texts = _find_text_names(row)
+    if texts:
+        return _find_named(row, texts, path)
+    if kind == "TSV" and len(row) >= 7 and math.isfinite(read_number(row[4])):
         return STS_BENCHMARK
-    if len(row) == 4 and row[0] == row[1] and row[0] in SAMPLE_CODES:
+    if kind == "TSV" and len(row) == 4 and row[0] == row[1] and row[0] in SAMPLE_CODES:
         return SNLI_SAMPLE
     raise ValueError(
         f"{path} must name its columns in the first line, such as sentence1, sentence2, score, "
@@ -198,8 +183,32 @@ def _find_layout(row: Sequence[str], path: str) -> Layout:
     )
 
 
+def _find_text_names(row: Sequence[str]) -> tuple[str, ...]:
+    """The known names of texts that a row holds, the first in the table above; () without any."""
+    folded = {_fold(name) for name in row}
+    return next((names for names in TEXT_NAMES if folded.issuperset(names)), ())
+
+
+def _find_named(row: Sequence[str], texts: tuple[str, ...], path: str) -> Layout:
+    """The layout of a header with known names of texts: two may have a label."""
+    folded = [_fold(name) for name in row]
+    places = tuple(folded.index(name) for name in texts)
+    labels = [place for place, name in enumerate(folded) if name in LABEL_NAMES]
+    if len(texts) == 3 or not labels:
+        return Layout(places, None)
+    if len(labels) > 1:
+        raise ValueError(
+            f"{path} must have one column of labels, "
+            f"got {', '.join(row[place] for place in labels)}; "
+            "say which columns to use (--columns)"
+        )
+    scored = folded[labels[0]] in SCORE_NAMES
+    codes = NAMED_CODES if texts == ("premise", "hypothesis") and not scored else {}
+    return Layout(places, labels[0], codes=codes, scored=scored)
+
+
 def _find_columns(
-    row: Sequence[str], columns: Sequence[str], path: str, labelled: bool | None
+    row: Sequence[str], columns: Sequence[str], kind: str, path: str, labelled: bool | None
 ) -> Layout:
     """The layout that the caller names."""
     if len(columns) not in (2, 3):
@@ -219,14 +228,12 @@ def _find_columns(
                 f"columns must be among {', '.join(map(shorten, row))} in {path}, got {column!r}; "
                 "give such names, or numbers from 1"
             )
-    header = not all(column.isdecimal() for column in columns) or any(
-        set(names) <= set(folded) for names in TEXT_NAMES
-    )
+    numbers = all(column.isdecimal() for column in columns)
+    header = kind == "JSON" or not numbers or bool(_find_text_names(row))
     last = folded[places[-1]]
     if labelled is None:
         labelled = last not in {names[2] for names in TEXT_NAMES if len(names) == 3}
-    labelled = labelled or last in LABEL_NAMES
-    if len(columns) == 2 or not labelled:
+    if len(columns) == 2 or not (labelled or last in LABEL_NAMES):
         return Layout(tuple(places), None, header)
     return Layout(tuple(places[:2]), places[2], header, scored=last in SCORE_NAMES)
 

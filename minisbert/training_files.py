@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import combinations
 from typing import NamedTuple
@@ -108,16 +108,8 @@ def read_examples(
         objective = _infer_objective(table, scale, classes)
         objective = FOR_CROSS_ENCODERS.get(objective, objective) if cross_encoder else objective
     _check_objective(objective, known, table, path)
-    if scale is not None and objective not in ("cosine", "binary"):
-        raise ValueError(
-            f"scale must be left out for {objective}, which has no scores, got {scale}; "
-            "leave it out, or choose another objective"
-        )
-    if classes and objective not in ("softmax", "classes"):
-        raise ValueError(
-            f"classes must be left out for {objective}, which has none, "
-            f"got {', '.join(classes)}; leave them out, or choose another objective"
-        )
+    _check_unused("scale", scale, objective, ("cosine", "binary"))
+    _check_unused("classes", classes, objective, ("softmax", "classes"))
     if objective in ("cosine", "binary"):
         return objective, _read_scores(table, scale or table.best, path)
     if objective in ("softmax", "classes"):
@@ -130,13 +122,13 @@ def find_overlap(training: Examples, development: Examples) -> int:
 
     The order of texts is ignored, and so are labels. A pair is found in a triplet too.
     """
-    together = {
-        frozenset(chosen)
+    waiting = Counter(map(frozenset, zip(*development.texts, strict=True)))
+    return sum(
+        waiting.pop(frozenset(together), 0)
         for texts in zip(*training.texts, strict=True)
         for size in range(2, len(texts) + 1)
-        for chosen in combinations(texts, size)
-    }
-    return sum(frozenset(texts) in together for texts in zip(*development.texts, strict=True))
+        for together in combinations(texts, size)
+    )
 
 
 def _infer_objective(table: Table, scale: float | None, classes: Sequence[str] | None) -> str:
@@ -162,6 +154,14 @@ def _check_objective(objective: str, known: Sequence[str], table: Table, path: s
         raise ValueError(
             f"{path} must have {needs} for {whom}, got the columns {', '.join(table.names)}; "
             "choose another objective, or say which columns to use (--columns)"
+        )
+
+
+def _check_unused(name: str, value: object, objective: str, users: Sequence[str]) -> None:
+    if value and objective not in users:
+        raise ValueError(
+            f"{name} must be left out for {objective}, got {value}; "
+            f"leave it out, or choose {' or '.join(users)}"
         )
 
 

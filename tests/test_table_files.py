@@ -171,7 +171,11 @@ def test_third_column(write, third, labelled, texts):
             "must name its columns in the first line, .* got 'x', 'y', 'label';",
         ),
         ("e.jsonl", '{"x": "a"}', r"must name its columns .*, got 'x'; .* \(--columns 1,2,3\)"),
-        ("e.csv", "a,b,label,score\n", "must have one column of labels, got label, score; name"),
+        (
+            "e.csv",
+            "a,b,label,score\n",
+            "must have one column of labels, got label, score; say which",
+        ),
         ("e.csv", "a,b\nc,d\ne\n", "line 3 of .* must have 2 columns, got 1; repair the line"),
         ("e.tsv", "a\tb\nc\td\te\n", "line 2 of .* must have 2 columns, got 3"),
         ("e.tsv", STS.format(1, "") + "a\tb\t1\n", "line 2 .* must have 7 columns or more, got 3"),
