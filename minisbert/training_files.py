@@ -152,7 +152,7 @@ def _check_objective(objective: str, known: Sequence[str], table: Table, path: s
         suits, needs, whom = False, "two texts and a score or a class", "a cross-encoder"
     if not suits:
         raise ValueError(
-            f"{path} must have {needs} for {whom}, got the columns {', '.join(table.names)}; "
+            f"{path} must have {needs} for {whom}, got {', '.join(map(shorten, table.names))}; "
             "choose another objective, or say which columns to use (--columns)"
         )
 
@@ -174,8 +174,9 @@ def _read_scores(table: Table, best: float, path: str) -> Examples:
             if best < score < math.inf:
                 top = math.ceil(scores[np.isfinite(scores)].max())
                 advice = f"pass scale={top} if {top} is the best (--scale {top})"
+            shown = shorten(label) if math.isnan(score) else f"{score:g}"
             raise ValueError(
-                f"line {number} of {path} must have a score from 0 to {best:g}, got {label[:80]}; "
+                f"line {number} of {path} must have a score from 0 to {best:g}, got {shown}; "
                 f"{advice}"
             )
     return _take_rows(table, range(len(scores)))._replace(labels=scores / best)
@@ -187,6 +188,11 @@ def _read_classes(table: Table, classes: Sequence[str] | None, path: str) -> Exa
     missing = {NO_CONSENSUS} if _is_nli(table.labels) else set()
     rows = [row for row, label in enumerate(table.labels) if label not in missing]
     labels = [table.labels[row] for row in rows]
+    if not labels:
+        raise ValueError(
+            f"{path} must have a class for some of its pairs, got only {NO_CONSENSUS!r}; "
+            "is it the right file?"
+        )
     if not classes:
         classes = _find_classes(labels, table.names[-1], path)
     elif len(set(classes)) < max(2, len(classes)):
@@ -212,7 +218,7 @@ def _find_classes(labels: Sequence[str], column: str, path: str) -> list[str]:
     if len(classes) < 2:
         raise ValueError(
             f"{path} must have examples of two classes or more, "
-            f"got {', '.join(classes) or 'none'}; is it the right file?"
+            f"got only {shorten(classes[0])}; is it the right file?"
         )
     many = len(classes) > max(MANY_CLASSES, len(labels) // 2)
     if many or any(map(_is_fraction, classes)):

@@ -162,7 +162,7 @@ def test_triplets_of_nli(write):
         (
             "a,b\nc,d\n",
             {"cross_encoder": True},
-            "must have two texts and a score or a class for a cross-encoder, got the columns a, b;",
+            "must have two texts and a score or a class for a cross-encoder, got 'a', 'b';",
         ),
         ("a,b\nc,d\n", {"objective": "triplet"}, "must have three texts, or two and a class of N"),
         ("a,b\nc,d\n", {"objective": "cosine"}, "must have two texts and a score for cosine, got"),
@@ -170,10 +170,14 @@ def test_triplets_of_nli(write):
         (
             "anchor,positive,negative,label\na,b,c,d\n",
             {"objective": "softmax"},
-            "must have two texts and a class for softmax, got the columns anchor, positive, neg",
+            "must have two texts and a class for softmax, got 'anchor', 'positive', 'neg",
         ),
-        (join("a,b,score", 0.1, 0.2), {"objective": "ranking"}, "for ranking, got .* a, b, score;"),
-        (join("a,b,label", 0, 1), {"objective": "triplet"}, "for triplet, got the columns a, b, l"),
+        (
+            join("a,b,score", 0.1, 0.2),
+            {"objective": "ranking"},
+            "for ranking, got 'a', 'b', 'score';",
+        ),
+        (join("a,b,label", 0, 1), {"objective": "triplet"}, "for triplet, got 'a', 'b', 'label'"),
         (NLI, {"columns": ("sentence1", "gold")}, "columns must be among .*, got 'gold'"),
         # scores
         (
@@ -184,16 +188,25 @@ def test_triplets_of_nli(write):
         ),
         (join("a,b,score", 6), {"scale": 5}, "line 2 of .* from 0 to 5, got 6; pass scale=6 if 6"),
         (join("a,b,score", 0.5, -0.1), {}, "line 3 of .* from 0 to 1, got -0.1; repair the line"),
-        (join("a,b,score", 0.5, "nan"), {}, "line 3 of .* from 0 to 1, got nan; repair the line"),
+        (join("a,b,score", 0.5, "nan"), {}, "line 3 of .* from 0 to 1, got 'nan'; repair the line"),
         (join("a,b,score", 0.5, "inf"), {}, "line 3 of .* from 0 to 1, got inf; repair the line"),
-        (join("a,b,label", 0.5, "good"), {}, "line 3 of .* must have a score .*, got good; rep"),
-        (NLI, {"objective": "binary"}, "line 2 of .* must have a score .*, got contradiction"),
+        (join("a,b,label", 0.5, "good"), {}, "line 3 of .* must have a score .*, got 'good'; "),
+        (NLI, {"objective": "binary"}, "line 2 of .* must have a score .*, got 'contradiction'"),
         (NLI, {"scale": 0}, "scale must be a number above 0, got 0; give the best score"),
         (NLI, {"scale": float("nan")}, "scale must be a number above 0, got nan"),
         (NLI, {"scale": 5, "objective": "softmax"}, "scale must be left out for softmax, got 5"),
         # classes
-        (join("a,b,label", "x", "x"), {}, "must have examples of two classes or more, got x; is"),
-        (join("sentence1,sentence2,label", "-", "-"), {}, "two classes or more, got none"),
+        (
+            join("a,b,label", "x", "x"),
+            {},
+            "must have examples of two classes or more, got only 'x'; is",
+        ),
+        (
+            join("a,b,label", "-", "-"),
+            {},
+            "must have a class for some of its pairs, got only '-'; is",
+        ),
+        (join("a,b,label", "-"), {"classes": NLI_CLASSES}, "must have a class for some of its pa"),
         (
             NLI,
             {"classes": ("contradiction", "entailment")},
