@@ -57,42 +57,47 @@ def read_lines(path: str) -> Iterator[str]:
 
 def read_column(lines: Iterator[str], path: str, column: str) -> Iterator[str]:
     """Yield one column of CSV or TSV."""
-    # A tab can't be part of a field, so TSV has no quotes to give it shelter.
-    tabs = path.endswith(".tsv")
+    place = int(column) - 1 if column.isdecimal() else None
+    for number, row in read_rows(lines, path, tabs=path.endswith(".tsv")):
+        if place is None:
+            if column not in row:
+                raise ValueError(
+                    f"column must be one of {', '.join(row)} in {path}, got {column!r}; "
+                    "give such a name, or a number from 1"
+                )
+            place = row.index(column)
+        elif not 0 <= place < len(row):
+            raise ValueError(
+                f"line {number} of {path} must have a column {column}, "
+                f"got {len(row)} columns; repair the line or choose another column"
+            )
+        else:
+            yield row[place]
+    if place is None:
+        raise ValueError(
+            f"{path} must name its columns in the first row, but it is empty; is it the right file?"
+        )
+
+
+def read_rows(lines: Iterator[str], path: str, tabs: bool) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number of the first line and the fields of each row of TSV, or of CSV."""
     csv.field_size_limit(2**31 - 1)  # the most that every system takes
+    # A tab can't be part of a field, so TSV has no quotes to give it shelter.
     rows = csv.reader(
         lines,
         delimiter="\t" if tabs else ",",
         quoting=csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL,
         strict=True,
     )
-    place = int(column) - 1 if column.isdecimal() else None
+    number = 1
     try:
         for row in rows:
-            if not row:  # a blank line is no row
-                continue
-            if place is None:
-                if column not in row:
-                    raise ValueError(
-                        f"column must be one of {', '.join(row)} in {path}, got {column!r}; "
-                        "give such a name, or a number from 1"
-                    )
-                place = row.index(column)
-            elif not 0 <= place < len(row):
-                raise ValueError(
-                    f"line {rows.line_num} of {path} must have a column {column}, "
-                    f"got {len(row)} columns; repair the line or choose another column"
-                )
-            else:
-                yield row[place]
-        if place is None:
-            raise ValueError(
-                f"{path} must name its columns in the first row, but it is empty; "
-                "is it the right file?"
-            )
+            if row:  # a blank line is no row
+                yield number, row
+            number = rows.line_num + 1
     except csv.Error as error:
         raise ValueError(
-            f"line {rows.line_num} of {path} must be {'TSV' if tabs else 'CSV'}, got {error}; "
+            f"line {number} of {path} must be {'TSV' if tabs else 'CSV'}, got {error}; "
             "repair the line"
         ) from None
 
