@@ -3,7 +3,6 @@
 The modules stand on floors. A module imports from lower floors, or from one listed before it on its
 own floor, so this list is also the order to read them in (tests/test_architecture.py holds it):
 
-<<<<<<< HEAD
 floor 0: ragged json_fields config weights directories sources hub tokenization tiles activations
 floor 0: layers heads pooling similarity optimizer topk metrics
 floor 1: bert networks losses batching arguments index saving

@@ -257,9 +257,7 @@ LENGTH = Rule(
 )
 
 
-def read_transformer(
-    folder: Path, bert: BertConfig, *tasks: str
-) -> tuple[int, bool]:
+def read_transformer(folder: Path, bert: BertConfig, *tasks: str) -> tuple[int, bool]:
     """The most tokens of a text, and whether it is lower-cased before the tokenizer sees it.
 
     `tasks` are what the network may be for, where the directory says so (from 5.4 on).

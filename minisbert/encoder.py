@@ -33,7 +33,6 @@ from minisbert.batching import count_threads, keep_freed_memory, plan_batches, r
 from minisbert.bert import FEW_TOKENS, arrange_for_few, arrange_for_many
 from minisbert.config import (
     DenseConfig,
-    ModelConfig,
     NormalizeConfig,
     PoolingConfig,
     measure_width,

@@ -58,8 +58,8 @@ def read_cross_encoder_config(
     """Read what a sequence-classification directory says.
 
     With `fresh_labels`, the number of outputs of a head that is yet to be trained, it may be any
-    BERT's directory. The activation stands in one of three places, by the version that wrote it; where it stands in
-    none it is the logistic function for one label, and none for several.
+    BERT's directory. The activation stands in one of three places, by the version that wrote it;
+    where it stands in none it is the logistic function for one label, and none for several.
 
     Raises FileNotFoundError, or ValueError naming the file and what is wrong in it.
     """
@@ -81,9 +81,7 @@ def read_cross_encoder_config(
     )
     newest.find("default_prompt_name", one_of(None), None)
     tasks = ("feature-extraction",) if fresh_labels else ()
-    max_length, do_lower_case = read_transformer(
-        directory, bert, "sequence-classification", *tasks
-    )
+    max_length, do_lower_case = read_transformer(directory, bert, "sequence-classification", *tasks)
     return CrossEncoderConfig(
         bert=bert,
         num_labels=num_labels,
@@ -120,9 +118,7 @@ def load_head(directory: Path, config: CrossEncoderConfig) -> dict[str, Array]:
     )
 
 
-def make_head(
-    directory: Path, config: CrossEncoderConfig, seed: int
-) -> dict[str, Array]:
+def make_head(directory: Path, config: CrossEncoderConfig, seed: int) -> dict[str, Array]:
     """A head to be trained: the directory's own pooler, if it has one, and all else fresh.
 
     What is fresh is drawn as BERT's own weights were, from a normal distribution of width 0.02,

@@ -36,7 +36,6 @@ Gradients = dict[str, Any]
 class Objective(NamedTuple):
     """One thing to make small.
 
-    texts          how many texts an example may have
     labels         "scores" between 0 and 1, "classes", or "" for none
     cross_encoder  whether it takes logits of pairs, not embeddings of texts
     what           in words, for people
@@ -44,8 +43,6 @@ class Objective(NamedTuple):
     backward       (cache, gradients) -> gradients of the outputs
     """
 
-    name: str
-    texts: tuple[int, ...]
     labels: str
     cross_encoder: bool
     what: str
@@ -92,83 +89,81 @@ def make_objective(
             raise ValueError(f"{option} must be a number above 0, got {value!r}; leave it out")
 
     def softmax_forward(outputs: list[Array], labels: Any, p: Parameters, cache: Cache) -> float:
+        u, v = outputs
         weight, bias = p[f"{CLASSIFIER}.weight"], p[f"{CLASSIFIER}.bias"]
-        return classification_forward(*outputs, labels, weight, bias, concatenation, cache)
+        return classification_forward(u, v, labels, weight, bias, concatenation, cache)
 
     def softmax_backward(cache: list[Any], gradients: Gradients) -> list[Array]:
         dweight, dbias = gradients[f"{CLASSIFIER}.weight"], gradients[f"{CLASSIFIER}.bias"]
-        return [*classification_backward(1.0, cache, dweight, dbias)[:2]]
+        du, dv, _, _ = classification_backward(1.0, cache, dweight, dbias)
+        return [du, dv]
 
-    def find_forward(outputs: list[Array], labels: Any, p: Parameters, cache: Cache) -> float:
-        candidates = np.concatenate(outputs[1:])  # positives, then hard negatives if there are any
+    def cosine_forward(outputs: list[Array], labels: Any, _: Parameters, cache: Cache) -> float:
+        u, v = outputs
+        return regression_forward(u, v, labels, cache)
+
+    def triplets_forward(outputs: list[Array], _: Any, __: Parameters, cache: Cache) -> float:
+        anchor, positive, negative = outputs
+        return triplet_forward(anchor, positive, negative, margin, cache)
+
+    def find_forward(outputs: list[Array], _: Any, __: Parameters, cache: Cache) -> float:
+        anchor, *others = outputs  # positives, then hard negatives if there are any
         if cache is not None:
-            cache.append(len(outputs) - 1)
-        return ranking_forward(outputs[0], candidates, scale, cache)
+            cache.append(len(others))
+        return ranking_forward(anchor, np.concatenate(others), scale, cache)
 
-    def find_backward(cache: list[Any], gradients: Gradients) -> list[Array]:
+    def find_backward(cache: list[Any], _: Gradients) -> list[Array]:
         danchor, dcandidates = ranking_backward(1.0, cache)
         return [danchor, *np.split(dcandidates, cache.pop())]
 
-    objectives = (
-        Objective(
-            "cosine",
-            (2,),
+    def binary_forward(outputs: list[Array], labels: Any, _: Parameters, cache: Cache) -> float:
+        return binary_cross_entropy_forward(outputs[0], labels, cache)
+
+    def classes_forward(outputs: list[Array], labels: Any, _: Parameters, cache: Cache) -> float:
+        return cross_entropy_forward(outputs[0], labels, cache)
+
+    objectives = {
+        "cosine": Objective(
             "scores",
             False,
             "mean squared error of the cosine against a score from 0 to 1",
-            lambda outputs, labels, p, cache: regression_forward(*outputs, labels, cache),
-            lambda cache, gradients: [*regression_backward(1.0, cache)],
+            cosine_forward,
+            lambda cache, _: [*regression_backward(1.0, cache)],
         ),
-        Objective(
-            "softmax",
-            (2,),
+        "softmax": Objective(
             "classes",
             False,
             f"softmax classification on ({concatenation})",
             softmax_forward,
             softmax_backward,
         ),
-        Objective(
-            "triplet",
-            (3,),
+        "triplet": Objective(
             "",
             False,
             f"triplets, Euclidean, margin {margin:g}",
-            lambda outputs, labels, p, cache: triplet_forward(*outputs, margin, cache),
-            lambda cache, gradients: [*triplet_backward(1.0, cache)],
+            triplets_forward,
+            lambda cache, _: [*triplet_backward(1.0, cache)],
         ),
-        Objective(
-            "ranking",
-            (2, 3),
-            "",
-            False,
-            f"in-batch negatives, scale {scale:g}",
-            find_forward,
-            find_backward,
+        "ranking": Objective(
+            "", False, f"in-batch negatives, scale {scale:g}", find_forward, find_backward
         ),
-        Objective(
-            "binary",
-            (2,),
+        "binary": Objective(
             "scores",
             True,
             "binary cross-entropy against a score from 0 to 1",
-            lambda outputs, labels, p, cache: binary_cross_entropy_forward(
-                outputs[0], labels, cache
-            ),
-            lambda cache, gradients: [binary_cross_entropy_backward(1.0, cache)],
+            binary_forward,
+            lambda cache, _: [binary_cross_entropy_backward(1.0, cache)],
         ),
-        Objective(
-            "classes",
-            (2,),
+        "classes": Objective(
             "classes",
             True,
             "cross-entropy of the classes",
-            lambda outputs, labels, p, cache: cross_entropy_forward(outputs[0], labels, cache),
-            lambda cache, gradients: [cross_entropy_backward(1.0, cache)],
+            classes_forward,
+            lambda cache, _: [cross_entropy_backward(1.0, cache)],
         ),
-    )
-    for objective in objectives:
-        if objective.name == name:
-            return objective
-    names = ", ".join(objective.name for objective in objectives)
-    raise ValueError(f"objective must be one of {names}, got {name!r}; choose one of them")
+    }
+    if name not in objectives:
+        raise ValueError(
+            f"objective must be one of {', '.join(objectives)}, got {name!r}; choose one of them"
+        )
+    return objectives[name]

@@ -197,7 +197,7 @@ def train(
     if out is not None:
         _prepare_output(Path(out), resume)
     parameters = {name: np.array(array) for name, array in model.parameters.items()}
-    if goal.name == "softmax":
+    if objective == "softmax" and isinstance(model, SentenceTransformer):
         width = measure_width(model.config)
         parameters |= make_classifier(len(data.classes), width, chosen.concatenation, chosen.seed)
     keep_freed_memory()
@@ -264,10 +264,10 @@ class Run:
         self.own = set(model.parameters)
         # What a checkpoint must agree on to be gone on from.
         self.identity = {
-            **{"objective": trainer.objective.name, **asdict(settings)},
+            **{"objective": trainer.objective.what, **asdict(settings)},
             "examples": _digest_examples(data),
             "development": "none" if held_out is None else _digest_examples(held_out),
-            "model": digest(np.ascontiguousarray(p).data for p in trainer.parameters.values()),
+            "model": digest(p.tobytes() for p in trainer.parameters.values()),
         }
         n = len(data.lines)
         self.per_epoch = -(-n // settings.batch_size)
@@ -291,7 +291,7 @@ class Run:
         rows = self._order[1][place * size : (place + 1) * size]
         batch = Batch(
             [[column[row] for row in rows] for column in self.ids],
-            self.types and [[self.types[row] for row in rows]],
+            None if self.types is None else [[self.types[row] for row in rows]],
             None if self.labels is None else self.labels[rows],
         )
         self.rate = self.settings.learning_rate * schedule(step, self.steps, self.warmup)
@@ -398,15 +398,13 @@ def training_bar(run: Run, shown: bool | None) -> Iterator[Callable[[], None]]:
         yield advance
 
 
-def _check_fit(
-    model: Model, goal: Objective, data: Examples, held_out: Examples | None
-) -> None:
+def _check_fit(model: Model, goal: Objective, data: Examples, held_out: Examples | None) -> None:
     """Objective, model and examples must be for each other."""
     cross = isinstance(model, CrossEncoder)
     if cross != goal.cross_encoder:
         fitting = "binary or classes" if cross else "cosine, softmax, triplet or ranking"
         raise ValueError(
-            f"objective must be {fitting} for a {type(model).__name__}, got {goal.name!r}; "
+            f"objective must be {fitting} for a {type(model).__name__}, got another; "
             "choose another objective or model"
         )
     labels = len(data.classes) if goal.labels == "classes" else 1
@@ -433,9 +431,11 @@ def _check_held_out(goal: Objective, data: Examples, held_out: Examples) -> None
             f"classes of the development examples must be {', '.join(data.classes) or 'none'}, "
             f"as in training, got {', '.join(held_out.classes)}; use others"
         )
-    if goal.cross_encoder and (held_out.labels is None or bool(held_out.classes) != bool(data.classes)):
+    if goal.cross_encoder and (
+        held_out.labels is None or bool(held_out.classes) != bool(data.classes)
+    ):
         raise ValueError(
-            f"development examples for {goal.name} must have {goal.labels}, got others; use others"
+            f"development examples must have {goal.labels}, got others; use others"
         )
 
 
