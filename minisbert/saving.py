@@ -1,8 +1,8 @@
 """Model directories, written: the sentence-transformers layout, and that for pairs of texts.
 
 All is spelled as the oldest readers want it, which the newest still read: sentence-transformers
-from 2.3 on (earlier versions don't read a Dense module's safetensors). What an old version does not
-know is written only where the model needs it.
+from 2.2 on, with a Dense module from 3.1 on (earlier versions read that only as a pickle). What an
+old version does not know is written only where the model needs it.
 """
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ def save_sentence_transformer(
     """
     if not config.bert.num_hidden_layers:
         raise ValueError(
-            "a model to save must have at least one block, got none; "
-            "what reads a directory would put layer normalisation after the word table"
+            "a model to save must have at least one block, got none, which no directory can say; "
+            "load it with blocks=1 or more"
         )
     source = Path(source) / config.transformer_path
     with write_directory(destination, WEIGHTS, MODEL_FILES) as directory:
@@ -315,4 +315,4 @@ Read by minisbert and by sentence-transformers:
     {call}
 """
     with write_file(directory / "README.md") as file:
-        file.write(text.encode())
+        file.write(text.encode(errors="replace"))  # a command may hold bytes that are no text
