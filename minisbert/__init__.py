@@ -30,6 +30,8 @@ from minisbert.similarity import (
     pairwise_manhattan_similarity,
 )
 from minisbert.topk import topk
+from minisbert.training import train
+from minisbert.training_files import read_examples
 
 __version__ = "0.1.0"
 
@@ -47,5 +49,7 @@ __all__ = [
     "pairwise_dot_similarity",
     "pairwise_euclidean_similarity",
     "pairwise_manhattan_similarity",
+    "read_examples",
     "topk",
+    "train",
 ]

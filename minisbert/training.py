@@ -280,13 +280,31 @@ class Run:
         self._order: tuple[int, Array] = (-1, np.empty(0, np.int64))
 
     def step(self, work: Path | None) -> None:
-        """Make the next step."""
-        step, seed = self.progress.step, self.settings.seed
+        """Make the next step; `work` is where the last good model is, if it is anywhere."""
+        step = self.progress.step
+        batch, rows = self.choose_batch(step)
+        self.rate = self.settings.learning_rate * schedule(step, self.steps, self.warmup)
+        seed = (self.settings.seed, *divmod(step, self.per_epoch))
+        try:
+            loss, _ = self.trainer.step(batch, self.rate, seed if self.settings.dropout else None)
+        except FloatingPointError as error:
+            lines = ", ".join(map(str, sorted(self.data.lines[rows])))
+            kept = f"; the last good model is in {work}" if work and work.exists() else ""
+            raise FloatingPointError(
+                f"{error} at step {step + 1} of {self.steps}, in the batch of lines {lines}; "
+                f"lower the learning rate{kept}"
+            ) from None
+        self.progress.losses.append(loss)
+        self.progress.tokens += sum(len(text) for column in batch.ids for text in column)
+        self.progress.step += 1
+
+    def choose_batch(self, step: int) -> tuple[Batch, Array]:
+        """The examples of a step, and their rows."""
         epoch, place = divmod(step, self.per_epoch)
         if self._order[0] != epoch:
             # A function of seed and epoch alone, so that a run can go on from anywhere.
-            order = np.random.default_rng([seed, epoch]).permutation(len(self.data.lines))
-            self._order = epoch, order
+            rng = np.random.default_rng([self.settings.seed, epoch])
+            self._order = epoch, rng.permutation(len(self.data.lines))
         size = self.settings.batch_size
         rows = self._order[1][place * size : (place + 1) * size]
         batch = Batch(
@@ -294,21 +312,7 @@ class Run:
             None if self.types is None else [[self.types[row] for row in rows]],
             None if self.labels is None else self.labels[rows],
         )
-        self.rate = self.settings.learning_rate * schedule(step, self.steps, self.warmup)
-        try:
-            loss, _ = self.trainer.step(
-                batch, self.rate, (seed, epoch, place) if self.settings.dropout else None
-            )
-        except FloatingPointError as error:
-            lines = ", ".join(map(str, sorted(self.data.lines[rows])))
-            kept = f"the last good model is in {work}" if work and work.exists() else ""
-            raise FloatingPointError(
-                f"{error} at step {step + 1} of {self.steps}, in the batch of lines {lines}; "
-                f"lower the learning rate{'; ' * bool(kept)}{kept}"
-            ) from None
-        self.progress.losses.append(loss)
-        self.progress.tokens += sum(len(text) for column in batch.ids for text in column)
-        self.progress.step += 1
+        return batch, rows
 
     def evaluate(self) -> str:
         """Measure the model as it is, keep it if it is the best so far, and tell of it."""
@@ -434,9 +438,7 @@ def _check_held_out(goal: Objective, data: Examples, held_out: Examples) -> None
     if goal.cross_encoder and (
         held_out.labels is None or bool(held_out.classes) != bool(data.classes)
     ):
-        raise ValueError(
-            f"development examples must have {goal.labels}, got others; use others"
-        )
+        raise ValueError(f"development examples must have {goal.labels}, got others; use others")
 
 
 def _prepare_output(out: Path, resume: bool) -> None:

@@ -1,0 +1,358 @@
+"""Fine-tuning beside the same in torch: what comes of it, and how fast it goes.
+
+    python benchmarks/compare_train.py quality TASK [--seeds 1 2 3] [--kept build/train]
+    python benchmarks/compare_train.py speed [--rounds 7]
+
+needs an environment with the peers (`make bench-peers`) and real data in the folder that
+MINISBERT_DATA names. All start from --model, all-MiniLM-L6-v2.
+
+Tasks, with batches of 16 (ranking: 64), a learning rate of 2e-5, dropout 0.1:
+
+    sts       cosine regression on the STS benchmark, 1 epoch
+    pairs     a cross-encoder on the STS benchmark, 4 epochs of binary cross-entropy
+    softmax   (u, v, |u - v|) on 18,000 pairs of SNLI, 1 epoch
+    ranking   in-batch negatives on SNLI's entailment pairs, 1 epoch
+    triplet   premise, entailment, contradiction of SNLI, 4 epochs
+
+quality trains with each seed on both sides, each run in a process of its own, and measures both
+sides' models by minisbert, which also measures the model as it was. A model that was trained stays
+in --kept, and is only measured again.
+
+speed makes the steps of `sts` on both sides in turn, each in its own process, torch at the best of
+its settings, after the loss of the first batch, without dropout, was found to be the same. A step
+is forward, backward, clipping and AdamW. It prints the peak memory of both processes.
+
+Not measured: GPUs, half precision, larger models, tokenising (each side does it before it starts).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from train_torch import TorchTraining
+
+from compare_encode import Worker, describe_machine, print_ratios, take_turns, write_setting
+
+DATA = Path(os.environ.get("MINISBERT_DATA", "data"))
+STEPS_A_TURN = 10
+
+
+class Task(NamedTuple):
+    """A training and what it is measured by."""
+
+    objective: str
+    file: str
+    epochs: int
+    batch_size: int
+    measures: tuple[str, ...]
+    cross_encoder: bool = False
+    max_length: int = 256
+
+
+STS = ("STSb dev", "STSb test")
+FOUND = ("STSb dev", "Quora MRR@10")
+TASKS = {
+    "sts": Task("cosine", "stsbenchmark/sts-train.csv", 1, 16, STS),
+    "pairs": Task("binary", "stsbenchmark/sts-train.csv", 4, 16, STS, True),
+    "softmax": Task("softmax", "snli/train_18k.tsv", 1, 16, ("SNLI dev", "STSb dev")),
+    "ranking": Task("ranking", "snli/train_18k.tsv", 1, 64, FOUND),
+    "triplet": Task("triplet", "snli/train_18k.tsv", 4, 16, FOUND),
+}
+
+
+def read_task(task: Task):
+    from minisbert.training_files import read_examples
+
+    return read_examples(DATA / task.file, task.objective, cross_encoder=task.cross_encoder)[1]
+
+
+def load_model(directory, task: Task, seed: int):
+    """The model to start from, for minisbert."""
+    from minisbert import CrossEncoder, SentenceTransformer
+
+    if task.cross_encoder:
+        return CrossEncoder(directory, fresh_head=seed, max_length=task.max_length)
+    return SentenceTransformer(directory)
+
+
+# What comes of it
+
+
+def train_one(side: str, name: str, seed: int, model: str, out: Path, threads: int) -> None:
+    """Train in this process; leave a model directory and run.json."""
+    from minisbert.weights import write_safetensors
+
+    task = TASKS[name]
+    examples = read_task(task)
+    start = time.perf_counter()
+    ours = load_model(model, task, seed)
+    if side == "minisbert":
+        from minisbert import train
+
+        result = train(
+            ours,
+            examples,
+            task.objective,
+            epochs=task.epochs,
+            batch_size=task.batch_size,
+            seed=seed,
+            threads=threads,
+            on_truncate="ignore",
+        )
+        losses, classifier = result.losses, dict(result.classifier)
+    else:
+        theirs = TorchTraining(model, task, examples, seed, threads)
+        losses = [theirs.step() for _ in range(theirs.steps)]
+        found = theirs.get_parameters()
+        classifier = {key: found[key] for key in found if key.startswith("objective")}
+        ours.parameters = {key: found[key] for key in ours.parameters}
+    seconds = time.perf_counter() - start
+    ours.save(out / "model", made_by=f"compare_train.py quality {name}")
+    write_safetensors(out / "classifier.safetensors", classifier, {})
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    facts = {"seconds": seconds, "steps": len(losses), "peak": peak, "losses": losses}
+    (out / "run.json").write_text(json.dumps(facts))
+
+
+def measure(name: str, directory: Path | str, classifier: dict) -> dict[str, float]:
+    """Every figure of a task for a model, x 100."""
+    from minisbert import CrossEncoder, SentenceTransformer
+    from minisbert.development import measure_development
+    from minisbert.evaluation import evaluate_sts
+    from minisbert.judged_files import read_sts
+    from minisbert.training_files import read_examples
+
+    task = TASKS[name]
+    make = CrossEncoder if task.cross_encoder else SentenceTransformer
+    model = make(directory)
+    figures = {}
+    for what in task.measures:
+        if what.startswith("STSb"):
+            pairs = read_sts(DATA / f"stsbenchmark/sts-{what[5:]}.csv")
+            figures[what] = evaluate_sts(model, pairs).spearman
+        elif what == "SNLI dev" and classifier:
+            _, held_out = read_examples(DATA / "snli/dev.tsv", "softmax", classes=NLI)
+            figures[what] = measure_development(model, held_out, classifier, "u,v,|u-v|").value
+        elif what == "Quora MRR@10":
+            figures[what] = measure_duplicates(model)
+    return {what: 100 * value for what, value in figures.items()}
+
+
+NLI = ("contradiction", "entailment", "neutral")
+
+
+def measure_duplicates(model) -> float:
+    """MRR@10 of finding a question's duplicate among all questions of pairs_dev.tsv but itself."""
+    from minisbert import FlatIndex
+
+    path = DATA / "quora/pairs_dev.tsv"
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+        rows = [row for row in csv.reader(file, delimiter="\t") if len(row) == 4]
+    rows = [row for row in rows if row[1].strip() and row[2].strip()]
+    places = {text: i for i, text in enumerate(dict.fromkeys(t for row in rows for t in row[1:3]))}
+    pairs = [(places[a], places[b]) for label, a, b, _ in rows if label == "1" and a != b]
+    vectors = model.encode(list(places), on_truncate="ignore", show_progress_bar=False)
+    asked = np.array(pairs)
+    _, found = FlatIndex.from_embeddings(vectors).search(vectors[asked[:, 0]], 11)
+    reciprocal = []
+    for row, (itself, wanted) in zip(found, asked, strict=True):
+        others = row[row != itself][:10]
+        hits = np.flatnonzero(others == wanted)
+        reciprocal.append(1 / (1 + hits[0]) if len(hits) else 0.0)
+    return float(np.mean(reciprocal))
+
+
+def compare_quality(name: str, seeds: list[int], model: str, kept: Path, threads: int) -> None:
+    """Train what is not kept, measure all, print a line a run and the means."""
+    from minisbert.weights import read_safetensors
+
+    print(describe_machine())
+    task = TASKS[name]
+    print(
+        f"task      {name}: {task.objective}, {task.file}, {task.epochs} epochs of batches of "
+        f"{task.batch_size}"
+    )
+    if not task.cross_encoder:
+        print(f"  {'before':12}         {show(measure(name, model, {}))}")
+    means = {}
+    for side in ("torch", "minisbert"):
+        rows = []
+        for seed in seeds:
+            out = kept / f"{side}-{name}-{seed}"
+            if not (out / "run.json").exists():
+                out.mkdir(parents=True, exist_ok=True)
+                command = [sys.executable, __file__, "train", side, name, str(seed), model, out]
+                subprocess.run([*map(str, command), str(threads)], check=True)
+            classifier = read_safetensors(out / "classifier.safetensors")[0]
+            figures = measure(name, out / "model", classifier)
+            run = json.loads((out / "run.json").read_text())
+            last = np.mean(run["losses"][-100:])
+            print(
+                f"  {side:12} seed {seed:2} {show(figures)}  loss of the last 100 steps {last:.4f}",
+                flush=True,
+            )
+            rows.append(list(figures.values()))
+        means[side] = np.mean(rows, axis=0)
+        spread = np.ptp(rows, axis=0)
+        print(
+            f"  {side:12} mean    {show(dict(zip(figures, means[side], strict=True)))}"
+            f"  spread {', '.join(f'{s:.2f}' for s in spread)}"
+        )
+    difference = means["minisbert"] - means["torch"]
+    print(f"  minisbert's means less torch's: {', '.join(f'{d:+.2f}' for d in difference)}")
+
+
+def show(figures: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:5.2f}" for name, value in figures.items())
+
+
+# How fast it goes
+
+
+class MinisbertSteps:
+    """minisbert's steps of the sts task."""
+
+    name = "minisbert"
+
+    def __init__(self, directory: str, _: object) -> None:
+        from minisbert.batching import keep_freed_memory
+        from minisbert.objectives import make_objective
+        from minisbert.train_step import Trainer, make_network
+        from minisbert.training import Run, Settings
+
+        task = TASKS["sts"]
+        model = load_model(directory, task, 0)
+        parameters = {name: np.array(array) for name, array in model.parameters.items()}
+        keep_freed_memory()
+        goal = make_objective(task.objective)
+        self.trainer = Trainer(make_network(model.config), goal, parameters, threads=2)
+        self.run = Run(model, self.trainer, read_task(task), None, Settings(), "ignore")
+
+    def first_loss(self) -> float:
+        return self.trainer.differentiate(self.run.choose_batch(0)[0], None)[0]
+
+    def time_steps(self, setting: dict) -> float:
+        start = time.perf_counter()
+        for _ in range(STEPS_A_TURN):
+            self.run.step(None)
+        return (time.perf_counter() - start) / STEPS_A_TURN
+
+    def measure_peak(self) -> float:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+    def count_tokens(self) -> float:
+        return self.run.progress.tokens / self.run.progress.step
+
+
+class TorchSteps(MinisbertSteps):
+    """torch's steps of the same task."""
+
+    name = "torch"
+
+    def __init__(self, directory: str, attention: str) -> None:
+        task = TASKS["sts"]
+        self.training = TorchTraining(directory, task, read_task(task), 0, 2, attention)
+
+    def first_loss(self) -> float:
+        self.training.model.eval()
+        loss = self.training.first_loss()
+        self.training.model.train()
+        return loss
+
+    def time_steps(self, setting: dict) -> float:
+        threads = setting["threads"]
+        if threads != self.training.torch.get_num_threads():
+            self.training.torch.set_num_threads(threads)
+        start = time.perf_counter()
+        for _ in range(STEPS_A_TURN):
+            self.training.step()
+        return (time.perf_counter() - start) / STEPS_A_TURN
+
+
+def compare_speed(rounds: int, model: str) -> None:
+    """Sweep torch's settings, then take turns."""
+    print(describe_machine())
+    ours = Worker(MinisbertSteps, model, [])
+    rivals = {attention: Worker(TorchSteps, model, attention) for attention in ("sdpa", "eager")}
+    expected = ours.ask("first_loss")
+    swept = []
+    ours.ask("time_steps", {})
+    print("\nTorch's settings: one turn each, after another to warm up")
+    for attention, worker in rivals.items():
+        loss = worker.ask("first_loss")
+        if not abs(loss - expected) <= 1e-5:
+            raise SystemExit(f"torch has another first loss, {loss}, not {expected}")
+        for threads in (1, 2):
+            setting = {"threads": threads}
+            worker.ask("time_steps", setting)
+            seconds = worker.ask("time_steps", setting)
+            swept.append((seconds, attention, threads))
+            print(f"  {1 / seconds:5.2f} steps/s  attention {attention}, threads {threads}")
+    _, attention, threads = min(swept)
+    sides = [
+        ("minisbert", ours, {}),
+        (f"torch, {attention}, at its best", rivals[attention], {"threads": threads}),
+        ("torch by default, sdpa", rivals["sdpa"], {"threads": os.cpu_count() or 1}),
+    ]
+    print(f"\nSeconds a step, {rounds} rounds of {STEPS_A_TURN} steps: median, times minisbert's")
+    times = take_turns(rounds, sides, "time_steps")
+    print_ratios(sides, times, 1, "s")
+    for (name, worker, setting), column in zip(sides[:2], times.T, strict=False):
+        print(
+            f"  {name:34} {1 / np.median(column):5.2f} steps/s, peak memory "
+            f"{worker.ask('measure_peak'):.0f} MB  {write_setting(setting)}"
+        )
+    print(f"  {ours.ask('count_tokens'):.0f} tokens a step on average, without padding")
+    for worker in (ours, *rivals.values()):
+        worker.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    quality = commands.add_parser("quality")
+    quality.add_argument("task", choices=TASKS)
+    quality.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    quality.add_argument("--kept", type=Path, default=Path("build/train"))
+    quality.add_argument("--threads", type=int, default=2)
+    speed = commands.add_parser("speed")
+    speed.add_argument("--rounds", type=int, default=7)
+    for command in (quality, speed):
+        command.add_argument("--model", default="all-MiniLM-L6-v2", help="a name or a directory")
+    train = commands.add_parser("train")
+    for name in ("side", "task", "seed", "model", "out", "threads"):
+        train.add_argument(name)
+    arguments = parser.parse_args()
+    if arguments.command == "train":
+        train_one(
+            arguments.side,
+            arguments.task,
+            int(arguments.seed),
+            arguments.model,
+            Path(arguments.out),
+            int(arguments.threads),
+        )
+        return
+
+    from minisbert.hub import resolve_model
+
+    model = str(resolve_model(arguments.model))
+    if arguments.command == "speed":
+        compare_speed(arguments.rounds, model)
+    else:
+        kept, threads = arguments.kept, arguments.threads
+        compare_quality(arguments.task, arguments.seeds, model, kept, threads)
+
+
+if __name__ == "__main__":
+    main()
