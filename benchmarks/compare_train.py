@@ -251,7 +251,7 @@ class MinisbertSteps:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
     def count_tokens(self) -> float:
-        return self.run.progress.tokens / self.run.progress.step
+        return self.run.tokens / self.run.progress.step
 
 
 class TorchSteps(MinisbertSteps):

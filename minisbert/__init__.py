@@ -9,11 +9,13 @@ floor 1: bert networks losses batching arguments index saving
 floor 2: encoder cross_encoder objectives train_step
 floor 3: text_index text_files judged_files evaluation table_files training_files development
 floor 3: checkpoints training standard_library machine costs cost_report
-floor 4: demo cost_lab
+floor 4: demo cost_lab train_command commands command_parser
 floor 5: __main__ __init__
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from minisbert.arguments import TruncationWarning
 from minisbert.cross_encoder import CrossEncoder
@@ -30,8 +32,10 @@ from minisbert.similarity import (
     pairwise_manhattan_similarity,
 )
 from minisbert.topk import topk
-from minisbert.training import train
-from minisbert.training_files import read_examples
+
+if TYPE_CHECKING:
+    from minisbert.training import train
+    from minisbert.training_files import read_examples
 
 __version__ = "0.1.0"
 
@@ -53,3 +57,16 @@ __all__ = [
     "topk",
     "train",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what only training needs when it is asked for: a search should start at once."""
+    if name == "train":
+        from minisbert.training import train
+
+        return train
+    if name == "read_examples":
+        from minisbert.training_files import read_examples
+
+        return read_examples
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -32,13 +32,11 @@ class Progress:
     step      steps made
     losses    of each of them
     measures  (step, value) of each evaluation
-    tokens    that went through the network
     """
 
     step: int = 0
     losses: list[float] = field(default_factory=list)
     measures: list[tuple[int, float]] = field(default_factory=list)
-    tokens: int = 0
 
     @property
     def best_step(self) -> int:
@@ -126,7 +124,7 @@ def read_checkpoint(
         for name, array in tensors.items()
         if name.startswith("best/")
     }
-    return Progress(state["step"], state["losses"], measures, state["tokens"]), others
+    return Progress(state["step"], state["losses"], measures), others
 
 
 def find_work_directory(out: str | os.PathLike[str]) -> Path:

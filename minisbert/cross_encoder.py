@@ -106,6 +106,8 @@ class CrossEncoder:
             )
         self.activation_fn = _find_activation(activation_fn or self.config.activation)
         self.max_length = self.config.max_length if max_length is None else max_length
+        # Of the outputs, for `save`; the directory's own if None.
+        self.label_names: Sequence[str] | None = None
         self.threads = threads
         self.tokenizer = Tokenizer(self.model_directory, self.config.do_lower_case)
         self.tokenizer.check_vocabulary(self.config.bert.vocab_size)
@@ -310,7 +312,9 @@ class CrossEncoder:
         activation = names[0] if names else repr(self.activation_fn)
         config = replace(self.config, max_length=self.max_length, activation=activation)
         made_by = made_by or f'CrossEncoder("{self.model_directory.resolve().name}").save()'
-        save_cross_encoder(path, self.model_directory, config, self.parameters, made_by)
+        save_cross_encoder(
+            path, self.model_directory, config, self.parameters, made_by, self.label_names
+        )
 
     save_pretrained = save
 

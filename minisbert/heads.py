@@ -29,7 +29,7 @@ from minisbert.layers import (
     linear_forward,
 )
 from minisbert.ragged import Array, Cache
-from minisbert.weights import load_pooler, load_tensors
+from minisbert.weights import find_tensor, load_pooler, load_tensors
 
 # Scores may also be weights over the labels.
 SCORE_ACTIVATIONS = {**DENSE_ACTIVATIONS, "Softmax": "softmax"}
@@ -116,6 +116,12 @@ def load_head(directory: Path, config: CrossEncoderConfig) -> dict[str, Array]:
         "give a directory for sequence classification, such as a cross-encoder's; "
         "a bi-encoder is for SentenceTransformer",
     )
+
+
+def has_head(directory: Path, labels: int) -> bool:
+    """Tell whether a directory has a trained head with so many outputs."""
+    classifier = find_tensor(directory, "classifier.weight")
+    return classifier is not None and len(classifier) == labels
 
 
 def make_head(directory: Path, config: CrossEncoderConfig, seed: int) -> dict[str, Array]:

@@ -99,8 +99,8 @@ class TrainingResult(NamedTuple):
     measure     the name of the measure on the development examples, or ""
     measures    (step, value) of each evaluation; that of step 0 is of the model as it was
     best_step   the step whose model was kept
-    tokens      that went through the network, special ones included
-    seconds     of this process, evaluations included
+    tokens      that went through the network in this process, special ones included
+    seconds     that its steps took
     classifier  the softmax objective's own parameters, none for the others
     """
 
@@ -185,7 +185,6 @@ def train(
     >>> result.losses[1] < result.losses[0]
     True
     """
-    start = time.perf_counter()
     chosen = Settings(**settings)
     goal = make_objective(objective, chosen.margin, chosen.scale, chosen.concatenation)
     check_positive("evaluate_every", evaluate_every)
@@ -195,7 +194,7 @@ def train(
     held_out = None if development is None else make_examples(development, objective, data.classes)
     _check_fit(model, goal, data, held_out)
     if out is not None:
-        _prepare_output(Path(out), resume)
+        check_output(out, resume)
     parameters = {name: np.array(array) for name, array in model.parameters.items()}
     if objective == "softmax" and isinstance(model, SentenceTransformer):
         width = measure_width(model.config)
@@ -227,6 +226,8 @@ def train(
                     if work:
                         run.save(work, made_by)
         run.use_best()
+        if isinstance(model, CrossEncoder) and data.classes:
+            model.label_names = data.classes
         if out is not None:
             model.save(out, made_by=made_by)
             shutil.rmtree(work or "", ignore_errors=True)
@@ -237,8 +238,8 @@ def train(
         run.measure,
         progress.measures,
         progress.best_step,
-        progress.tokens,
-        time.perf_counter() - start,
+        run.tokens,
+        run.seconds,
         classifier,
     )
 
@@ -275,12 +276,14 @@ class Run:
         self.warmup = math.ceil(settings.warmup * self.steps)
         self.progress = Progress()
         self.measure = ""
+        self.tokens, self.seconds = 0, 0.0  # of this process
         # Without evaluations the best is always what there is.
         self.best: dict[str, Array] = trainer.parameters
         self._order: tuple[int, Array] = (-1, np.empty(0, np.int64))
 
     def step(self, work: Path | None) -> None:
         """Make the next step; `work` is where the last good model is, if it is anywhere."""
+        start = time.perf_counter()
         step = self.progress.step
         batch, rows = self.choose_batch(step)
         self.rate = self.settings.learning_rate * schedule(step, self.steps, self.warmup)
@@ -295,8 +298,9 @@ class Run:
                 f"lower the learning rate{kept}"
             ) from None
         self.progress.losses.append(loss)
-        self.progress.tokens += sum(len(text) for column in batch.ids for text in column)
         self.progress.step += 1
+        self.tokens += sum(len(text) for column in batch.ids for text in column)
+        self.seconds += time.perf_counter() - start
 
     def choose_batch(self, step: int) -> tuple[Batch, Array]:
         """The examples of a step, and their rows."""
@@ -387,14 +391,12 @@ def training_bar(run: Run, shown: bool | None) -> Iterator[Callable[[], None]]:
         return
     from tqdm import tqdm  # imported when wanted, as elsewhere
 
-    begun, already = time.perf_counter(), run.progress.tokens
     with tqdm(total=run.steps, initial=run.progress.step, unit="step", desc="train") as bar:
 
         def advance() -> None:
-            pace = (run.progress.tokens - already) / (time.perf_counter() - begun)
             bar.set_postfix_str(
                 f"loss {np.mean(run.progress.losses[-20:]):.4f}, rate {run.rate:.1e}, "
-                f"{pace:.0f} tokens/s",
+                f"{run.tokens / run.seconds:.0f} tokens/s",
                 refresh=False,
             )
             bar.update()
@@ -441,8 +443,12 @@ def _check_held_out(goal: Objective, data: Examples, held_out: Examples) -> None
         raise ValueError(f"development examples must have {goal.labels}, got others; use others")
 
 
-def _prepare_output(out: Path, resume: bool) -> None:
-    """Refuse, before any work, what would be written over, or not found."""
+def check_output(out: str | os.PathLike[str], resume: bool) -> None:
+    """Refuse, before any work, what would be written over, or is not there to go on from.
+
+    Raises FileExistsError.
+    """
+    out = Path(out)
     check_destination(out, WEIGHTS, MODEL_FILES)
     work = find_work_directory(out)
     recover_directory(work)

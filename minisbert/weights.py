@@ -142,6 +142,11 @@ def load_tensors(
     return _check_tensors({name: found[name] for name in shapes}, shapes, directory)
 
 
+def find_tensor(directory: Path, name: str) -> Array | None:
+    """One tensor of a directory as it is, None if there is none."""
+    return _read_tensors(Path(directory)).get(name)
+
+
 def load_pooler(directory: Path) -> dict[str, Array]:
     """Read the pooler's parameters, none if there are none, as they are."""
     tensors = {_rename_parameter(name): array for name, array in _read_tensors(directory).items()}

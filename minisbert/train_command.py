@@ -1,0 +1,145 @@
+"""`minisbert train`: a file of examples and a model in, a model directory out."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minisbert.checkpoints import find_work_directory
+from minisbert.cross_encoder import CrossEncoder
+from minisbert.encoder import SentenceTransformer
+from minisbert.heads import has_head
+from minisbert.hub import resolve_model
+from minisbert.objectives import make_objective
+from minisbert.training import Model, Settings, check_output, train
+from minisbert.training_files import Examples, read_examples
+
+# Options that are fields of Settings.
+SETTINGS = (
+    *("epochs", "batch_size", "learning_rate", "warmup", "weight_decay", "clip_norm", "seed"),
+    *("margin", "cosine_scale", "concatenation"),
+)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Train as the arguments say, and print what is done."""
+    check_output(arguments.out, arguments.resume)
+    objective, examples = read_examples(
+        arguments.file,
+        arguments.objective,
+        split_names(arguments.columns),
+        scale=arguments.scale,
+        cross_encoder=arguments.cross_encoder,
+    )
+    given = {name: getattr(arguments, name) for name in SETTINGS}
+    settings: dict[str, Any] = {
+        "scale" if name == "cosine_scale" else name: value
+        for name, value in given.items()
+        if value is not None
+    }
+    chosen = Settings(dropout=not arguments.no_dropout, **settings)
+    goal = make_objective(objective, chosen.margin, chosen.scale, chosen.concatenation)
+    how = "" if arguments.objective else ", inferred from the columns"
+    print(f"objective    {objective}: {goal.what}{how}")
+    print(f"examples     {describe_examples(examples)}")
+    held_out = read_development(arguments, objective, examples)
+    if held_out is not None:
+        print(f"development  {describe_examples(held_out)}")
+    model, head = load(arguments, len(examples.classes), chosen.seed)
+    print(f"model        {arguments.model}{head}", flush=True)
+    try:
+        result = train(
+            model,
+            examples,
+            objective,
+            development=held_out,
+            evaluate_every=arguments.evaluate_every,
+            out=arguments.out,
+            resume=arguments.resume,
+            threads=arguments.threads,
+            report=lambda line: print(line, flush=True),
+            made_by=shlex.join(["minisbert", *sys.argv[1:]]),
+            **asdict(chosen),
+        )
+    except KeyboardInterrupt:
+        if find_work_directory(arguments.out).exists():
+            print("stopped; --resume goes on from the last checkpoint", file=sys.stderr)
+        raise
+    pace = f", {result.tokens / result.seconds:.0f} tokens/s" if result.tokens else ""
+    print(f"trained      {len(result.losses)} steps{pace}")
+    if result.measures:
+        values = dict(result.measures)
+        best, before = values[result.best_step], values[0]
+        print(
+            f"best         step {result.best_step}: {result.measure} {100 * best:.2f}, "
+            f"before {100 * before:.2f}"
+        )
+        if not best > before:
+            print("No evaluation was better than before: look at examples and learning rate.")
+    print(f"saved        {arguments.out}")
+
+
+def split_names(names: str | None) -> list[str] | None:
+    """Names parted by commas."""
+    return None if names is None else [name.strip() for name in names.split(",")]
+
+
+def describe_examples(examples: Examples) -> str:
+    """How many there are, and of what."""
+    told = f"{len(examples.lines)} of {len(examples.texts)} texts"
+    if examples.classes:
+        counts = np.bincount(examples.labels, minlength=len(examples.classes))  # type: ignore
+        named = zip(examples.classes, counts, strict=True)
+        told += ": " + ", ".join(f"{count} {name}" for name, count in named)
+    elif examples.labels is not None:
+        told += f" with scores, {examples.labels.mean():.2f} on average"
+    if examples.left_out:
+        told += f"; {examples.left_out} lines left out"
+    return told
+
+
+def read_development(
+    arguments: argparse.Namespace, objective: str, examples: Examples
+) -> Examples | None:
+    """The held-out examples: of the kind that their columns say, or else that of training."""
+    if arguments.development is None:
+        return None
+    columns = split_names(arguments.development_columns or arguments.columns)
+    cross = arguments.cross_encoder
+    kind, found = read_examples(
+        arguments.development, None, columns, scale=arguments.scale, cross_encoder=cross
+    )
+    if kind in ("softmax", "classes") and kind != objective and not examples.classes:
+        # Classes of NLI serve triplets and ranking as well.
+        _, found = read_examples(arguments.development, objective, columns, cross_encoder=cross)
+    elif found.classes:
+        _, found = read_examples(
+            arguments.development, kind, columns, examples.classes, cross_encoder=cross
+        )
+    return found
+
+
+def load(arguments: argparse.Namespace, classes: int, seed: int) -> tuple[Model, str]:
+    """The model to train, and what to say of its head."""
+    if not arguments.cross_encoder:
+        model = SentenceTransformer(arguments.model, threads=arguments.threads)
+        if arguments.max_length is not None:
+            model.max_seq_length = arguments.max_length
+        return model, ""
+    labels = classes or 1
+    directory: Path = resolve_model(arguments.model)
+    own = has_head(directory, labels)
+    cross = CrossEncoder(
+        directory,
+        num_labels=labels,
+        max_length=arguments.max_length,
+        threads=arguments.threads,
+        fresh_head=None if own else seed,
+    )
+    return cross, ", with its own head" if own else ", with a fresh head"
