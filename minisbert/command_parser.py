@@ -93,6 +93,13 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("--seconds", type=float, default=120, help="time to take; default 120")
     command.add_argument("--texts", metavar="FILE", help="one a line; default Python's library")
     command.add_argument("--out", default="costs", metavar="DIR", help="default costs")
+    command.add_argument(
+        "--cross-encoder",
+        dest="cross_encoder_model",
+        metavar="MODEL",
+        help="a trained one, to show quality beside cost",
+    )
+    command.add_argument("--pairs", metavar="FILE", help="judged pairs to measure quality on")
 
     what = "print how good a model is on files that people judged"
     command = commands.add_parser("evaluate", help=what, description=what)

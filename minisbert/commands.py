@@ -187,7 +187,19 @@ def run_bench(arguments: argparse.Namespace) -> None:
         texts = [text for text in read_texts(arguments.texts) if text.strip()]
     else:
         texts = [sentence for _, sentence in read_standard_library()]
-    run_cost_lab(load_model(arguments), texts, arguments.seconds, Path(arguments.out))
+    if bool(arguments.cross_encoder_model) != bool(arguments.pairs):
+        raise ValueError(
+            "--cross-encoder and --pairs must be given together, got one; add the other"
+        )
+    trained = judged = None
+    if arguments.pairs:
+        from minisbert.cross_encoder import CrossEncoder
+        from minisbert.judged_files import read_sts
+
+        judged = read_sts(arguments.pairs)
+        trained = CrossEncoder(arguments.cross_encoder_model, threads=arguments.threads)
+    out = Path(arguments.out)
+    run_cost_lab(load_model(arguments), texts, arguments.seconds, out, trained, judged)
 
 
 def run_train(arguments: argparse.Namespace) -> None:

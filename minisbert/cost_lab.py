@@ -13,16 +13,27 @@ from pathlib import Path
 
 from minisbert.cost_report import draw_costs, write_results, write_table
 from minisbert.costs import LADDER, make_cross_encoder, measure_costs
+from minisbert.cross_encoder import CrossEncoder
 from minisbert.encoder import SentenceTransformer
+from minisbert.judged_files import StsPairs
 from minisbert.machine import describe_machine
+from minisbert.quality import measure_quality, write_quality
 
 LEAST_TEXTS = 50
 
 
 def run_cost_lab(
-    model: SentenceTransformer, texts: Sequence[str], seconds: float, directory: Path
+    model: SentenceTransformer,
+    texts: Sequence[str],
+    seconds: float,
+    directory: Path,
+    trained: CrossEncoder | None = None,
+    judged: StsPairs | None = None,
 ) -> None:
     """Measure for about so many seconds and write what came out into a directory.
+
+    With a trained cross-encoder and judged pairs it also measures, beyond that time, what the ways
+    are worth.
 
     Raises ValueError for too few different texts or too little time.
     """
@@ -47,8 +58,14 @@ def run_cost_lab(
         print("Stopped early: what follows is what was measured.")
     for line in write_table(costs) if costs.rungs else ():
         print(line)
+    worth = []
+    if trained is not None and judged is not None:
+        worth = measure_quality(model, trained, judged)
+        print()
+        for line in write_quality(worth, len(judged.scores)):
+            print(line)
     directory.mkdir(parents=True, exist_ok=True)
-    write_results(costs, directory / "results.json", machine)
+    write_results(costs, directory / "results.json", machine, worth)
     print(f"\nwritten: {directory / 'results.json'}")
     caption = f"{machine['system']}, {machine['threads']} threads, {machine['date']}"
     pictures = [directory / "costs.png", directory / "costs.svg"]

@@ -6,7 +6,7 @@ The picture needs matplotlib (`pip install minisbert[plots]`); everything else d
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -137,8 +137,10 @@ def answer_one_query(costs: Costs) -> Iterator[tuple[str, float, float, float]]:
         yield NAMES["bi"] + ", rows in memory", one + low, one + middle, one + high
 
 
-def write_results(costs: Costs, path: Path, machine: Mapping[str, Any]) -> None:
-    """All raw figures as JSON."""
+def write_results(
+    costs: Costs, path: Path, machine: Mapping[str, Any], worth: Sequence[Any] = ()
+) -> None:
+    """All raw figures as JSON; `worth` are those of `minisbert.quality`."""
     content = {
         "machine": dict(machine),
         "complete": costs.complete,
@@ -154,6 +156,7 @@ def write_results(costs: Costs, path: Path, machine: Mapping[str, Any]) -> None:
             for way in WAYS
             if len(costs.get_rungs(way)) > 1
         },
+        "quality": [way._asdict() for way in worth],
     }
     with write_file(path) as file:
         file.write(json.dumps(content, indent=1).encode() + b"\n")

@@ -1,0 +1,99 @@
+"""Quality beside cost: pairs that people judged, scored in three ways, with the time each takes.
+
+1. *bi*       cosines of embeddings, each different text encoded once
+2. *cross*    a trained cross-encoder on every pair
+3. *rerank*   cosines first, then the cross-encoder on the best quarter of the pairs, which stay
+              above all others: what retrieve and rerank does, on judged pairs
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from minisbert.cross_encoder import CrossEncoder
+from minisbert.encoder import SentenceTransformer
+from minisbert.judged_files import StsPairs
+from minisbert.metrics import rank_values, spearman
+from minisbert.ragged import Array
+
+# Of the pairs, how many are scored again.
+SHARE = 0.25
+
+
+class Quality(NamedTuple):
+    """What one way is worth, and what it costs.
+
+    spearman  correlation with people's scores, -1 to 1
+    seconds   of scoring all pairs, tokenising included
+    scored    pairs that went through the cross-encoder
+    """
+
+    name: str
+    spearman: float
+    seconds: float
+    scored: int
+
+
+def measure_quality(
+    model: SentenceTransformer, cross: CrossEncoder, pairs: StsPairs
+) -> list[Quality]:
+    """Score judged pairs in three ways.
+
+    Raises ValueError if the cross-encoder has several labels.
+    """
+    if cross.num_labels != 1:
+        raise ValueError(
+            f"the cross-encoder must have one label to score pairs, got {cross.num_labels}; "
+            "choose another"
+        )
+    both = list(zip(pairs.first, pairs.second, strict=True))
+    best = round(SHARE * len(both))
+
+    def score_by_cosine() -> Array:
+        places = {
+            text: row for row, text in enumerate(dict.fromkeys([*pairs.first, *pairs.second]))
+        }
+        vectors = model.encode(list(places), on_truncate="ignore", show_progress_bar=False)
+        u, v = (vectors[[places[text] for text in side]] for side in (pairs.first, pairs.second))
+        return model.similarity_pairwise(u, v)
+
+    def score_by_cross(rows: Array) -> Array:
+        some = [both[row] for row in rows]
+        return cross.predict(
+            some, return_logits=True, on_truncate="ignore", show_progress_bar=False
+        )
+
+    def rerank() -> Array:
+        cosines = score_by_cosine()
+        order = np.argsort(-cosines, kind="stable")
+        places = rank_values(cosines)
+        places[order[:best]] = len(both) + rank_values(score_by_cross(order[:best]))
+        return places
+
+    ways: tuple[tuple[str, Callable[[], Array], int], ...] = (
+        ("bi-encoder", score_by_cosine, 0),
+        ("cross-encoder", lambda: score_by_cross(np.arange(len(both))), len(both)),
+        ("retrieve and rerank", rerank, best),
+    )
+    score_by_cross(np.arange(min(8, len(both))))  # the first call wakes threads
+    found = []
+    for name, score, scored in ways:
+        start = time.perf_counter()
+        scores = score()
+        seconds = time.perf_counter() - start
+        found.append(Quality(name, spearman(pairs.scores, scores), seconds, scored))
+    return found
+
+
+def write_quality(found: list[Quality], pairs: int) -> Iterator[str]:
+    """The report, line by line."""
+    yield f"Quality and cost together: {pairs} judged pairs, Spearman x 100"
+    for name, correlation, seconds, scored in found:
+        yield (
+            f"  {name:20} {100 * correlation:6.2f}  {pairs / seconds:8,.0f} pairs/s  "
+            f"{scored} of them by the cross-encoder"
+        )
