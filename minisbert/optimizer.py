@@ -27,7 +27,7 @@ from minisbert.ragged import Array
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 
 # Elements that are worked on at once.
-PIECE = 32_768
+PIECE = 131_072
 
 # Moments of rows seen long ago shrink until they are denormal, and every operation on such numbers
 # takes a hundred times as long. Once in so many steps what is tiny becomes 0; until then nothing
