@@ -31,11 +31,13 @@ class Progress:
 
     step      steps made
     losses    of each of them
+    measure   name of what was evaluated
     measures  (step, value) of each evaluation
     """
 
     step: int = 0
     losses: list[float] = field(default_factory=list)
+    measure: str = ""
     measures: list[tuple[int, float]] = field(default_factory=list)
 
     @property
@@ -124,7 +126,7 @@ def read_checkpoint(
         for name, array in tensors.items()
         if name.startswith("best/")
     }
-    return Progress(state["step"], state["losses"], measures), others
+    return Progress(state["step"], state["losses"], state["measure"], measures), others
 
 
 def find_work_directory(out: str | os.PathLike[str]) -> Path:

@@ -217,17 +217,17 @@ def train(
             say(f"going on after step {run.progress.step} of {run.steps}")
         elif held_out is not None:
             say(run.evaluate())
-        with training_bar(run, show_progress_bar) as advance:
-            while run.progress.step < run.steps:
-                run.step(work)
-                advance()
-                if run.progress.step % every == 0 or run.progress.step == run.steps:
-                    say(run.evaluate())
-                    if work:
-                        run.save(work, made_by)
-        run.use_best()
-        if isinstance(model, CrossEncoder) and data.classes:
-            model.label_names = data.classes
+        try:
+            with training_bar(run, show_progress_bar) as advance:
+                while run.progress.step < run.steps:
+                    run.step(work)
+                    advance()
+                    if run.progress.step % every == 0 or run.progress.step == run.steps:
+                        say(run.evaluate())
+                        if work:
+                            run.save(work, made_by)
+        finally:  # also of a run that is stopped
+            run.use_best()
         if out is not None:
             model.save(out, made_by=made_by)
             shutil.rmtree(work or "", ignore_errors=True)
@@ -235,7 +235,7 @@ def train(
     progress = run.progress
     return TrainingResult(
         progress.losses,
-        run.measure,
+        progress.measure,
         progress.measures,
         progress.best_step,
         run.tokens,
@@ -262,6 +262,8 @@ class Run:
         self.labels = data.labels
         if self.labels is not None and not data.classes:
             self.labels = self.labels.astype(np.float32)  # scores beside float32 outputs
+        if isinstance(model, CrossEncoder) and data.classes:
+            model.label_names = data.classes
         self.own = set(model.parameters)
         # What a checkpoint must agree on to be gone on from.
         self.identity = {
@@ -275,7 +277,6 @@ class Run:
         self.steps = settings.epochs * self.per_epoch
         self.warmup = math.ceil(settings.warmup * self.steps)
         self.progress = Progress()
-        self.measure = ""
         self.tokens, self.seconds = 0, 0.0  # of this process
         # Without evaluations the best is always what there is.
         self.best: dict[str, Array] = trainer.parameters
@@ -328,7 +329,7 @@ class Run:
             return told
         parameters = self.trainer.parameters
         self._use(parameters)
-        self.measure, value = measure_development(
+        self.progress.measure, value = measure_development(
             self.model, self.held_out, parameters, self.settings.concatenation
         )
         self._use(parameters)  # drops the copies that were made to measure it
@@ -339,7 +340,7 @@ class Run:
             else:
                 for name, array in parameters.items():
                     self.best[name][...] = array
-        return f"{told}  {self.measure} {100 * value:.2f}"
+        return f"{told}  {self.progress.measure} {100 * value:.2f}"
 
     def save(self, work: Path, made_by: str) -> None:
         """Write a checkpoint; raises OSError, the one before stays."""
