@@ -259,6 +259,8 @@ class Run:
         self.model, self.trainer, self.settings = model, trainer, settings
         self.data, self.held_out = data, held_out
         self.ids, self.types = _tokenize(model, data, on_truncate)
+        if held_out is not None:
+            _tokenize(model, held_out, on_truncate)  # says once what evaluations will cut
         self.labels = data.labels
         if self.labels is not None and not data.classes:
             self.labels = self.labels.astype(np.float32)  # scores beside float32 outputs
