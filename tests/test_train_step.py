@@ -183,7 +183,7 @@ def test_numbers_that_run_away(model, objective, value):
         trainer.parameters["encoder.layer.1.output.LayerNorm.bias"][3] = value
         before = {name: array.copy() for name, array in trainer.parameters.items()}
         # The tanh of a pooler makes an infinite number finite: then the gradients tell.
-        with pytest.raises(FloatingPointError, match="(the loss|gradients) must be finite, got"):
+        with pytest.raises(FloatingPointError, match=r"(the loss|gradients) must be finite, got"):
             trainer.step(batch, 1e-3, None)
     assert equal(trainer.parameters, before)
     assert trainer.optimizer.step == 0
