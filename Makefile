@@ -9,7 +9,7 @@ KERNEL := $(wildcard csrc/*)
 export MINISBERT_REQUIRE_KERNEL := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check test-c test-parity bench-peers bench bench-costs bench-compare bench-train size clean
+.PHONY: help demo test check test-c test-parity soak bench-peers bench bench-costs bench-compare bench-train size clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -65,6 +65,9 @@ bench-peers: $(PEERS)/.installed ## install what the benchmarks compare with: to
 
 test-parity: $(PEERS)/.installed ## against torch, transformers and sentence-transformers, live
 	HF_HUB_OFFLINE=1 $(PEERS)/bin/python -m pytest -W default tests/parity
+
+soak: $(VENV)/.installed-dev ## long runs: kills and resumes
+	$(BIN)/python -m pytest tests/soak -s
 
 bench: $(VENV)/.installed-dev ## time encode, pairs and scan; the table goes to build/bench.txt
 	@mkdir -p build
