@@ -374,10 +374,11 @@ class Run:
         except OSError as error:
             if error.errno is None:  # a refusal of this package, which says what to do
                 raise
+            kept = ", the one before is kept" if (work / STATE).exists() else ""
             raise OSError(
                 error.errno,
-                f"{error.strerror}; the checkpoint before that of step {self.progress.step} "
-                "is kept, make room and go on with resume",
+                f"{error.strerror}; the checkpoint of step {self.progress.step} is not written"
+                f"{kept}; make room and go on with resume",
                 error.filename,
             ) from None
 
