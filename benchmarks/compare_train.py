@@ -252,7 +252,7 @@ class MinisbertSteps:
         keep_freed_memory()
         goal = make_objective(task.objective)
         self.trainer = Trainer(make_network(model.config), goal, parameters, threads=2)
-        self.run = Run(model, self.trainer, read_task(task), None, Settings(), "ignore")
+        self.run = Run(model, self.trainer, read_task(task), None, Settings(), None, "ignore")
 
     def first_loss(self) -> float:
         return self.trainer.differentiate(self.run.choose_batch(0)[0], None)[0]
