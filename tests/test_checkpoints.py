@@ -2,6 +2,7 @@
 
 import errno
 import math
+import os
 import random
 
 import numpy as np
@@ -169,6 +170,31 @@ def test_every_kind_goes_on(make_runner, uninterrupted, monkeypatch, kind):
                 runner.run(resume=resume)
     found = summarise(*runner.run(resume=True), runner.out)
     assert found == uninterrupted(kind)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_between_two_checkpoints(make_runner, uninterrupted, monkeypatch, killed):
+    """Stopped after the old checkpoint was moved aside and before the new one took its place."""
+    runner, replace, targets = make_runner("scores"), os.replace, []
+
+    def fail(source, target):
+        targets.append(target)
+        if targets.count(runner.work) == 2:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", fail)
+        if killed:  # nobody is left to put it back
+            patch.setattr("minisbert.directories.recover_directory", lambda _: None)
+        with pytest.raises(KeyboardInterrupt):
+            runner.run()
+    assert runner.work.exists() != killed
+    lines = []
+    found = summarise(*runner.run(resume=True, report=lines.append), runner.out)
+    assert found == uninterrupted("scores")
+    assert lines[0] == "going on after step 2 of 6"
+    assert [path.name for path in runner.out.parent.iterdir()] == ["out"]
 
 
 def test_threads_may_change(make_runner, uninterrupted, monkeypatch):

@@ -96,22 +96,25 @@ def test_generators_differ_in_every_number():
 
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_halves_hold_every_text_once(tiny, n):
-    """The two halves are together all texts of all columns, as many in one as in the other."""
+    """The halves are together all texts of all columns, as many in one as in the other, and what
+    drops out of one does not tell what drops out of the other.
+    """
     batch = make_batch(tiny, "triplet", n)
-    seen = []
+    seen, drawn = [], set()
     network = make_network(tiny.config)
 
     def forward(parameters, half, cache, rng):
         sizes = [group.T for group in half.groups for _ in range(group.B)]
         assert sizes == sorted(sizes, reverse=True)
         seen.append([ids.tolist() for ids in np.split(half.token_ids, np.cumsum(sizes)[:-1])])
+        drawn.add(rng.integers(2**62))
         return network.forward(parameters, half, cache, rng)
 
     objective = make_objective("triplet")
     parameters = {name: array.copy() for name, array in tiny.parameters.items()}
     with Trainer(Network(forward, network.backward), objective, parameters, threads=1) as trainer:
-        trainer.differentiate(batch, None)
-    assert len(seen) == 2
+        trainer.differentiate(batch, (0, 0, 0))
+    assert len(seen) == len(drawn) == 2
     assert len(seen[0]) - len(seen[1]) in (0, 1)
     texts = [text.tolist() for column in batch.ids for text in column]
     assert sorted(seen[0] + seen[1]) == sorted(texts)
