@@ -55,7 +55,7 @@ def make_batch(objective, columns, B, seed):
 
 
 def differentiate(directory, objective, columns, B, options):
-    """Gradients of a batch by minisbert and by torch, by name, dense; and the norms' ratio."""
+    """Gradients of a batch by minisbert and by torch, by name and dense."""
     if objective in ("binary", "classes"):
         model = CrossEncoder(directory)
     else:

@@ -1,4 +1,4 @@
-"""minisbert's networks and objectives in torch: a padded BERT of transformers, losses as defined."""
+"""minisbert's networks and objectives in torch: a padded BERT, losses as defined."""
 
 import numpy as np
 import torch
@@ -8,6 +8,11 @@ from torch.func import functional_call
 from minisbert.config import DenseConfig, NormalizeConfig, PoolingConfig
 from minisbert.heads import CrossEncoderConfig
 from minisbert.objectives import CLASSIFIER
+
+# So small are these networks that a second thread only waits, and is waited for.
+torch.set_num_threads(1)
+
+WEIGHT_BIAS = ("weight", "bias")
 
 
 def to_unit(x):
@@ -58,9 +63,7 @@ def classes(columns, labels, parameters):
     return cross_entropy(columns[0], labels)
 
 
-LOSSES = {
-    loss.__name__: loss for loss in (cosine, softmax, triplet, ranking, binary, classes)
-}
+LOSSES = {loss.__name__: loss for loss in (cosine, softmax, triplet, ranking, binary, classes)}
 
 
 class TorchPeer:
@@ -130,9 +133,6 @@ class TorchPeer:
         loss = self.compute_loss(batch)
         loss.backward()
         return loss.item()
-
-
-WEIGHT_BIAS = ("weight", "bias")
 
 
 def pad(texts):
