@@ -9,7 +9,7 @@ KERNEL := $(wildcard csrc/*)
 export MINISBERT_REQUIRE_KERNEL := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check test-c test-parity bench-peers bench bench-costs bench-compare size clean
+.PHONY: help demo test check test-c test-parity bench-peers bench bench-costs bench-compare bench-train size clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -81,6 +81,11 @@ bench-compare: $(PEERS)/.installed ## beside the peers, one script after another
 	$(PEERS)/bin/python benchmarks/compare_pairs.py
 	$(PEERS)/bin/python benchmarks/compare_topk.py
 	$(PEERS)/bin/python benchmarks/compare_startup.py
+
+bench-train: $(PEERS)/.installed ## fine-tuning beside torch: how fast, and what comes of it: hours
+	$(PEERS)/bin/python benchmarks/compare_train.py speed
+	for task in sts pairs nli-pairs softmax ranking triplet; do \
+		$(PEERS)/bin/python benchmarks/compare_train.py quality $$task || exit 1; done
 
 size: $(VENV)/.installed ## lines of the core and of the rest
 	@$(BIN)/python tests/count_lines.py

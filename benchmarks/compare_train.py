@@ -10,6 +10,8 @@ Tasks, with batches of 16 (ranking: 64), a learning rate of 2e-5, dropout 0.1:
 
     sts       cosine regression on the STS benchmark, 1 epoch
     pairs     a cross-encoder on the STS benchmark, 4 epochs of binary cross-entropy
+    nli       a cross-encoder on 18,000 pairs of SNLI, 1 epoch of 3-way cross-entropy
+    nli-pairs what `pairs` does, from the model that `nli` made
     softmax   (u, v, |u - v|) on 18,000 pairs of SNLI, 1 epoch
     ranking   in-batch negatives on SNLI's entailment pairs, 1 epoch
     triplet   premise, entailment, contradiction of SNLI, 4 epochs
@@ -56,6 +58,7 @@ class Task(NamedTuple):
     batch_size: int
     measures: tuple[str, ...]
     cross_encoder: bool = False
+    after: str = ""  # the task whose model this one starts from
     max_length: int = 256
 
 
@@ -64,6 +67,8 @@ FOUND = ("STSb dev", "Quora MRR@10")
 TASKS = {
     "sts": Task("cosine", "stsbenchmark/sts-train.csv", 1, 16, STS),
     "pairs": Task("binary", "stsbenchmark/sts-train.csv", 4, 16, STS, True),
+    "nli": Task("classes", "snli/train_18k.tsv", 1, 16, ("SNLI dev",), True),
+    "nli-pairs": Task("binary", "stsbenchmark/sts-train.csv", 4, 16, STS, True, "nli"),
     "softmax": Task("softmax", "snli/train_18k.tsv", 1, 16, ("SNLI dev", "STSb dev")),
     "ranking": Task("ranking", "snli/train_18k.tsv", 1, 64, FOUND),
     "triplet": Task("triplet", "snli/train_18k.tsv", 4, 16, FOUND),
@@ -76,12 +81,14 @@ def read_task(task: Task):
     return read_examples(DATA / task.file, task.objective, cross_encoder=task.cross_encoder)[1]
 
 
-def load_model(directory, task: Task, seed: int):
+def load_model(directory, task: Task, seed: int, labels: int = 1):
     """The model to start from, for minisbert."""
     from minisbert import CrossEncoder, SentenceTransformer
 
     if task.cross_encoder:
-        return CrossEncoder(directory, fresh_head=seed, max_length=task.max_length)
+        return CrossEncoder(
+            directory, num_labels=labels, fresh_head=seed, max_length=task.max_length
+        )
     return SentenceTransformer(directory)
 
 
@@ -95,7 +102,7 @@ def train_one(side: str, name: str, seed: int, model: str, out: Path, threads: i
     task = TASKS[name]
     examples = read_task(task)
     start = time.perf_counter()
-    ours = load_model(model, task, seed)
+    ours = load_model(model, task, seed, len(examples.classes) or 1)
     if side == "minisbert":
         from minisbert import train
 
@@ -140,7 +147,7 @@ def measure(name: str, directory: Path | str, classifier: dict) -> dict[str, flo
         if what.startswith("STSb"):
             pairs = read_sts(DATA / f"stsbenchmark/sts-{what[5:]}.csv")
             figures[what] = evaluate_sts(model, pairs).spearman
-        elif what == "SNLI dev" and classifier:
+        elif what == "SNLI dev" and (classifier or task.cross_encoder):
             _, held_out = read_examples(DATA / "snli/dev.tsv", "softmax", classes=NLI)
             figures[what] = measure_development(model, held_out, classifier, "u,v,|u-v|").value
         elif what == "Quora MRR@10":
@@ -172,6 +179,19 @@ def measure_duplicates(model) -> float:
     return float(np.mean(reciprocal))
 
 
+def find_run(side: str, name: str, seed: int, model: str, kept: Path, threads: int) -> Path:
+    """The folder of a run, which is made now if it is not kept."""
+    out = kept / f"{side}-{name}-{seed}"
+    if not (out / "run.json").exists():
+        if TASKS[name].after:
+            before = find_run(side, TASKS[name].after, seed, model, kept, threads)
+            model = str(before / "model")
+        out.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, __file__, "train", side, name, str(seed), model, out]
+        subprocess.run([*map(str, command), str(threads)], check=True)
+    return out
+
+
 def compare_quality(name: str, seeds: list[int], model: str, kept: Path, threads: int) -> None:
     """Train what is not kept, measure all, print a line a run and the means."""
     from minisbert.weights import read_safetensors
@@ -188,11 +208,7 @@ def compare_quality(name: str, seeds: list[int], model: str, kept: Path, threads
     for side in ("torch", "minisbert"):
         rows = []
         for seed in seeds:
-            out = kept / f"{side}-{name}-{seed}"
-            if not (out / "run.json").exists():
-                out.mkdir(parents=True, exist_ok=True)
-                command = [sys.executable, __file__, "train", side, name, str(seed), model, out]
-                subprocess.run([*map(str, command), str(threads)], check=True)
+            out = find_run(side, name, seed, model, kept, threads)
             classifier = read_safetensors(out / "classifier.safetensors")[0]
             figures = measure(name, out / "model", classifier)
             run = json.loads((out / "run.json").read_text())
@@ -236,7 +252,7 @@ class MinisbertSteps:
         keep_freed_memory()
         goal = make_objective(task.objective)
         self.trainer = Trainer(make_network(model.config), goal, parameters, threads=2)
-        self.run = Run(model, self.trainer, read_task(task), None, Settings(), "ignore")
+        self.run = Run(model, self.trainer, read_task(task), None, Settings(), None, "ignore")
 
     def first_loss(self) -> float:
         return self.trainer.differentiate(self.run.choose_batch(0)[0], None)[0]

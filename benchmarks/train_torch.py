@@ -32,8 +32,9 @@ class TorchTraining:
         self.task, self.seed = task, seed
         options = {"attn_implementation": attention}
         if task.cross_encoder:
+            labels = len(examples.classes) or 1
             self.model = transformers.BertForSequenceClassification.from_pretrained(
-                directory, num_labels=1, **options
+                directory, num_labels=labels, ignore_mismatched_sizes=True, **options
             )
         else:
             self.model = transformers.BertModel.from_pretrained(
@@ -100,6 +101,8 @@ class TorchTraining:
         if self.task.cross_encoder:
             types = self.pad([self.types[row] for row in rows])
             logits = self.model(input_ids=ids, attention_mask=mask, token_type_ids=types).logits
+            if self.task.objective == "classes":
+                return functional.cross_entropy(logits, labels)
             return functional.binary_cross_entropy_with_logits(logits[:, 0], labels)
         hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
         weights = mask[..., None].float()

@@ -22,7 +22,8 @@ from minisbert.optimizer import AdamW
 from minisbert.ragged import Array
 from minisbert.weights import read_safetensors, write_file, write_safetensors
 
-STATE, TENSORS, MODEL = "state.json", "state.safetensors", "model"
+# All that is in a checkpoint.
+FILES = STATE, TENSORS, MODEL = "state.json", "state.safetensors", "model"
 
 
 @dataclass
@@ -31,11 +32,13 @@ class Progress:
 
     step      steps made
     losses    of each of them
+    measure   name of what was evaluated
     measures  (step, value) of each evaluation
     """
 
     step: int = 0
     losses: list[float] = field(default_factory=list)
+    measure: str = ""
     measures: list[tuple[int, float]] = field(default_factory=list)
 
     @property
@@ -83,7 +86,7 @@ def write_checkpoint(
         if seen is not None:
             tensors[f"rows/{name}"] = seen
     tensors |= {f"best/{name}": array for name, array in others.items()}
-    with write_directory(directory, STATE, (STATE, TENSORS, MODEL)) as new:
+    with write_directory(directory, STATE, FILES) as new:
         save_model(new / MODEL)
         write_safetensors(new / TENSORS, tensors, {})
         with write_file(new / STATE) as file:
@@ -100,7 +103,7 @@ def read_checkpoint(
     Raises ValueError if it is that of a run that was started with something else.
     """
     recover_directory(directory)
-    if not directory.exists():
+    if not (directory / STATE).exists():
         return None
     state = read_fields(directory / STATE).content
     for name, value in run.items():
@@ -124,10 +127,10 @@ def read_checkpoint(
         for name, array in tensors.items()
         if name.startswith("best/")
     }
-    return Progress(state["step"], state["losses"], measures), others
+    return Progress(state["step"], state["losses"], state["measure"], measures), others
 
 
 def find_work_directory(out: str | os.PathLike[str]) -> Path:
     """Where the checkpoint of a model stands while it is made: beside it."""
-    path = Path(os.path.realpath(out))
+    path = Path(os.path.realpath(os.path.expanduser(out)))
     return path.with_name(f"{path.name}.training")

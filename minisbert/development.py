@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minisbert.config import measure_width
-from minisbert.evaluation import evaluate_sts
-from minisbert.judged_files import StsPairs
 from minisbert.losses import concatenate
+from minisbert.metrics import spearman
 from minisbert.objectives import CLASSIFIER
 from minisbert.ragged import Array
 from minisbert.similarity import normalize_forward
@@ -46,17 +45,23 @@ def measure_development(
             near, far = (np.linalg.norm(vectors[0] - other, axis=1) for other in vectors[1:])
             return Measure("accuracy", float((near < far).mean()))
         return Measure(f"MRR@{DEPTH}", measure_ranking(*vectors))
-    first, second = examples.texts
-    if not examples.classes:
-        pairs = StsPairs(first, second, examples.labels)
-        return Measure("Spearman", evaluate_sts(model, pairs).spearman)
     if hasattr(model, "predict"):
-        pairs_of_texts = list(zip(first, second, strict=True))
-        scores = model.predict(pairs_of_texts, return_logits=True, on_truncate="ignore")
+        pairs = list(zip(*examples.texts, strict=True))
+        scores = model.predict(
+            pairs,
+            return_logits=bool(examples.classes),
+            on_truncate="ignore",
+            show_progress_bar=False,
+        )
+    elif not examples.classes:
+        scores = model.similarity_pairwise(*(embed(model, column) for column in examples.texts))
     else:
-        u, v = (embed(model, column, measure_width(model.config)) for column in (first, second))
+        width = measure_width(model.config)  # the classifier reads all of an embedding
+        u, v = (embed(model, column, width) for column in examples.texts)
         features = concatenate(u, v, concatenation)
         scores = features @ classifier[f"{CLASSIFIER}.weight"].T + classifier[f"{CLASSIFIER}.bias"]
+    if not examples.classes:
+        return Measure("Spearman", spearman(examples.labels, scores))
     return Measure("accuracy", float((scores.argmax(axis=1) == examples.labels).mean()))
 
 

@@ -95,6 +95,15 @@ def recover_directory(destination: str | os.PathLike[str]) -> None:
         shutil.rmtree(left, ignore_errors=True)
 
 
+def remove_directory(directory: str | os.PathLike[str]) -> None:
+    """Remove a directory at once: a kill leaves it whole, or nothing under its name."""
+    directory = _follow(directory)
+    new, _ = AGES
+    left = directory.with_name(f".{directory.name}.{secrets.token_hex(8)}.{new}")
+    os.replace(directory, left)
+    shutil.rmtree(left, ignore_errors=True)
+
+
 AGES = ("new", "old")
 TOKEN = "[0-9a-f]" * 16
 

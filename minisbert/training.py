@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 import sys
 import time
 import warnings
@@ -22,7 +21,9 @@ import numpy as np
 from minisbert.arguments import OnTruncate, check_positive, check_truncation, report_truncation
 from minisbert.batching import count_threads, keep_freed_memory
 from minisbert.checkpoints import (
+    FILES,
     MODEL,
+    STATE,
     Progress,
     digest,
     find_work_directory,
@@ -32,7 +33,7 @@ from minisbert.checkpoints import (
 from minisbert.config import measure_width
 from minisbert.cross_encoder import CrossEncoder
 from minisbert.development import measure_development
-from minisbert.directories import check_destination, recover_directory
+from minisbert.directories import check_destination, recover_directory, remove_directory
 from minisbert.encoder import SentenceTransformer
 from minisbert.objectives import Objective, make_classifier, make_objective
 from minisbert.optimizer import schedule
@@ -195,6 +196,16 @@ def train(
     _check_fit(model, goal, data, held_out)
     if out is not None:
         check_output(out, resume)
+        if not model.config.bert.num_hidden_layers:
+            raise ValueError(
+                "a model to save must have at least one block, got none; "
+                "load it with blocks=1 or more, or leave out `out`"
+            )
+    elif resume:
+        raise ValueError(
+            "out must be the directory of an unfinished training to resume, got none; "
+            "give it, or leave out resume"
+        )
     parameters = {name: np.array(array) for name, array in model.parameters.items()}
     if objective == "softmax" and isinstance(model, SentenceTransformer):
         width = measure_width(model.config)
@@ -208,8 +219,7 @@ def train(
         chosen.clip_norm,
         workers,
     ) as trainer:
-        run = Run(model, trainer, data, held_out, chosen, on_truncate)
-        every = evaluate_every or run.per_epoch
+        run = Run(model, trainer, data, held_out, chosen, evaluate_every, on_truncate)
         work = None if out is None else find_work_directory(out)
         made_by = made_by or f'train(model, examples, "{objective}")'
         say = report or (lambda line: None)
@@ -217,25 +227,25 @@ def train(
             say(f"going on after step {run.progress.step} of {run.steps}")
         elif held_out is not None:
             say(run.evaluate())
-        with training_bar(run, show_progress_bar) as advance:
-            while run.progress.step < run.steps:
-                run.step(work)
-                advance()
-                if run.progress.step % every == 0 or run.progress.step == run.steps:
-                    say(run.evaluate())
-                    if work:
-                        run.save(work, made_by)
-        run.use_best()
-        if isinstance(model, CrossEncoder) and data.classes:
-            model.label_names = data.classes
+        try:
+            with training_bar(run, show_progress_bar) as advance:
+                while run.progress.step < run.steps:
+                    run.step(work)
+                    advance()
+                    if run.progress.step % run.every == 0 or run.progress.step == run.steps:
+                        say(run.evaluate())
+                        if work:
+                            run.save(work, made_by)
+        finally:  # also of a run that is stopped
+            run.use_best()
         if out is not None:
             model.save(out, made_by=made_by)
-            shutil.rmtree(work or "", ignore_errors=True)
+            remove_directory(find_work_directory(out))
     classifier = {name: array for name, array in run.best.items() if name not in run.own}
     progress = run.progress
     return TrainingResult(
         progress.losses,
-        run.measure,
+        progress.measure,
         progress.measures,
         progress.best_step,
         run.tokens,
@@ -254,28 +264,35 @@ class Run:
         data: Examples,
         held_out: Examples | None,
         settings: Settings,
+        evaluate_every: int | None,
         on_truncate: OnTruncate,
     ) -> None:
         self.model, self.trainer, self.settings = model, trainer, settings
         self.data, self.held_out = data, held_out
         self.ids, self.types = _tokenize(model, data, on_truncate)
+        if held_out is not None:
+            _tokenize(model, held_out, on_truncate)  # says once what evaluations will cut
         self.labels = data.labels
         if self.labels is not None and not data.classes:
             self.labels = self.labels.astype(np.float32)  # scores beside float32 outputs
+        if isinstance(model, CrossEncoder) and data.classes:
+            model.label_names = data.classes
         self.own = set(model.parameters)
+        n = len(data.lines)
+        self.per_epoch = -(-n // settings.batch_size)
+        self.every = evaluate_every or self.per_epoch
         # What a checkpoint must agree on to be gone on from.
         self.identity = {
             **{"objective": trainer.objective.what, **asdict(settings)},
             "examples": _digest_examples(data),
             "development": "none" if held_out is None else _digest_examples(held_out),
             "model": digest(p.tobytes() for p in trainer.parameters.values()),
+            "evaluate_every": self.every,
+            "the most tokens of a text": _find_limit(model),
         }
-        n = len(data.lines)
-        self.per_epoch = -(-n // settings.batch_size)
         self.steps = settings.epochs * self.per_epoch
         self.warmup = math.ceil(settings.warmup * self.steps)
         self.progress = Progress()
-        self.measure = ""
         self.tokens, self.seconds = 0, 0.0  # of this process
         # Without evaluations the best is always what there is.
         self.best: dict[str, Array] = trainer.parameters
@@ -328,7 +345,7 @@ class Run:
             return told
         parameters = self.trainer.parameters
         self._use(parameters)
-        self.measure, value = measure_development(
+        self.progress.measure, value = measure_development(
             self.model, self.held_out, parameters, self.settings.concatenation
         )
         self._use(parameters)  # drops the copies that were made to measure it
@@ -339,7 +356,7 @@ class Run:
             else:
                 for name, array in parameters.items():
                     self.best[name][...] = array
-        return f"{told}  {self.measure} {100 * value:.2f}"
+        return f"{told}  {self.progress.measure} {100 * value:.2f}"
 
     def save(self, work: Path, made_by: str) -> None:
         """Write a checkpoint; raises OSError, the one before stays."""
@@ -355,10 +372,13 @@ class Run:
                 work, self.identity, self.progress, self.trainer.optimizer, save_model, others
             )
         except OSError as error:
+            if error.errno is None:  # a refusal of this package, which says what to do
+                raise
+            kept = ", the one before is kept" if (work / STATE).exists() else ""
             raise OSError(
                 error.errno,
-                f"{error.strerror}; the checkpoint before that of step {self.progress.step} "
-                "is kept, make room and go on with resume",
+                f"{error.strerror}; the checkpoint of step {self.progress.step} is not written"
+                f"{kept}; make room and go on with resume",
                 error.filename,
             ) from None
 
@@ -370,7 +390,9 @@ class Run:
         self.progress, others = found
         if self.held_out is not None:
             saved = type(self.model)(work / MODEL).parameters
-            self.best = {name: np.array(array) for name, array in {**saved, **others}.items()}
+            # Saving may have given a module's folder another name, but the order is the same.
+            own = dict(zip(self.model.parameters, saved.values(), strict=True))
+            self.best = {name: np.array(array) for name, array in {**own, **others}.items()}
         return True
 
     def use_best(self) -> None:
@@ -441,6 +463,10 @@ def _check_held_out(goal: Objective, data: Examples, held_out: Examples) -> None
         held_out.labels is None or bool(held_out.classes) != bool(data.classes)
     ):
         raise ValueError(f"development examples must have {goal.labels}, got others; use others")
+    if held_out.labels is not None and not held_out.classes and len(held_out.lines) < 2:
+        raise ValueError(
+            "development examples must be two or more to correlate scores, got 1; add examples"
+        )
 
 
 def check_output(out: str | os.PathLike[str], resume: bool) -> None:
@@ -448,16 +474,18 @@ def check_output(out: str | os.PathLike[str], resume: bool) -> None:
 
     Raises FileExistsError.
     """
-    out = Path(out)
+    out = Path(out).expanduser()
     check_destination(out, WEIGHTS, MODEL_FILES)
     work = find_work_directory(out)
     recover_directory(work)
-    if work.exists() and not resume:
+    check_destination(work, STATE, FILES)
+    unfinished = (work / STATE).exists()
+    if unfinished and not resume:
         raise FileExistsError(
             f"{work} must be gone to start anew, but an unfinished training is in it; "
             "go on with resume, or remove it"
         )
-    if resume and not work.exists() and (out / WEIGHTS).exists():
+    if resume and not unfinished and (out / WEIGHTS).exists():
         raise FileExistsError(
             f"{out} must be unfinished to go on, but it is whole; leave out resume to train anew"
         )
@@ -467,17 +495,22 @@ def _tokenize(
     model: Model, data: Examples, on_truncate: OnTruncate
 ) -> tuple[list[list[Array]], list[Array] | None]:
     """Token ids of each column, and segments for a cross-encoder, whose pairs are one column."""
+    limit = _find_limit(model)
     if isinstance(model, CrossEncoder):
-        limit = model.max_length
         tokens = model.tokenizer.encode_pairs(list(zip(*data.texts, strict=True)), limit)
         report_truncation(tokens.lengths, limit, on_truncate)
         return [tokens.ids], tokens.types
     ids = []
     for column in data.texts:
-        tokens = model.tokenizer.encode(column, model.max_seq_length)
-        report_truncation(tokens.lengths, model.max_seq_length, on_truncate)
+        tokens = model.tokenizer.encode(column, limit)
+        report_truncation(tokens.lengths, limit, on_truncate)
         ids.append(tokens.ids)
     return ids, None
+
+
+def _find_limit(model: Model) -> int:
+    """The most tokens that it reads."""
+    return model.max_length if isinstance(model, CrossEncoder) else model.max_seq_length
 
 
 def _digest_examples(examples: Examples) -> str:

@@ -132,14 +132,13 @@ def make_examples(
         raise ValueError(f"objective must be one of {', '.join(NEEDS)}, got {objective!r}")
     labelled = objective not in ("triplet", "ranking")
     rows = list(rows)
-    width = 3 if labelled or objective == "triplet" or not rows else len(rows[0])
+    widths = (3,) if labelled or objective == "triplet" else (2, 3)
     for number, row in enumerate(rows, 1):
-        texts = row[:2] if labelled else row
         if (
-            isinstance(row, str)
-            or len(row) != width
-            or width not in (2, 3)
-            or not all(isinstance(text, str) and text.strip() for text in texts)
+            not isinstance(row, (tuple, list))
+            or len(row) not in widths
+            or len(row) != len(rows[0])
+            or not all(isinstance(x, str) and x.strip() for x in row[: 2 if labelled else 3])
         ):
             raise TypeError(
                 f"row {number} of the examples must be {NEEDS[objective].split(',')[0]}, "
@@ -149,7 +148,7 @@ def make_examples(
         raise ValueError("the examples must be one or more, got none; give tuples")
     columns = [list(column) for column in zip(*rows, strict=True)]
     table = Table(
-        tuple(str(number + 1) for number in range(width)),
+        tuple(str(number + 1) for number in range(len(columns))),
         tuple(columns[:2] if labelled else columns),
         [str(label) for label in columns[2]] if labelled else [],
         list(range(1, len(rows) + 1)),
