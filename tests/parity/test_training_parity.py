@@ -175,6 +175,14 @@ def test_double_precision(tmp_path, objective):
     check_parameters(after, theirs, EXACT)
 
 
+def test_warmup_is_rounded_up(tmp_path):
+    """A share of 1.2 steps is two of them, as many as torch's run has."""
+    directory = make_model_directory(tmp_path, hidden_act="relu")
+    losses, after, expected, theirs = train_both(directory, "cosine", 1e-3, np.float64, warmup=0.06)
+    check_losses(losses, expected, EXACT)
+    check_parameters(after, theirs, EXACT)
+
+
 @pytest.mark.parametrize(
     "settings", [{"weight_decay": 0.0}, {"warmup": 0.15}, {"clip_norm": 1.5}, {"seed": SEED + 1}]
 )
