@@ -244,7 +244,7 @@ class MinisbertSteps:
         from minisbert.batching import keep_freed_memory
         from minisbert.objectives import make_objective
         from minisbert.train_step import Trainer, make_network
-        from minisbert.training import Run, Settings
+        from minisbert.training_run import Run, Settings
 
         task = TASKS["sts"]
         model = load_model(directory, task, 0)

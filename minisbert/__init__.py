@@ -8,7 +8,7 @@ floor 0: layers heads pooling similarity optimizer topk metrics
 floor 1: bert networks losses batching arguments index saving
 floor 2: encoder cross_encoder objectives train_step
 floor 3: text_index text_files judged_files evaluation table_files training_files development
-floor 3: checkpoints training standard_library machine costs cost_report quality
+floor 3: checkpoints training_run training standard_library machine costs cost_report quality
 floor 4: demo cost_lab train_command commands command_parser
 floor 5: __main__ __init__
 """

@@ -17,8 +17,9 @@ from minisbert.encoder import SentenceTransformer
 from minisbert.heads import has_head
 from minisbert.hub import resolve_model
 from minisbert.objectives import make_objective
-from minisbert.training import Model, Settings, check_output, train
+from minisbert.training import check_output, train
 from minisbert.training_files import Examples, read_examples
+from minisbert.training_run import Model, Settings
 
 # Options that are fields of Settings.
 SETTINGS = (

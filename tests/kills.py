@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import minisbert
-from minisbert import CrossEncoder, SentenceTransformer, training
+from minisbert import CrossEncoder, SentenceTransformer, training, training_run
 
 READY, BEGINS, ENDS = "ready", "a checkpoint begins", "a checkpoint ends"
 
@@ -57,14 +57,14 @@ def run_child(job: Path, wait_for: str | None = None, delay: float = 0) -> tuple
 def main(path: str) -> None:
     """Do the job, and print when a checkpoint begins and ends."""
     job = json.loads(Path(path).read_text())
-    write_checkpoint = training.write_checkpoint
+    write_checkpoint = training_run.write_checkpoint
 
     def write_and_tell(*arguments: Any) -> None:
         print(BEGINS, flush=True)
         write_checkpoint(*arguments)
         print(ENDS, flush=True)
 
-    training.write_checkpoint = write_and_tell
+    training_run.write_checkpoint = write_and_tell
     model = (CrossEncoder if job["cross_encoder"] else SentenceTransformer)(job["model"])
     arguments = {**job["arguments"], "resume": True}
     print(READY, flush=True)

@@ -10,7 +10,7 @@ import pytest
 from kills import ENDS, run_child, write_job
 from tasks import make_task
 
-from minisbert import CrossEncoder, SentenceTransformer, checkpoints, saving, training
+from minisbert import CrossEncoder, SentenceTransformer, checkpoints, saving, training, training_run
 from minisbert.checkpoints import MODEL, STATE, Progress, digest, find_work_directory
 from minisbert.development import Measure
 from minisbert.training import train
@@ -122,20 +122,20 @@ def fail_at(monkeypatch, owner, name, call, error, late=False):
 
 
 PLACES = [
-    (training, "measure_development", 1, False, 0),  # before the first step
+    (training_run, "measure_development", 1, False, 0),  # before the first step
     (training.Trainer, "step", 1, False, 0),
     (training.Trainer, "step", 2, True, 0),
-    (training, "write_checkpoint", 1, False, 0),
-    (training, "write_checkpoint", 1, True, 2),
+    (training_run, "write_checkpoint", 1, False, 0),
+    (training_run, "write_checkpoint", 1, True, 2),
     (training.Trainer, "step", 3, True, 2),
     (training.Trainer, "step", 4, False, 2),  # between the epochs
     (training.Trainer, "step", 4, True, 2),  # parameters are moved, and nobody noted it
-    (training, "measure_development", 3, True, 2),
+    (training_run, "measure_development", 3, True, 2),
     (saving, "write_safetensors", 2, True, 2),  # in the model of a checkpoint
     (checkpoints, "write_safetensors", 2, True, 2),
-    (training, "write_checkpoint", 2, True, 4),
+    (training_run, "write_checkpoint", 2, True, 4),
     (training.Trainer, "step", 6, False, 4),
-    (training, "write_checkpoint", 3, True, 6),
+    (training_run, "write_checkpoint", 3, True, 6),
     (SentenceTransformer, "save", 4, False, 6),  # that of the end
     (SentenceTransformer, "save", 4, True, 6),
     (training, "remove_directory", 1, False, 6),
@@ -219,7 +219,9 @@ def test_resume_may_begin(make_runner, uninterrupted):
 def test_a_stopped_run_leaves_the_best_model(make_runner, monkeypatch):
     """The model in memory is then the best so far, and that of the checkpoint."""
     runner, values = make_runner("scores"), iter([0.1, 0.9, 0.2])
-    monkeypatch.setattr(training, "measure_development", lambda *_: Measure("luck", next(values)))
+    monkeypatch.setattr(
+        training_run, "measure_development", lambda *_: Measure("luck", next(values))
+    )
     fail_at(monkeypatch, training.Trainer, "step", 5, KeyboardInterrupt())
     model = runner.load()
     with pytest.raises(KeyboardInterrupt):
@@ -297,13 +299,13 @@ def test_full_disk_at_the_end(make_runner, uninterrupted, monkeypatch):
 def test_notes_in_a_checkpoint(make_runner, monkeypatch):
     """What somebody puts beside a checkpoint while it is made is not removed with it."""
     runner = make_runner("scores")
-    write_checkpoint = training.write_checkpoint
+    write_checkpoint = training_run.write_checkpoint
 
     def write(*arguments):
         write_checkpoint(*arguments)
         (runner.work / "notes.txt").write_text("mine")
 
-    monkeypatch.setattr(training, "write_checkpoint", write)
+    monkeypatch.setattr(training_run, "write_checkpoint", write)
     with pytest.raises(FileExistsError, match=r"got one with notes.txt in it; .*move it away"):
         runner.run()
     assert (runner.work / "notes.txt").read_text() == "mine"

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from tasks import make_task
 
-from minisbert import CrossEncoder, SentenceTransformer, training
+from minisbert import CrossEncoder, SentenceTransformer, training, training_run
 from minisbert.arguments import TruncationWarning
 from minisbert.checkpoints import find_work_directory
 from minisbert.development import Measure
 from minisbert.objectives import CLASSIFIER
-from minisbert.training import Settings, train
+from minisbert.training import train
 from minisbert.training_files import make_examples, read_examples
+from minisbert.training_run import Settings
 from models import make_cross_encoder_directory, make_model_directory
 
 OBJECTIVES = ["cosine", "softmax", "triplet", "ranking", "binary", "classes"]
@@ -129,7 +130,7 @@ def test_best_model_is_kept(directories, monkeypatch, objective, values, best):
         seen.append({name: array.copy() for name, array in parameters.items()})
         return Measure("luck", next(told))
 
-    monkeypatch.setattr(training, "measure_development", measure)
+    monkeypatch.setattr(training_run, "measure_development", measure)
     model = load(objective, directories)
     task, held_out = make_task(objective, 24), make_task(objective, 4, seed=1)
     result = train(model, task, objective, development=held_out, evaluate_every=1, **QUICK)
