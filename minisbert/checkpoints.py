@@ -90,7 +90,8 @@ def write_checkpoint(
         save_model(new / MODEL)
         write_safetensors(new / TENSORS, tensors, {})
         with write_file(new / STATE) as file:
-            file.write(json.dumps({"run": run, **vars(progress)}).encode())
+            content = {"run": run, **vars(progress)}
+            file.write(json.dumps(content, default=float).encode())
 
 
 def read_checkpoint(
@@ -110,7 +111,8 @@ def read_checkpoint(
         if state["run"].get(name) != value:
             raise ValueError(
                 f"{name} must be that of the checkpoint in {directory} to go on, "
-                f"{state['run'].get(name)}, got {value}; start with the same, or remove {directory}"
+                f"{state['run'].get(name)}, got {value}; "
+                f"start with the same, loaded anew, or remove {directory}"
             )
     tensors, _ = read_safetensors(directory / TENSORS)
     optimizer.step = state["step"]

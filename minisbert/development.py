@@ -44,7 +44,7 @@ def measure_development(
         if len(vectors) == 3:
             near, far = (np.linalg.norm(vectors[0] - other, axis=1) for other in vectors[1:])
             return Measure("accuracy", float((near < far).mean()))
-        return Measure(f"MRR@{DEPTH}", measure_ranking(*vectors))
+        return Measure(f"MRR@{DEPTH}", measure_ranking(vectors[0], vectors[1], examples.texts[1]))
     if hasattr(model, "predict"):
         pairs = list(zip(*examples.texts, strict=True))
         scores = model.predict(
@@ -74,9 +74,15 @@ def embed(model: Any, texts: list[str], truncate_dim: int | None = None) -> Arra
     return vectors[[places[text] for text in texts]]
 
 
-def measure_ranking(first: Array, second: Array) -> float:
-    """MRR@10 of finding row i of `second` by row i of `first`, by cosine.  (n, E), (n, E) ->"""
+def measure_ranking(first: Array, second: Array, texts: list[str]) -> float:
+    """MRR@10 of finding text i by row i of `first`, by cosine.
+
+    first   (n, E)
+    second  (n, E)   embeddings of the texts
+    texts   n        equal ones are as good as each other
+    """
     _, found = topk(normalize_forward(first), normalize_forward(second), DEPTH)
-    hits = found == np.arange(len(first))[:, None]
+    names = np.unique(texts, return_inverse=True)[1]  # a number for each different text
+    hits = names[found] == names[:, None]
     places = np.where(hits.any(axis=1), 1 + hits.argmax(axis=1), np.inf)
     return float((1 / places).mean())

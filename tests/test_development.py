@@ -85,13 +85,15 @@ def test_triplets(tiny):
 def test_ranking_by_hand():
     """Pairs: the mean of 1 / place of the right text, by cosine, and 0 from place 11 on."""
     first = np.eye(12, dtype=np.float32)
-    second = first.copy()
-    assert measure_ranking(first, 3 * second) == 1  # lengths don't matter
+    second, texts = first.copy(), [f"text {row}" for row in range(12)]
+    assert measure_ranking(first, 3 * second, texts) == 1  # lengths don't matter
     second[0], second[1] = [0.6, 0.8] + [0] * 10, [0.8, 0.6] + [0] * 10
     # The right ones of 0 and 1 now come second.
-    assert measure_ranking(first, second) == pytest.approx((10 + 2 / 2) / 12)
+    assert measure_ranking(first, second, texts) == pytest.approx((10 + 2 / 2) / 12)
+    # But not if they are the same text.
+    assert measure_ranking(first, second, ["text", "text", *texts[2:]]) == 1
     # By -x the right one comes last of 12.
-    assert measure_ranking(-first, first) == 0
+    assert measure_ranking(-first, first, texts) == 0
 
 
 def test_ranking_of_texts(tiny):
