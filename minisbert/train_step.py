@@ -23,6 +23,9 @@ from minisbert.objectives import Objective
 from minisbert.optimizer import AdamW, add_gradients, clip, run_in_turn
 from minisbert.ragged import Array, Cache, RaggedBatch, join_sentences
 
+# Of a batch's tokens, how many of one length may stay together.
+LARGEST_PIECE = 1 / 8
+
 
 class Network(NamedTuple):
     """A network as training sees it.
@@ -118,11 +121,10 @@ class Trainer:
 
     def differentiate(self, batch: Batch, seed: Sequence[int] | None) -> tuple[float, float]:
         """Write the gradients of a batch's loss to `halves[0]`; return the loss and their norm."""
-        # 1. all texts of all columns, the longest first, dealt out to two halves
+        # 1. all texts of all columns, dealt out to two halves
         ids = [text for column in batch.ids for text in column]
         types = None if batch.types is None else [text for column in batch.types for text in column]
-        order = np.argsort([-len(text) for text in ids], kind="stable")
-        rows = [half for half in (order[0::2], order[1::2]) if len(half)]
+        rows = deal_out(np.array([len(text) for text in ids]))
         batches = [
             join_sentences([ids[i] for i in half], types and [types[i] for i in half])
             for half in rows
@@ -172,6 +174,32 @@ class Trainer:
             return run_in_turn(first, second)
         waiting = self._pool.submit(second)
         return first(), waiting.result()
+
+
+def deal_out(lengths: Array) -> list[Array]:
+    """Cut texts into two halves of nearly equal work; one text alone is one half.
+
+    Texts of one length stay together where they can: they are one group in attention, whose many
+    small products hold the threads up. A third fewer groups than by dealing out one by one.
+
+    lengths  (S,)   tokens
+    out      list   of rows, the longest first
+    """
+    pieces = []
+    for T in np.unique(lengths):
+        rows = np.flatnonzero(lengths == T)
+        size = max(1, int(lengths.sum() * LARGEST_PIECE) // int(T))
+        pieces += [rows[start : start + size] for start in range(0, len(rows), size)]
+    # The heaviest first, each to the half that is lighter so far.
+    pieces.sort(key=lambda rows: -len(rows) * lengths[rows[0]])
+    halves: tuple[list[Array], list[Array]] = ([], [])
+    work = [0, 0]
+    for rows in pieces:
+        lighter = int(work[1] < work[0])
+        halves[lighter].append(rows)
+        work[lighter] += len(rows) * lengths[rows[0]]
+    dealt = [np.concatenate(half) for half in halves if half]
+    return [half[np.argsort(-lengths[half], kind="stable")] for half in dealt]
 
 
 def make_generator(*seed: int) -> np.random.Generator:

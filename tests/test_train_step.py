@@ -8,7 +8,7 @@ from minisbert import CrossEncoder
 from minisbert.bert import WORDS
 from minisbert.objectives import CLASSIFIER, make_classifier, make_objective
 from minisbert.ragged import join_sentences
-from minisbert.train_step import Batch, Network, Trainer, make_generator, make_network
+from minisbert.train_step import Batch, Network, Trainer, deal_out, make_generator, make_network
 from models import make_cross_encoder_directory
 
 OBJECTIVES = ["cosine", "softmax", "triplet", "ranking", "binary", "classes"]
@@ -96,8 +96,8 @@ def test_generators_differ_in_every_number():
 
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_halves_hold_every_text_once(tiny, n):
-    """The halves are together all texts of all columns, as many in one as in the other, and what
-    drops out of one does not tell what drops out of the other.
+    """The halves are together all texts of all columns, and what drops out of one does not tell
+    what drops out of the other.
     """
     batch = make_batch(tiny, "triplet", n)
     seen, drawn = [], set()
@@ -115,7 +115,6 @@ def test_halves_hold_every_text_once(tiny, n):
     with Trainer(Network(forward, network.backward), objective, parameters, threads=1) as trainer:
         trainer.differentiate(batch, (0, 0, 0))
     assert len(seen) == len(drawn) == 2
-    assert len(seen[0]) - len(seen[1]) in (0, 1)
     texts = [text.tolist() for column in batch.ids for text in column]
     assert sorted(seen[0] + seen[1]) == sorted(texts)
 
@@ -236,3 +235,24 @@ def test_the_classifier_is_trained_too(tiny):
     fresh = make_classifier(2, 32, "u,v,|u-v|", seed=0)
     for name in (f"{CLASSIFIER}.weight", f"{CLASSIFIER}.bias"):
         assert not np.array_equal(parameters[name], fresh[name])
+
+
+def test_halves_have_equal_work_and_few_lengths():
+    """Halves differ by less than a piece in tokens, and texts of one length mostly stay together."""
+    rng = np.random.default_rng(8)
+    for _ in range(50):
+        lengths = rng.integers(3, 30, 32)
+        first, second = deal_out(lengths)
+        assert sorted([*first, *second]) == list(range(32))
+        tokens = lengths[first].sum(), lengths[second].sum()
+        assert abs(tokens[0] - tokens[1]) <= max(lengths.max(), lengths.sum() / 8)
+        together = len({*lengths[first]} & {*lengths[second]})
+        assert together <= len({*lengths}) / 4
+
+
+@pytest.mark.parametrize(
+    ("lengths", "halves"), [([7] * 32, [16, 16]), ([7, 7], [1, 1]), ([5], [1])]
+)
+def test_halves_of_one_length(lengths, halves):
+    """Texts of one length are dealt out all the same, and one text alone is one half."""
+    assert [len(half) for half in deal_out(np.array(lengths))] == halves
