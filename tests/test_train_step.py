@@ -238,7 +238,7 @@ def test_the_classifier_is_trained_too(tiny):
 
 
 def test_halves_have_equal_work_and_few_lengths():
-    """Halves differ by less than a piece in tokens, and texts of one length mostly stay together."""
+    """Halves differ by no more than a piece, and texts of one length mostly stay together."""
     rng = np.random.default_rng(8)
     for _ in range(50):
         lengths = rng.integers(3, 30, 32)
