@@ -15,9 +15,8 @@ from minisbert.hub import fetch_model
 
 
 @pytest.fixture(scope="module")
-def cross(tmp_path_factory):
-    model = SentenceTransformer(fetch_model("all-MiniLM-L6-v2"))
-    return make_cross_encoder(model, tmp_path_factory.mktemp("cross"))
+def cross():
+    return make_cross_encoder(SentenceTransformer(fetch_model("all-MiniLM-L6-v2")))
 
 
 @pytest.mark.parametrize("way", [compare_naively, compare_batched])

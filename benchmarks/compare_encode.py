@@ -261,7 +261,7 @@ class Products:
     def __init__(self, directory: str, texts: list[str]) -> None:
         from threadpoolctl import ThreadpoolController
 
-        from minisbert.config import read_bert_config
+        from minisbert.config_files import read_bert_config
 
         bert = read_bert_config(Path(directory) / "config.json")
         D, F = bert.hidden_size, bert.intermediate_size

@@ -198,7 +198,8 @@ def main() -> None:
     texts = read_texts(None, 2 * arguments.count)
     pairs = list(zip(texts[::2], texts[1::2], strict=False))
     with tempfile.TemporaryDirectory() as folder:
-        cross = make_cross_encoder(SentenceTransformer(arguments.model), Path(folder))
+        cross = make_cross_encoder(SentenceTransformer(arguments.model))
+        cross.save(folder)
         # Only the limit of the network counts, for all sides alike.
         (Path(folder) / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 512}))
         lengths = cross.tokenizer.encode_pairs(pairs, 512).lengths

@@ -33,7 +33,6 @@ from minisbert.layers import (
     linear_forward,
 )
 from minisbert.ragged import Array, Cache, RaggedBatch, find_first_rows
-from minisbert.tiles import TILE, cut_tiles
 
 Parameters = Mapping[str, Array]
 
@@ -47,32 +46,6 @@ Gradients = dict[str, Any]
 # What follows attention treats every token alone, so inference takes it slice by slice: the
 # (256, F) activations of a slice stay in the second-level cache while GELU passes over them.
 SLICE = 256
-
-
-# Up to here products in tiles are quicker than BLAS on two threads.
-FEW_TOKENS = 24
-
-
-def arrange_for_many(parameters: Parameters) -> dict[str, Array]:
-    """Copy the blocks' matrices into column order, in which `x @ weight.T` packs them faster.
-
-    The shapes stay (out, in). It buys 8 % of the products, and costs the memory that was mapped.
-    The word table is only looked up, so it stays where it is.
-    """
-    return {
-        name: np.asfortranarray(array) if name.startswith("encoder.") else array
-        for name, array in parameters.items()
-    }
-
-
-def arrange_for_few(parameters: Parameters) -> dict[str, Array]:
-    """Copy the blocks' matrices into tiles, for batches of at most FEW_TOKENS tokens."""
-    return {
-        name: cut_tiles(array)
-        if name.startswith("encoder.") and array.ndim == 2 and len(array) % TILE == 0
-        else array
-        for name, array in parameters.items()
-    }
 
 
 def bert_forward(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -47,9 +46,9 @@ def run_cost_lab(
         raise ValueError(f"seconds must be 5 or more, got {seconds:g}; give it time to measure")
     sample = random.Random(0).sample(different, min(len(different), LADDER[-1]))
     machine = {**describe_machine(), "date": time.strftime("%Y-%m-%d"), "seconds": f"{seconds:g}"}
-    with tempfile.TemporaryDirectory() as folder, show_time_left(seconds) as report:
+    with show_time_left(seconds) as report:
         report("prepare")
-        cross = make_cross_encoder(model, Path(folder))
+        cross = make_cross_encoder(model)
         costs = measure_costs(model, cross, sample, seconds, report)
     for name, fact in machine.items():
         print(f"{name:11} {fact}")

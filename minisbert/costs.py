@@ -17,21 +17,17 @@ extrapolated by the model fitted on all.
 from __future__ import annotations
 
 import itertools
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from minisbert.cross_encoder import CrossEncoder
 from minisbert.encoder import SentenceTransformer
-from minisbert.heads import head_shapes, read_cross_encoder_config
 from minisbert.ragged import Array
 from minisbert.topk import topk
-from minisbert.weights import load_parameters, write_safetensors
 
 STEPS = (1, 1.5, 2, 3, 4, 5, 7)
 LADDER = (*(int(step * power) for power in (10, 100, 1000) for step in STEPS), 10_000)
@@ -76,22 +72,10 @@ class Costs:
         return [rung for rung in self.rungs if rung.way == way]
 
 
-def make_cross_encoder(model: SentenceTransformer, directory: Path) -> CrossEncoder:
-    """Write a cross-encoder of the bi-encoder's weights and a fresh head, and load it."""
-    source = model.model_directory / model.config.transformer_path
-    for name in ("tokenizer.json", "vocab.txt", "tokenizer_config.json"):
-        if (source / name).exists():
-            (directory / name).write_bytes((source / name).read_bytes())
-    content = json.loads((source / "config.json").read_text("utf-8"))
-    content["id2label"] = {"0": "score"}
-    (directory / "config.json").write_text(json.dumps(content), "utf-8")
-    config = read_cross_encoder_config(directory)
-    rng = np.random.default_rng(0)
-    arrays = dict(load_parameters(source, config.bert))
-    for name, shape in head_shapes(config).items():
-        arrays[name] = rng.normal(0, 0.02, shape).astype(np.float32)
-    write_safetensors(directory / "model.safetensors", arrays, {})
-    return CrossEncoder(directory, max_length=config.max_length, threads=model.threads)
+def make_cross_encoder(model: SentenceTransformer) -> CrossEncoder:
+    """A cross-encoder of the bi-encoder's weights and a fresh head."""
+    directory = model.model_directory / model.config.transformer_path
+    return CrossEncoder(directory, fresh_head=0, threads=model.threads)
 
 
 # The three ways. Each gives back something of the answer, so that nothing can be left out.

@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,13 +27,8 @@ from minisbert.arguments import (
     read_texts,
     report_truncation,
 )
+from minisbert.arrangement import ArrangedParameters
 from minisbert.batching import count_threads, keep_freed_memory, plan_batches, run_batches
-from minisbert.bert import (
-    FEW_TOKENS,
-    Parameters,
-    arrange_for_few,
-    arrange_for_many,
-)
 from minisbert.heads import load_head, make_head, read_cross_encoder_config
 from minisbert.hub import resolve_model
 from minisbert.layers import softmax_forward
@@ -115,7 +109,8 @@ class CrossEncoder:
             head = load_head(self.model_directory, self.config)
         else:
             head = make_head(self.model_directory, self.config, fresh_head)
-        self._parameters = load_parameters(self.model_directory, self.config.bert) | head
+        network = load_parameters(self.model_directory, self.config.bert)
+        self._arranged = ArrangedParameters(network | head)
 
     @property
     def max_length(self) -> int:
@@ -138,22 +133,11 @@ class CrossEncoder:
 
         They are looked at, not copied: set them again after changing one in place.
         """
-        return self._parameters
+        return self._arranged.parameters
 
     @parameters.setter
     def parameters(self, parameters: Mapping[str, Array]) -> None:
-        self._parameters = dict(parameters)
-        # Copies were arranged of those before.
-        self.__dict__.pop("_parameters_for_many", None)
-        self.__dict__.pop("_parameters_for_few", None)
-
-    @cached_property
-    def _parameters_for_many(self) -> Parameters:
-        return arrange_for_many(self._parameters)
-
-    @cached_property
-    def _parameters_for_few(self) -> Parameters:
-        return arrange_for_few(self._parameters)
+        self._arranged = ArrangedParameters(dict(parameters))
 
     def predict(
         self,
@@ -325,8 +309,7 @@ class CrossEncoder:
         if tokens.types and self.config.bert.type_vocab_size > 1:
             types = [tokens.types[i] for i in indices]
         batch = join_sentences([tokens.ids[i] for i in indices], types)
-        few = len(batch.token_ids) <= FEW_TOKENS
-        parameters = self._parameters_for_few if few else self._parameters_for_many
+        parameters = self._arranged.choose(len(batch.token_ids))
         return score_forward(parameters, self.config, batch)
 
 

@@ -11,7 +11,6 @@ import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,17 +28,16 @@ from minisbert.arguments import (
     read_texts,
     report_truncation,
 )
+from minisbert.arrangement import ArrangedParameters
 from minisbert.batching import count_threads, keep_freed_memory, plan_batches, run_batches
-from minisbert.bert import FEW_TOKENS, arrange_for_few, arrange_for_many
 from minisbert.config import (
     DenseConfig,
     NormalizeConfig,
     PoolingConfig,
     measure_width,
-    override_reading,
     parameter_shapes,
-    read_model_config,
 )
+from minisbert.config_files import override_reading, read_model_config
 from minisbert.hub import resolve_model
 from minisbert.networks import embed_forward
 from minisbert.ragged import Array, join_sentences
@@ -116,11 +114,12 @@ class SentenceTransformer:
         parameters = load_parameters(
             self.model_directory / self.config.transformer_path, whole.bert
         )
-        self._parameters = {name: parameters[name] for name in parameter_shapes(self.config.bert)}
+        kept = {name: parameters[name] for name in parameter_shapes(self.config.bert)}
         for module in self.config.modules:
             if isinstance(module, DenseConfig):
                 dense = load_dense(self.model_directory, module)
-                self._parameters |= {f"{module.path}.{name}": dense[name] for name in dense}
+                kept |= {f"{module.path}.{name}": dense[name] for name in dense}
+        self._arranged = ArrangedParameters(kept)
 
     @property
     def parameters(self) -> Mapping[str, Array]:
@@ -128,25 +127,11 @@ class SentenceTransformer:
 
         They are looked at, not copied: set them again after changing one in place.
         """
-        return self._parameters
+        return self._arranged.parameters
 
     @parameters.setter
     def parameters(self, parameters: Mapping[str, Array]) -> None:
-        self._parameters = dict(parameters)
-        # Copies were arranged of those before.
-        self.__dict__.pop("_parameters_for_many", None)
-        self.__dict__.pop("_parameters_for_few", None)
-
-    # Each copy is made when it is first wanted: a search needs one, a long encode the other.
-    # Two threads may make it twice; both are right.
-
-    @cached_property
-    def _parameters_for_many(self) -> Mapping[str, Array]:
-        return arrange_for_many(self._parameters)
-
-    @cached_property
-    def _parameters_for_few(self) -> Mapping[str, Array]:
-        return arrange_for_few(self._parameters)
+        self._arranged = ArrangedParameters(dict(parameters))
 
     @property
     def max_seq_length(self) -> int:
@@ -323,8 +308,7 @@ class SentenceTransformer:
     def _embed(self, token_ids: Sequence[Array], skip: int) -> Array:
         """Run the network and the modules after it on one batch of B sentences.  -> (B, D)"""
         batch = join_sentences(token_ids)
-        few = len(batch.token_ids) <= FEW_TOKENS
-        parameters = self._parameters_for_few if few else self._parameters_for_many
+        parameters = self._arranged.choose(len(batch.token_ids))
         return embed_forward(parameters, self.config, batch, skip)
 
     def _warn_of_length(self, truncate_dim: int, normalize_embeddings: bool) -> None:

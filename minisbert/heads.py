@@ -14,13 +14,8 @@ from typing import Any
 import numpy as np
 
 from minisbert.activations import tanh_backward, tanh_forward
-from minisbert.config import (
-    DENSE_ACTIVATIONS,
-    BertConfig,
-    read_bert_config,
-    read_transformer,
-    torch_path,
-)
+from minisbert.config import BertConfig
+from minisbert.config_files import DENSE_ACTIVATIONS, read_bert_config, read_transformer, torch_path
 from minisbert.json_fields import FRACTION, SIZE, Fields, Rule, one_of, read_fields
 from minisbert.layers import (
     dropout_backward,

@@ -15,15 +15,8 @@ from pathlib import Path
 from textwrap import indent
 from typing import Any
 
-from minisbert.config import (
-    POOLING_FLAGS,
-    BertConfig,
-    DenseConfig,
-    ModelConfig,
-    PoolingConfig,
-    parameter_shapes,
-    read_bert_config,
-)
+from minisbert.config import BertConfig, DenseConfig, ModelConfig, PoolingConfig, parameter_shapes
+from minisbert.config_files import POOLING_FLAGS, read_bert_config
 from minisbert.directories import write_directory
 from minisbert.heads import SCORE_ACTIVATIONS, CrossEncoderConfig, head_shapes
 from minisbert.json_fields import read_fields

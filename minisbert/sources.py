@@ -18,7 +18,7 @@ import zipfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from minisbert.config import read_model_config
+from minisbert.config_files import read_model_config
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,8 @@ import numpy as np
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from minisbert.config import POOLING_FLAGS, parameter_shapes, read_bert_config
+from minisbert.config import parameter_shapes
+from minisbert.config_files import POOLING_FLAGS, read_bert_config
 from minisbert.heads import head_shapes, read_cross_encoder_config
 
 WORDS = "a the bird tree sings sing old in all day red ##ing car cat dog runs . , ! ?"

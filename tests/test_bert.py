@@ -4,14 +4,9 @@ import numpy as np
 import pytest
 from gradients import check_gradient, differentiate
 
-from minisbert.bert import (
-    arrange_for_few,
-    arrange_for_many,
-    bert_backward,
-    bert_forward,
-    cut_slices,
-)
-from minisbert.config import read_model_config
+from minisbert.arrangement import arrange_for_few, arrange_for_many
+from minisbert.bert import bert_backward, bert_forward, cut_slices
+from minisbert.config_files import read_model_config
 from minisbert.ragged import RaggedBatch, group_lengths, join_sentences
 from minisbert.weights import load_parameters
 from models import make_model_directory

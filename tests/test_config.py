@@ -7,14 +7,11 @@ import shutil
 import pytest
 
 from minisbert.activations import ACTIVATIONS
-from minisbert.config import (
+from minisbert.config import DenseConfig, NormalizeConfig, PoolingConfig, parameter_shapes
+from minisbert.config_files import (
     DENSE_ACTIVATIONS,
     HIDDEN_ACTIVATIONS,
     POOLING_FLAGS,
-    DenseConfig,
-    NormalizeConfig,
-    PoolingConfig,
-    parameter_shapes,
     read_bert_config,
     read_model_config,
 )

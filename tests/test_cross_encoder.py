@@ -64,11 +64,11 @@ def test_first_tokens_alone_are_those_of_the_whole_last_block(model):
     """Leaving out of the last block what is not read changes nothing that is."""
     rng = np.random.default_rng(0)
     batch = join_sentences([rng.integers(5, 60, length) for length in (9, 9, 7, 3, 3, 3, 1)])
-    whole = bert_forward(model._parameters, model.config.bert, batch)
+    whole = bert_forward(model.parameters, model.config.bert, batch)
     rows, groups = find_first_rows(batch.groups)
     assert rows.tolist() == [0, 9, 18, 25, 28, 31, 34]
     assert groups == ((0, 2, 1), (2, 1, 1), (3, 3, 1), (6, 1, 1))
-    first = bert_forward(model._parameters, model.config.bert, batch, first_only=True)
+    first = bert_forward(model.parameters, model.config.bert, batch, first_only=True)
     assert first.shape == (7, 32)
     assert np.abs(first - whole[rows]).max() <= SAME_PAIR
 
@@ -292,8 +292,8 @@ def test_one_segment(tmp_path):
     """A network with one segment puts both texts into it, whatever the tokenizer says."""
     one = CrossEncoder(make_cross_encoder_directory(tmp_path / "1", type_vocab_size=1))
     two = CrossEncoder(make_cross_encoder_directory(tmp_path / "2"))
-    segments = one._parameters["embeddings.token_type_embeddings.weight"]
-    two._parameters = one._parameters | {
+    segments = one.parameters["embeddings.token_type_embeddings.weight"]
+    two.parameters = one.parameters | {
         "embeddings.token_type_embeddings.weight": np.repeat(segments, 2, axis=0)
     }
     assert np.array_equal(one.predict(PAIRS[:5]), two.predict(PAIRS[:5]))

@@ -272,7 +272,7 @@ def test_cross_encoder_out_of_a_bi_encoder(tmp_path):
     source = make_model_directory(tmp_path / "source")
     edit_json(source / "config.json", num_labels=7)
     bi_encoder = SentenceTransformer(source)
-    parameters = bi_encoder._parameters | load_head(pairs, model.config)
+    parameters = bi_encoder.parameters | load_head(pairs, model.config)
     for labels in (["no", "perhaps", "yes"], None):
         save_cross_encoder(tmp_path / "saved", source, model.config, parameters, "by hand", labels)
         content = read_json(tmp_path / "saved" / "config.json")
