@@ -7,7 +7,7 @@ of --model and a fresh head, for minisbert and the peers alike; pairs are of the
 compare_encode.py draws. It also measures what leaving out most of the last block saves, as a ratio
 to the same network with its last block whole.
 
-How it measures is told in compare_encode.py, whose machinery this is. Each rival's scores must be
+How it measures is told in turns.py. Each rival's scores must be
 minisbert's to 1e-5.
 """
 
@@ -22,17 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from compare_encode import (
-    Minisbert,
-    Onnxruntime,
-    Torch,
-    Worker,
-    describe_machine,
-    print_ratios,
-    read_texts,
-    sweep,
-    take_turns,
-)
+from compare_encode import Minisbert, Onnxruntime, Torch, read_texts
+from turns import Worker, describe_machine, print_ratios, sweep, take_turns
 
 SHORT_PAIR = ("How do I read a comma separated file?", "The csv module reads rows.")
 

@@ -26,7 +26,8 @@ import time
 from importlib import metadata
 from pathlib import Path
 
-from compare_encode import describe_machine, read_texts
+from compare_encode import read_texts
+from turns import describe_machine
 
 LIBRARIES = ("minisbert", "sentence_transformers")
 # What makes sentence-transformers slow to start; minisbert must not import it.
