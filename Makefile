@@ -40,18 +40,26 @@ STRICT := -std=c11 -O2 -g -ffp-contract=off -Wall -Wextra -Wpedantic -Werror
 CROSS := aarch64-linux-gnu-gcc
 QEMU := qemu-aarch64
 
+C_TESTS := topk_test topk_int8_test
+
 test-c: ## the kernels under sanitizers, and NEON under emulation
 	@mkdir -p build
-	$(CC) $(STRICT) -fsanitize=address,undefined -fno-sanitize-recover=all \
-		tests/topk_test.c csrc/topk.c -lm -o build/topk_test
-	build/topk_test
+	@set -e; for test in $(C_TESTS); do \
+		echo "$$test, under sanitizers"; \
+		$(CC) $(STRICT) -fsanitize=address,undefined -fno-sanitize-recover=all \
+			tests/$$test.c $(wildcard csrc/*.c) -lm -o build/$$test; \
+		build/$$test; \
+	done
 ifeq ($(and $(shell command -v $(CROSS)),$(shell command -v $(QEMU))),)
 	@echo "NEON was NOT tested: it takes $(CROSS) and $(QEMU) (Debian: gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user)"
 	@test -z "$(CI)"
 else
-	$(CROSS) $(STRICT) -static tests/topk_test.c csrc/topk.c -lm -o build/topk_test_neon
-	$(QEMU) -cpu max build/topk_test_neon
-	$(QEMU) -cpu cortex-a53 build/topk_test_neon
+	@set -e; for test in $(C_TESTS); do \
+		$(CROSS) $(STRICT) -static tests/$$test.c $(wildcard csrc/*.c) -lm -o build/$${test}_neon; \
+		for processor in max cortex-a53; do \
+			echo "$$test on $$processor"; $(QEMU) -cpu $$processor build/$${test}_neon; \
+		done; \
+	done
 endif
 
 PEERS := .venv-peers

@@ -30,6 +30,10 @@
 #elif defined(__aarch64__)
 #define HAS_NEON 1
 #include <arm_neon.h>
+#if defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
 #endif
 
 #define LANES 16
@@ -241,10 +245,26 @@ static score_rows *const KERNELS[MINISBERT_KERNELS] = {
 #if HAS_X86
     [MINISBERT_AVX2] = score_rows_avx2,
     [MINISBERT_AVX512] = score_rows_avx512,
+    [MINISBERT_AVX512VNNI] = score_rows_avx512,
 #elif HAS_NEON
     [MINISBERT_NEON] = score_rows_neon,
+    [MINISBERT_NEONDOT] = score_rows_neon,
 #endif
 };
+
+#if HAS_NEON
+/* Whether the processor multiplies and adds bytes, as the operating system tells. */
+static int has_dot_products(void)
+{
+#if defined(__linux__)
+    return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+#elif defined(__APPLE__)
+    return 1;
+#else
+    return 0;
+#endif
+}
+#endif
 
 /* The compiler's own check asks for the operating system's support of the wide registers too. */
 int minisbert_supports(int kernel)
@@ -254,8 +274,13 @@ int minisbert_supports(int kernel)
 #if HAS_X86
     if (kernel == MINISBERT_AVX2)
         return __builtin_cpu_supports("avx2") != 0;
-    if (kernel == MINISBERT_AVX512)
-        return __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx2") != 0;
+    if (kernel == MINISBERT_AVX512 || kernel == MINISBERT_AVX512VNNI)
+        return __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&
+               __builtin_cpu_supports("avx2") != 0 &&
+               (kernel == MINISBERT_AVX512 || __builtin_cpu_supports("avx512vnni") != 0);
+#elif HAS_NEON
+    if (kernel == MINISBERT_NEONDOT)
+        return has_dot_products();
 #endif
     return 1;
 }

@@ -13,16 +13,19 @@
  * Nothing here allocates, starts threads, keeps state or reads past the end of an array. Arrays
  * need no alignment beyond that of their type. No two arguments may overlap. */
 
-/* The kernels. */
+/* The kernels. The last two differ from those before them in the scan of codes only. */
 #define MINISBERT_SCALAR 0
 #define MINISBERT_AVX2 1
 #define MINISBERT_AVX512 2
 #define MINISBERT_NEON 3
-#define MINISBERT_KERNELS 4
+#define MINISBERT_AVX512VNNI 4
+#define MINISBERT_NEONDOT 5
+#define MINISBERT_KERNELS 6
 
 /* What the functions return. */
 #define MINISBERT_OK 0
 #define MINISBERT_NO_SUCH_KERNEL 1
+#define MINISBERT_TOO_WIDE 2
 
 /* Whether this processor and its operating system can run a kernel: 1 or 0. */
 int minisbert_supports(int kernel);
@@ -47,3 +50,46 @@ int minisbert_topk(int kernel, const float *queries, size_t query_count, const f
  *   scores  count, out */
 int minisbert_pair_dots(int kernel, const float *a, const float *b, size_t count,
                         size_t dimension, float *scores);
+
+/* The scan of codes: a filter that finds every row that could be among the k best by topk's order,
+ * from one byte a number. csrc/topk_int8.c has the proof, and the layout of a block of rows. */
+
+/* Rows of a block; queries of a group; the widest row, so that all sums stay exact; numbers that
+ * are known of a query. */
+#define MINISBERT_BLOCK_ROWS 16
+#define MINISBERT_GROUP 8
+#define MINISBERT_INT8_DIMENSION 65408
+#define MINISBERT_FACTORS 5
+
+/* In the place of a count: more candidates than there is room for. */
+#define MINISBERT_TOO_MANY -1
+
+/* Write codes, scales and norms of rows into their places in blocks.
+ *
+ *   rows       row_count x dimension; one that is not finite will always be a candidate
+ *   blocks     out, enough of them for first_row + row_count rows
+ *   first_row  the place of the first of these rows */
+int minisbert_int8_encode(const float *rows, size_t row_count, size_t dimension,
+                          unsigned char *blocks, size_t first_row);
+
+/* Find the candidates among row_count rows for each query, in the order of the rows.
+ *
+ *   queries     codes in groups: group x four dimensions x query of the group x 4, filled up with
+ *               zeros to whole groups and to a multiple of four dimensions
+ *   factors     query_count x MINISBERT_FACTORS: the scale of the codes; what the norms of a row's
+ *               residual and of its codes are multiplied by, and what is added, to bound the error;
+ *               128 times the sum of the codes. The query's norm is below 2^62.
+ *   blocks      the rows', as encoded
+ *   k           at least 1, else there are TOO_MANY
+ *   capacity    room for so many candidates a query
+ *   lowers      query_count x k, out: the best lower bounds of scores, in no order
+ *   candidates  query_count x capacity, out: row numbers counted from first_id
+ *   uppers      query_count x capacity, out: upper bounds of their scores
+ *   counts      query_count, out: candidates, or TOO_MANY; then the rows themselves must be scanned
+ *
+ * Rows with fewer than k others are all candidates. Cost: row_count * query_count * dimension
+ * multiplications of bytes, and the candidates'. */
+int minisbert_int8_scan(int kernel, const int8_t *queries, const double *factors,
+                        size_t query_count, const unsigned char *blocks, size_t row_count,
+                        size_t dimension, size_t k, size_t capacity, int64_t first_id,
+                        double *lowers, int64_t *candidates, double *uppers, int64_t *counts);

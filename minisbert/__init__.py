@@ -4,7 +4,7 @@ The modules stand on floors. A module imports from lower floors, or from one lis
 own floor, so this list is also the order to read them in (tests/test_architecture.py holds it):
 
 floor 0: ragged json_fields config config_files weights directories sources hub tokenization tiles
-floor 0: activations layers heads pooling similarity optimizer topk metrics
+floor 0: activations layers heads pooling similarity optimizer topk topk_int8 metrics
 floor 1: bert arrangement networks losses batching arguments index saving
 floor 2: encoder cross_encoder objectives train_step
 floor 3: text_index text_files judged_files evaluation table_files training_files development

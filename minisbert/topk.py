@@ -1,4 +1,4 @@
-"""The k best rows for each query by dot product, exactly: the only module that touches C.
+"""The k best rows for each query by dot product, exactly: the one owner of the C library.
 
 csrc/topk.h says what a score is, to the last bit, and what the order is. Below the calls into C
 stands their NumPy twin, with the same bits: it serves where no compiler was, and tests the kernels.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,6 +21,8 @@ try:
 except ImportError:
     ffi = lib = None
 
+Result = TypeVar("Result")
+
 LANES = 16
 
 # Rows that the twin works on at a time: their 16 lanes stay in cache.
@@ -30,7 +32,7 @@ TWIN_ROWS = 1024
 SMALLEST_SHARE = 1 << 21
 
 # Kernel names by number in csrc/topk.h; "numpy" is the twin.
-KERNELS = {"avx512": 2, "avx2": 1, "neon": 3, "scalar": 0}
+KERNELS = {"avx512vnni": 4, "avx512": 2, "avx2": 1, "neondot": 5, "neon": 3, "scalar": 0}
 
 
 def kernel_name() -> str:
@@ -93,18 +95,12 @@ def topk(
         )
     kernel = kernel_name()
     scan = topk_numpy if kernel == "numpy" else _make_scan(KERNELS[kernel])
-    parts = _share_out(queries, rows, threads)
-    if len(parts) == 1:
-        return scan(queries, rows, int(k), 0)
-
-    def scan_part(part: slice) -> tuple[Array, Array]:
-        return scan(queries, rows[part], int(k), part.start)
-
-    with ThreadPoolExecutor(len(parts) - 1, "minisbert") as pool:
-        others = pool.map(scan_part, parts[1:])  # started here, while this thread does its own part
-        found = [scan_part(parts[0]), *others]
+    parts = share_out(len(rows), queries.size, threads)
+    found = run_parts(lambda part: scan(queries, rows[part], int(k), part.start), parts)
+    if len(found) == 1:
+        return found[0]
     scores, ids = (np.concatenate(column, axis=1) for column in zip(*found, strict=True))
-    return _take_best(scores, ids, int(k))
+    return take_best(scores, ids, int(k))
 
 
 def pair_dots(a: ArrayLike, b: ArrayLike) -> Array:
@@ -119,7 +115,7 @@ def pair_dots(a: ArrayLike, b: ArrayLike) -> Array:
         return _dot_pairs_numpy(a, b)
     M, D = a.shape
     scores = np.empty(M, np.float32)
-    _check(lib.minisbert_pair_dots(KERNELS[kernel], _floats(a), _floats(b), M, D, _floats(scores)))
+    call("minisbert_pair_dots", KERNELS[kernel], a, b, M, D, scores)
     return scores
 
 
@@ -134,7 +130,7 @@ def topk_numpy(queries: Array, rows: Array, k: int, first_id: int = 0) -> tuple[
         for start in range(0, M, TWIN_ROWS):
             block = rows[start : start + TWIN_ROWS]
             dots[start : start + TWIN_ROWS] = _dot_pairs_numpy(block, queries[query : query + 1])
-        scores[query], ids[query] = _take_best(dots, numbers, k)
+        scores[query], ids[query] = take_best(dots, numbers, k)
     return scores, ids
 
 
@@ -158,7 +154,7 @@ def _dot_pairs_numpy(a: Array, b: Array) -> Array:
     return dots
 
 
-def _take_best(scores: Array, ids: Array, k: int) -> tuple[Array, Array]:
+def take_best(scores: Array, ids: Array, k: int) -> tuple[Array, Array]:
     """Sort candidates into the total order and keep k.  (..., n) -> (..., min(k, n)) twice"""
     # The last key counts most. NumPy puts NaN behind all numbers and takes one NaN for another's
     # equal, which is the order that topk.h defines.
@@ -166,9 +162,12 @@ def _take_best(scores: Array, ids: Array, k: int) -> tuple[Array, Array]:
     return np.take_along_axis(scores, order, -1), np.take_along_axis(ids, order, -1)
 
 
-def _share_out(queries: Array, rows: Array, threads: int | None) -> list[slice]:
-    """Cut the rows into one part for each thread that is worth starting."""
-    M = len(rows)
+def share_out(M: int, work: int, threads: int | None, together: int = 1) -> list[slice]:
+    """Cut M rows into one part for each thread that is worth starting.
+
+    work      multiplications  of a row
+    together  rows             that must stay in one part
+    """
     if threads is None:
         threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
         threads = threads or os.cpu_count() or 1
@@ -177,9 +176,19 @@ def _share_out(queries: Array, rows: Array, threads: int | None) -> list[slice]:
             f"threads must be a whole number of 1 or more, got {threads!r}; "
             "leave it out to use every core"
         )
-    count = max(1, min(threads, M, queries.size * M // SMALLEST_SHARE))
-    edges = [M * i // count for i in range(count + 1)]
+    runs = -(-M // together)
+    count = max(1, min(threads, runs, work * M // SMALLEST_SHARE))
+    edges = [min(M, runs * i // count * together) for i in range(count + 1)]
     return [slice(edges[i], edges[i + 1]) for i in range(count)]
+
+
+def run_parts(run: Callable[[slice], Result], parts: list[slice]) -> list[Result]:
+    """Run a function of each part, the first in this thread."""
+    if len(parts) == 1:
+        return [run(parts[0])]
+    with ThreadPoolExecutor(len(parts) - 1, "minisbert") as pool:
+        others = pool.map(run, parts[1:])  # started here, while this thread does its own part
+        return [run(parts[0]), *others]
 
 
 def _make_scan(kernel: int) -> Callable[[Array, Array, int, int], tuple[Array, Array]]:
@@ -190,33 +199,45 @@ def _make_scan(kernel: int) -> Callable[[Array, Array, int, int], tuple[Array, A
         M = len(rows)
         scores = np.empty((Q, min(k, M)), np.float32)
         ids = np.empty((Q, min(k, M)), np.int64)
-        _check(
-            lib.minisbert_topk(
-                kernel,
-                _floats(queries),
-                Q,
-                _floats(rows),
-                M,
-                D,
-                min(k, M),
-                first_id,
-                _floats(scores),
-                ffi.cast("int64_t *", ids.ctypes.data),
-            )
+        call(
+            "minisbert_topk",
+            kernel,
+            queries,
+            Q,
+            rows,
+            M,
+            D,
+            min(k, M),
+            first_id,
+            scores,
+            ids,
         )
         return scores, ids
 
     return scan
 
 
-def _floats(array: Array) -> Any:
-    """The address of a float32 array; the caller keeps the array alive."""
-    return ffi.cast("float *", array.ctypes.data)
+# The types of arrays as csrc/topk.h names them; blocks of codes are bytes.
+POINTERS = {
+    "float32": "float *",
+    "float64": "double *",
+    "int64": "int64_t *",
+    "int8": "int8_t *",
+}
 
 
-def _check(status: int) -> None:
+def call(function: str, *arguments: Any) -> None:
+    """Call a function of the C library that returns a status; arrays go in by their addresses."""
+    status = getattr(lib, function)(
+        *(
+            ffi.cast(POINTERS.get(argument.dtype.name, "unsigned char *"), argument.ctypes.data)
+            if isinstance(argument, np.ndarray)
+            else argument
+            for argument in arguments
+        )
+    )
     if status != lib.MINISBERT_OK:
-        raise RuntimeError(f"the scan failed with status {status}")
+        raise RuntimeError(f"{function} failed with status {status}")
 
 
 def _read_matrix(name: str, values: ArrayLike) -> Array:

@@ -137,7 +137,7 @@ def test_threads_change_nothing(kernel, threads, monkeypatch):
     monkeypatch.setattr(module, "SMALLEST_SHARE", 1)
     rng = np.random.default_rng(0)
     queries, rows = make_rows(rng, 3, 19), np.tile(make_rows(rng, 50, 19), (4, 1))
-    assert len(module._share_out(queries, rows, threads)) == threads
+    assert len(module.share_out(len(rows), queries.size, threads)) == threads
     for k in (1, 8, 70, 200, 201):
         assert same(topk(queries, rows, k, threads), topk_numpy(queries, rows, k)), k
     for M in range(5):

@@ -11,7 +11,8 @@
 
 #include "../csrc/topk.h"
 
-static const char *const NAMES[MINISBERT_KERNELS] = {"scalar", "avx2", "avx512", "neon"};
+static const char *const NAMES[MINISBERT_KERNELS] = {"scalar", "avx2",       "avx512",
+                                                     "neon",   "avx512vnni", "neondot"};
 static int passed = 0, failed = 0;
 
 static void check(int good, const char *what, int kernel, size_t dimension, size_t rows)

@@ -1,0 +1,596 @@
+/* topk_int8.c - the same answer as topk.c from a quarter of the bytes: a filter with a proof.
+ *
+ * THE IDEA. A scan of float32 rows waits for memory. So each number of a row x is also kept as one
+ * byte, a code c in [-127, 127], with one scale s for the row:
+ *
+ *     x = s c + e        e is what the codes leave out of the row
+ *     q = t d + r        the same for the query
+ *
+ * The dot product of the codes is a sum of integers, exact in 32 bits. What it says of the score:
+ *
+ *     q.x = q.e + q.(s c) = q.e + r.(s c) + s t (c.d)
+ *
+ * so by Cauchy and Schwarz |q.x - s t (c.d)| <= |q||e| + |r||s c|. The norms of e and of s c are
+ * kept with the row, rounded up. Hence every row has an estimate and a bound, and
+ *
+ *     lower = estimate - bound  <=  score  <=  estimate + bound = upper.
+ *
+ * Keep the k best lower bounds. A row whose upper bound is below the last of them has k rows before
+ * it whatever the true scores are, so it can't be in the answer. The others are candidates; of a
+ * million sentences and k = 10 some twenty remain, which the caller scores canonically.
+ *
+ * THE ROUNDINGS. The score is not the real q.x but the canonical float32 one (topk.h), so the bound
+ * has to reach that. A lane adds up at most D/16 + 1 products; with the four sums of the tree and
+ * the rounding of the product itself a term is rounded at most n = D/16 + 5 times (a lane's first
+ * sum, with zero, is exact), each time by a factor 1 + u, |u| <= 2^-24. Together, as long as
+ * n^2 2^-24 <= 1, they change the sum by at most (n + 1) 2^-24 times the sum of |q_i x_i|, which is
+ * at most |q||x| <= |q| (|s c| + |e|). That is g |q||x| with g = (D/16 + 6) 2^-24. A product in the
+ * range of denormals is off by up to 2^-150 besides (sums there are exact), which the later
+ * roundings at most double: D 2^-149 in all. So the bound is linear in the two norms of the row,
+ *
+ *     bound = |e| |q|(1 + g)  +  |s c| (|r| + g |q|)  +  D 2^-149,
+ *
+ * and the caller gives the three factors. It also has to cover our own arithmetic in double: three
+ * roundings of the estimate, |estimate| <= |s c| (|q| + |r|), and four of the bound. The caller
+ * takes g larger by 2 x 2^-24 and then every factor larger by 2^-40; that is more than enough by
+ * ten digits.
+ *
+ * Overflow is kept away: a row with a norm of 2^62 or more (or one that is not finite) is given the
+ * norm infinity, so it is always a candidate; and the caller must not ask with a query of such a
+ * norm. Of the rest no partial sum reaches 2^125.
+ *
+ * THE LAYOUT. Rows lie in blocks of 16: first what is known of each row, then the codes, four
+ * dimensions of all 16 rows at a time:
+ *
+ *     float  scale[16]        s
+ *     float  residual[16]     |e|, rounded up
+ *     float  length[16]       |s c|, rounded up
+ *     byte   codes[(D + 3) / 4][16][4]     c + 128
+ *
+ * One register is then four dimensions of every row. An instruction that multiplies four bytes by
+ * four bytes and adds them up leaves one sum a row in its own lane, so nothing is added across
+ * lanes in the end, and the query's four bytes are the same for all lanes. Those instructions want
+ * one side unsigned: hence the 128, which is taken off again by the sum of the query's codes.
+ * What lies behind the last dimension is code 0, and rows behind the last are never looked at. */
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "topk.h"
+
+#if defined(__x86_64__)
+#define HAS_X86 1
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#define HAS_NEON 1
+#include <arm_neon.h>
+#endif
+
+#define ROWS MINISBERT_BLOCK_ROWS /* of a block */
+#define HEAD (3 * ROWS * sizeof(float))
+#define ZERO 128 /* the byte of code 0 */
+
+/* Blocks and queries taken together: 32 rows of 384 bytes and eight queries stay in the first-level
+ * cache, and eight sums in registers hide the time that each multiplication takes. */
+#define CHUNK_BLOCKS 2
+#define CHUNK_ROWS (CHUNK_BLOCKS * ROWS)
+#define GROUP MINISBERT_GROUP
+
+static size_t count_quads(size_t dimension)
+{
+    return (dimension + 3) / 4;
+}
+
+/* ------------------------------------------------------------------ codes */
+
+/* The least float that is not below a value that is not negative. */
+static float round_up(double value)
+{
+    float rounded = (float)value;
+    return (double)rounded < value ? nextafterf(rounded, INFINITY) : rounded;
+}
+
+/* Sums of squares in eight lanes, so that the compiler may use registers as wide as it has. */
+static double add_lanes(const double lane[8])
+{
+    return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
+}
+
+/* Encode one row: its codes go to every 64th quad of bytes, scale and norms into the block's head.
+ *
+ * Any scale would do, since the residual is measured with it. A scale that is denormal would lose
+ * its digits, so such a row is all residual. Each element of s c and of e is exact in double, and
+ * the sums of their squares are off by less than D + 2 roundings of 2^-53, which 2^-36 covers up to
+ * the largest dimension. */
+static void encode_row(const float *row, size_t dimension, unsigned char *block, size_t place)
+{
+    float largest = 0;
+    for (size_t i = 0; i < dimension; i++)
+        largest = fabsf(row[i]) > largest ? fabsf(row[i]) : largest;
+    float scale = largest / 127.0f;
+    if (!(scale >= 1.17549435e-38f && scale <= 1e38f))
+        scale = 0;
+    unsigned char *codes = block + HEAD + 4 * place;
+    double residual[8] = {0}, length[8] = {0};
+    for (size_t i = 0; i < dimension; i++) {
+        /* Adding and taking off 3 x 2^22 rounds to a whole number, halves to even. */
+        float rounded = scale > 0 ? (row[i] / scale + 12582912.0f) - 12582912.0f : 0.0f;
+        float code = rounded >= -127 ? (rounded <= 127 ? rounded : 127) : -127; /* also of NaN */
+        double kept = (double)scale * code, left = row[i] - kept;
+        codes[i / 4 * (4 * ROWS) + i % 4] = (unsigned char)((int)code + ZERO);
+        length[i % 8] += kept * kept;
+        residual[i % 8] += left * left;
+    }
+    for (size_t i = dimension; i < 4 * count_quads(dimension); i++)
+        codes[i / 4 * (4 * ROWS) + i % 4] = ZERO;
+    double left = sqrt(add_lanes(residual)) * (1 + 0x1p-36);
+    double kept = sqrt(add_lanes(length)) * (1 + 0x1p-36);
+    if (!(left + kept < 0x1p62)) /* also what is not a number */
+        left = INFINITY;
+    const float head[3] = {scale, round_up(left), round_up(kept)};
+    for (size_t i = 0; i < 3; i++)
+        memcpy(block + (i * ROWS + place) * sizeof(float), &head[i], sizeof(float));
+}
+
+int minisbert_int8_encode(const float *rows, size_t row_count, size_t dimension,
+                          unsigned char *blocks, size_t first_row)
+{
+    if (dimension > MINISBERT_INT8_DIMENSION)
+        return MINISBERT_TOO_WIDE;
+    size_t block_bytes = HEAD + 4 * ROWS * count_quads(dimension);
+    for (size_t i = 0; i < row_count; i++) {
+        size_t row = first_row + i;
+        encode_row(rows + i * dimension, dimension, blocks + row / ROWS * block_bytes, row % ROWS);
+    }
+    return MINISBERT_OK;
+}
+
+/* ------------------------------------------------------------------ kernels
+ *
+ * A kernel multiplies the codes of one block with those of the first query of a group, or of all:
+ *
+ *   codes    quads x 16 x 4, c + 128
+ *   queries  quads x GROUP x 4, so that one pointer serves all
+ *   sums     for each query 16 sums, CHUNK_ROWS apart
+ *
+ * The sums are of (c + 128) d, at most 255 x 127 x D in size, and exact. */
+
+typedef void multiply_block(const unsigned char *codes, const int8_t *queries, size_t quads,
+                            int32_t *sums);
+
+/* The definition. */
+static inline void multiply_scalar(const unsigned char *codes, const int8_t *queries, size_t quads,
+                                   int32_t *sums, size_t query_count)
+{
+    for (size_t query = 0; query < query_count; query++)
+        for (size_t row = 0; row < ROWS; row++) {
+            int32_t sum = 0;
+            for (size_t i = 0; i < 4 * quads; i++)
+                sum += (int32_t)codes[i / 4 * (4 * ROWS) + 4 * row + i % 4] *
+                       queries[i / 4 * (4 * GROUP) + 4 * query + i % 4];
+            sums[query * CHUNK_ROWS + row] = sum;
+        }
+}
+
+static void multiply_one_scalar(const unsigned char *codes, const int8_t *queries, size_t quads,
+                                int32_t *sums)
+{
+    multiply_scalar(codes, queries, quads, sums, 1);
+}
+
+static void multiply_group_scalar(const unsigned char *codes, const int8_t *queries, size_t quads,
+                                  int32_t *sums)
+{
+    multiply_scalar(codes, queries, quads, sums, GROUP);
+}
+
+/* Four codes of a query, as a kernel's lanes take them. */
+static inline int32_t load_quad(const int8_t *query, size_t quad)
+{
+    int32_t four;
+    memcpy(&four, query + 4 * GROUP * quad, sizeof four);
+    return four;
+}
+
+#if HAS_X86
+
+#define TARGET_AVX2 __attribute__((target("avx2")))
+#define TARGET_AVX512 __attribute__((target("avx512f,avx512bw,avx2")))
+#define TARGET_VNNI __attribute__((target("avx512f,avx512bw,avx512vnni,avx2")))
+
+/* Products of bytes would overflow when two are added in 16 bits, 2 x 255 x 127, so both sides are
+ * widened to 16 bits first. Then two neighbours make one sum of 32 bits, and a row has two lanes:
+ * `hadd` and a permutation bring 16 rows from four registers into two. */
+TARGET_AVX2 static void multiply_one_avx2(const unsigned char *codes, const int8_t *queries,
+                                          size_t quads, int32_t *sums)
+{
+    __m256i sum_i32x8[4];
+    for (size_t j = 0; j < 4; j++)
+        sum_i32x8[j] = _mm256_setzero_si256();
+    for (size_t quad = 0; quad < quads; quad++) {
+        __m256i query_i16x16 =
+            _mm256_cvtepi8_epi16(_mm_set1_epi32(load_quad(queries, quad)));
+        for (size_t j = 0; j < 4; j++) {
+            __m256i row_i16x16 = _mm256_cvtepu8_epi16(
+                _mm_loadu_si128((const __m128i *)(codes + 4 * ROWS * quad + 16 * j)));
+            sum_i32x8[j] =
+                _mm256_add_epi32(sum_i32x8[j], _mm256_madd_epi16(row_i16x16, query_i16x16));
+        }
+    }
+    for (size_t j = 0; j < 2; j++) {
+        /* rows 0 1 4 5 2 3 6 7 of this half */
+        __m256i mixed_i32x8 = _mm256_hadd_epi32(sum_i32x8[2 * j], sum_i32x8[2 * j + 1]);
+        _mm256_storeu_si256((__m256i *)(sums + 8 * j),
+                            _mm256_permute4x64_epi64(mixed_i32x8, _MM_SHUFFLE(3, 1, 2, 0)));
+    }
+}
+
+TARGET_AVX2 static void multiply_group_avx2(const unsigned char *codes, const int8_t *queries,
+                                            size_t quads, int32_t *sums)
+{
+    for (size_t query = 0; query < GROUP; query++)
+        multiply_one_avx2(codes, queries + 4 * query, quads, sums + query * CHUNK_ROWS);
+}
+
+/* As above, with twice the width: a register has two 32-bit lanes of each of eight rows. */
+TARGET_AVX512 static void multiply_one_avx512(const unsigned char *codes, const int8_t *queries,
+                                              size_t quads, int32_t *sums)
+{
+    __m512i low_i32x16 = _mm512_setzero_si512(), high_i32x16 = _mm512_setzero_si512();
+    for (size_t quad = 0; quad < quads; quad++) {
+        const unsigned char *four = codes + 4 * ROWS * quad;
+        __m512i query_i16x32 =
+            _mm512_cvtepi8_epi16(_mm256_set1_epi32(load_quad(queries, quad)));
+        low_i32x16 = _mm512_add_epi32(
+            low_i32x16,
+            _mm512_madd_epi16(_mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)four)),
+                              query_i16x32));
+        high_i32x16 = _mm512_add_epi32(
+            high_i32x16, _mm512_madd_epi16(_mm512_cvtepu8_epi16(
+                                               _mm256_loadu_si256((const __m256i *)(four + 32))),
+                                           query_i16x32));
+    }
+    const __m512i even_i32x16 =
+        _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+    const __m512i odd_i32x16 = _mm512_add_epi32(even_i32x16, _mm512_set1_epi32(1));
+    _mm512_storeu_si512(
+        sums, _mm512_add_epi32(_mm512_permutex2var_epi32(low_i32x16, even_i32x16, high_i32x16),
+                               _mm512_permutex2var_epi32(low_i32x16, odd_i32x16, high_i32x16)));
+}
+
+TARGET_AVX512 static void multiply_group_avx512(const unsigned char *codes, const int8_t *queries,
+                                                size_t quads, int32_t *sums)
+{
+    for (size_t query = 0; query < GROUP; query++)
+        multiply_one_avx512(codes, queries + 4 * query, quads, sums + query * CHUNK_ROWS);
+}
+
+/* Four products and their sum in one instruction, without an overflow on the way. Two sums take
+ * turns, since each waits for the one before. */
+TARGET_VNNI static void multiply_one_vnni(const unsigned char *codes, const int8_t *queries,
+                                          size_t quads, int32_t *sums)
+{
+    __m512i even_i32x16 = _mm512_setzero_si512(), odd_i32x16 = _mm512_setzero_si512();
+    size_t quad = 0;
+    for (; quad + 2 <= quads; quad += 2) {
+        even_i32x16 = _mm512_dpbusd_epi32(even_i32x16, _mm512_loadu_si512(codes + 4 * ROWS * quad),
+                                          _mm512_set1_epi32(load_quad(queries, quad)));
+        odd_i32x16 =
+            _mm512_dpbusd_epi32(odd_i32x16, _mm512_loadu_si512(codes + 4 * ROWS * (quad + 1)),
+                                _mm512_set1_epi32(load_quad(queries, quad + 1)));
+    }
+    if (quad < quads)
+        even_i32x16 = _mm512_dpbusd_epi32(even_i32x16, _mm512_loadu_si512(codes + 4 * ROWS * quad),
+                                          _mm512_set1_epi32(load_quad(queries, quad)));
+    _mm512_storeu_si512(sums, _mm512_add_epi32(even_i32x16, odd_i32x16));
+}
+
+/* Codes are loaded once for eight queries. */
+TARGET_VNNI static void multiply_group_vnni(const unsigned char *codes, const int8_t *queries,
+                                            size_t quads, int32_t *sums)
+{
+    __m512i sum_i32x16[GROUP];
+    for (size_t query = 0; query < GROUP; query++)
+        sum_i32x16[query] = _mm512_setzero_si512();
+    for (size_t quad = 0; quad < quads; quad++) {
+        __m512i codes_u8x64 = _mm512_loadu_si512(codes + 4 * ROWS * quad);
+        for (size_t query = 0; query < GROUP; query++)
+            sum_i32x16[query] = _mm512_dpbusd_epi32(
+                sum_i32x16[query], codes_u8x64,
+                _mm512_set1_epi32(load_quad(queries + 4 * query, quad)));
+    }
+    for (size_t query = 0; query < GROUP; query++)
+        _mm512_storeu_si512(sums + query * CHUNK_ROWS, sum_i32x16[query]);
+}
+
+#endif
+
+#if HAS_NEON
+
+#define TARGET_DOT __attribute__((target("arch=armv8.2-a+dotprod")))
+
+/* Both sides signed here: the highest bit of a byte turned over is 128 taken off, and what that
+ * takes off all products is added again, so that the sums are those of the definition. */
+static int32_t add_codes(const int8_t *query, size_t quads)
+{
+    int32_t sum = 0;
+    for (size_t i = 0; i < 4 * quads; i++)
+        sum += query[i / 4 * (4 * GROUP) + i % 4];
+    return ZERO * sum;
+}
+
+/* A register has four codes of each of four rows. Two products of 127 x 128 fit 16 bits. */
+static void multiply_one_neon(const unsigned char *codes, const int8_t *queries, size_t quads,
+                              int32_t *sums)
+{
+    int32x4_t sum_i32x4[8];
+    for (size_t j = 0; j < 8; j++)
+        sum_i32x4[j] = vdupq_n_s32(0);
+    for (size_t quad = 0; quad < quads; quad++) {
+        int8x8_t query_i8x8 = vreinterpret_s8_s32(vdup_n_s32(load_quad(queries, quad)));
+        for (size_t j = 0; j < 4; j++) {
+            int8x16_t row_i8x16 = vreinterpretq_s8_u8(
+                veorq_u8(vld1q_u8(codes + 4 * ROWS * quad + 16 * j), vdupq_n_u8(ZERO)));
+            sum_i32x4[2 * j] = vpadalq_s16(sum_i32x4[2 * j],
+                                           vmull_s8(vget_low_s8(row_i8x16), query_i8x8));
+            sum_i32x4[2 * j + 1] = vpadalq_s16(sum_i32x4[2 * j + 1],
+                                               vmull_s8(vget_high_s8(row_i8x16), query_i8x8));
+        }
+    }
+    int32x4_t bias_i32x4 = vdupq_n_s32(add_codes(queries, quads));
+    for (size_t j = 0; j < 4; j++)
+        vst1q_s32(sums + 4 * j,
+                  vaddq_s32(bias_i32x4, vpaddq_s32(sum_i32x4[2 * j], sum_i32x4[2 * j + 1])));
+}
+
+static void multiply_group_neon(const unsigned char *codes, const int8_t *queries, size_t quads,
+                                int32_t *sums)
+{
+    for (size_t query = 0; query < GROUP; query++)
+        multiply_one_neon(codes, queries + 4 * query, quads, sums + query * CHUNK_ROWS);
+}
+
+TARGET_DOT static void multiply_one_neondot(const unsigned char *codes, const int8_t *queries,
+                                            size_t quads, int32_t *sums)
+{
+    int32x4_t sum_i32x4[4];
+    for (size_t j = 0; j < 4; j++)
+        sum_i32x4[j] = vdupq_n_s32(add_codes(queries, quads));
+    for (size_t quad = 0; quad < quads; quad++) {
+        int8x16_t query_i8x16 = vreinterpretq_s8_s32(vdupq_n_s32(load_quad(queries, quad)));
+        for (size_t j = 0; j < 4; j++) {
+            int8x16_t row_i8x16 = vreinterpretq_s8_u8(
+                veorq_u8(vld1q_u8(codes + 4 * ROWS * quad + 16 * j), vdupq_n_u8(ZERO)));
+            sum_i32x4[j] = vdotq_s32(sum_i32x4[j], row_i8x16, query_i8x16);
+        }
+    }
+    for (size_t j = 0; j < 4; j++)
+        vst1q_s32(sums + 4 * j, sum_i32x4[j]);
+}
+
+TARGET_DOT static void multiply_group_neondot(const unsigned char *codes, const int8_t *queries,
+                                              size_t quads, int32_t *sums)
+{
+    for (size_t query = 0; query < GROUP; query++)
+        multiply_one_neondot(codes, queries + 4 * query, quads, sums + query * CHUNK_ROWS);
+}
+
+#endif
+
+/* ------------------------------------------------------------------ the filter
+ *
+ * What is known of one query, as the caller gives it (topk.h), and what it has found. */
+
+typedef struct {
+    double scale, residual_factor, length_factor, constant;
+    int32_t bias; /* 128 times the sum of its codes */
+    size_t k, capacity;
+    double *lowers;      /* the k best lower bounds, a heap with the least on top */
+    int64_t *candidates; /* rows, in order */
+    double *uppers;      /* of the candidates */
+    int64_t *count;      /* of the candidates, or MINISBERT_TOO_MANY */
+} Search;
+
+/* What is known of the rows of a chunk, in double. */
+typedef struct {
+    double scale[CHUNK_ROWS], residual[CHUNK_ROWS], length[CHUNK_ROWS];
+} Known;
+
+static void read_heads(const unsigned char *block, size_t place, Known *known)
+{
+    float head[3][ROWS];
+    memcpy(head, block, sizeof head);
+    for (size_t i = 0; i < ROWS; i++) {
+        known->scale[place + i] = head[0][i];
+        known->residual[place + i] = head[1][i];
+        known->length[place + i] = head[2][i];
+    }
+}
+
+/* Put a lower bound in the place of the least. Cost: log2(k) steps. */
+static void replace_least(double *lowers, size_t k, double lower)
+{
+    size_t place = 0;
+    for (;;) {
+        size_t child = 2 * place + 1;
+        if (child >= k)
+            break;
+        if (child + 1 < k && lowers[child + 1] < lowers[child])
+            child++;
+        if (lower <= lowers[child])
+            break;
+        lowers[place] = lowers[child];
+        place = child;
+    }
+    lowers[place] = lower;
+}
+
+/* Drop the candidates that a later threshold rules out. If more than half of the room stays taken,
+ * the data is such that a filter does not pay: the caller has to scan the rows themselves. */
+static void prune(const Search *search)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < (size_t)*search->count; i++)
+        if (!(search->uppers[i] < search->lowers[0])) {
+            search->candidates[kept] = search->candidates[i];
+            search->uppers[kept++] = search->uppers[i];
+        }
+    *search->count = kept > search->capacity / 2 ? MINISBERT_TOO_MANY : (int64_t)kept;
+}
+
+static double bound_error(const Search *search, const Known *known, size_t row)
+{
+    return known->residual[row] * search->residual_factor +
+           known->length[row] * search->length_factor + search->constant;
+}
+
+static void add_candidate(const Search *search, int64_t row, double upper, double lower)
+{
+    search->candidates[*search->count] = row;
+    search->uppers[(*search->count)++] = upper;
+    if (lower > search->lowers[0])
+        replace_least(search->lowers, search->k, lower);
+    if ((size_t)*search->count == search->capacity)
+        prune(search);
+}
+
+/* Compare `count` rows with the threshold. Almost always none passes, so first they are only
+ * counted, without a branch in the loop. Whatever is not a number passes. */
+static inline __attribute__((always_inline)) void
+filter(const Search *search, const int32_t *sums, const Known *known, size_t count, int64_t first)
+{
+    double estimate[CHUNK_ROWS], upper[CHUNK_ROWS];
+    double threshold = search->lowers[0];
+    int passing = 0;
+    for (size_t i = 0; i < CHUNK_ROWS; i++) {
+        estimate[i] = (double)(sums[i] - search->bias) * (known->scale[i] * search->scale);
+        upper[i] = estimate[i] + (known->residual[i] * search->residual_factor +
+                                  known->length[i] * search->length_factor + search->constant);
+        passing += !(upper[i] < threshold);
+    }
+    if (!passing)
+        return;
+    for (size_t i = 0; i < count && *search->count != MINISBERT_TOO_MANY; i++)
+        if (!(upper[i] < search->lowers[0]))
+            add_candidate(search, first + (int64_t)i, upper[i],
+                          estimate[i] - bound_error(search, known, i));
+}
+
+typedef void filter_chunk(const Search *search, const int32_t *sums, const Known *known,
+                          size_t count, int64_t first);
+
+static void filter_plain(const Search *search, const int32_t *sums, const Known *known,
+                         size_t count, int64_t first)
+{
+    filter(search, sums, known, count, first);
+}
+
+#if HAS_X86
+
+/* The same, in wider registers. */
+TARGET_AVX2 static void filter_avx2(const Search *search, const int32_t *sums, const Known *known,
+                                    size_t count, int64_t first)
+{
+    filter(search, sums, known, count, first);
+}
+
+TARGET_AVX512 static void filter_avx512(const Search *search, const int32_t *sums,
+                                        const Known *known, size_t count, int64_t first)
+{
+    filter(search, sums, known, count, first);
+}
+
+#endif
+
+/* ------------------------------------------------------------------ choice */
+
+typedef struct {
+    multiply_block *one, *group;
+    filter_chunk *filter;
+} Kernel;
+
+static const Kernel KERNELS[MINISBERT_KERNELS] = {
+    [MINISBERT_SCALAR] = {multiply_one_scalar, multiply_group_scalar, filter_plain},
+#if HAS_X86
+    [MINISBERT_AVX2] = {multiply_one_avx2, multiply_group_avx2, filter_avx2},
+    [MINISBERT_AVX512] = {multiply_one_avx512, multiply_group_avx512, filter_avx512},
+    [MINISBERT_AVX512VNNI] = {multiply_one_vnni, multiply_group_vnni, filter_avx512},
+#elif HAS_NEON
+    [MINISBERT_NEON] = {multiply_one_neon, multiply_group_neon, filter_plain},
+    [MINISBERT_NEONDOT] = {multiply_one_neondot, multiply_group_neondot, filter_plain},
+#endif
+};
+
+/* ------------------------------------------------------------------ entry point */
+
+int minisbert_int8_scan(int kernel, const int8_t *queries, const double *factors,
+                        size_t query_count, const unsigned char *blocks, size_t row_count,
+                        size_t dimension, size_t k, size_t capacity, int64_t first_id,
+                        double *lowers, int64_t *candidates, double *uppers, int64_t *counts)
+{
+    if (!minisbert_supports(kernel))
+        return MINISBERT_NO_SUCH_KERNEL;
+    if (dimension > MINISBERT_INT8_DIMENSION)
+        return MINISBERT_TOO_WIDE;
+    for (size_t i = 0; i < query_count * k; i++)
+        lowers[i] = -INFINITY;
+    for (size_t query = 0; query < query_count; query++)
+        counts[query] = k && capacity ? 0 : MINISBERT_TOO_MANY;
+    if (k == 0 || capacity == 0)
+        return MINISBERT_OK;
+    size_t quads = count_quads(dimension), block_bytes = HEAD + 4 * ROWS * quads;
+    size_t left = query_count; /* queries that the filter still pays for */
+    int32_t sums[GROUP * CHUNK_ROWS] = {0};
+    Known known = {{0}, {0}, {0}};
+    for (size_t start = 0; start < row_count && left > 0; start += CHUNK_ROWS) {
+        size_t count = row_count - start < CHUNK_ROWS ? row_count - start : CHUNK_ROWS;
+        const unsigned char *chunk = blocks + start / ROWS * block_bytes;
+        size_t block_count = (count + ROWS - 1) / ROWS;
+        for (size_t i = 0; i < block_count; i++)
+            read_heads(chunk + i * block_bytes, i * ROWS, &known);
+        for (size_t first = 0; first < query_count; first += GROUP) {
+            size_t together = query_count - first < GROUP ? query_count - first : GROUP;
+            const int8_t *group = queries + first * 4 * quads;
+            int whole = together >= GROUP / 2; /* then zeros are multiplied too: one pass, not four */
+            for (size_t i = 0; i < block_count; i++) {
+                const unsigned char *codes = chunk + i * block_bytes + HEAD;
+                if (whole)
+                    KERNELS[kernel].group(codes, group, quads, sums + i * ROWS);
+                else
+                    for (size_t query = 0; query < together; query++)
+                        KERNELS[kernel].one(codes, group + 4 * query, quads,
+                                            sums + query * CHUNK_ROWS + i * ROWS);
+            }
+            for (size_t query = 0; query < together; query++) {
+                size_t number = first + query;
+                const double *factor = factors + number * MINISBERT_FACTORS;
+                if (counts[number] == MINISBERT_TOO_MANY)
+                    continue;
+                const Search search = {factor[0],
+                                       factor[1],
+                                       factor[2],
+                                       factor[3],
+                                       (int32_t)factor[4],
+                                       k,
+                                       capacity,
+                                       lowers + number * k,
+                                       candidates + number * capacity,
+                                       uppers + number * capacity,
+                                       counts + number};
+                KERNELS[kernel].filter(&search, sums + query * CHUNK_ROWS, &known, count,
+                                       first_id + (int64_t)start);
+                left -= counts[number] == MINISBERT_TOO_MANY;
+            }
+        }
+    }
+    for (size_t query = 0; query < query_count; query++) {
+        const Search search = {0, 0, 0, 0, 0, k, capacity, lowers + query * k,
+                               candidates + query * capacity, uppers + query * capacity,
+                               counts + query};
+        if (counts[query] != MINISBERT_TOO_MANY)
+            prune(&search);
+    }
+    return MINISBERT_OK;
+}

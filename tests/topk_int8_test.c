@@ -1,0 +1,218 @@
+/* Every kernel of the scan of codes against the scalar one, and what they leave against every
+ * row's canonical score, on buffers of the exact size, so that the sanitizers see a read past the
+ * end. Compiled by `make test-c` together with csrc/topk.c and csrc/topk_int8.c. */
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../csrc/topk.h"
+
+enum { QUERIES = 13, CAPACITY = 40, K = 3 };
+
+static const char *const NAMES[MINISBERT_KERNELS] = {"scalar", "avx2",       "avx512",
+                                                     "neon",   "avx512vnni", "neondot"};
+static int passed = 0, failed = 0;
+
+static void check(int good, const char *what, int kernel, size_t dimension, size_t rows)
+{
+    if (good) {
+        passed++;
+        return;
+    }
+    failed++;
+    printf("FAILED: %s, kernel %s, dimension %zu, %zu rows\n", what, NAMES[kernel], dimension,
+           rows);
+}
+
+/* A small generator of its own, so that every run and every machine sees the same numbers. */
+static uint32_t state = 1;
+static float next_float(void)
+{
+    state = state * 1664525u + 1013904223u;
+    return (float)(int32_t)state / 2147483648.0f;
+}
+
+/* malloc(0) may be NULL, so that an empty array is a buffer of one byte. */
+static void *allocate(size_t bytes)
+{
+    void *memory = calloc(bytes ? bytes : 1, 1);
+    if (!memory)
+        exit(2);
+    return memory;
+}
+
+static size_t count_quads(size_t dimension)
+{
+    return (dimension + 3) / 4;
+}
+
+static size_t count_block_bytes(size_t dimension)
+{
+    return MINISBERT_BLOCK_ROWS * (3 * sizeof(float) + 4 * count_quads(dimension));
+}
+
+static float read_head(const unsigned char *block, size_t what, size_t place)
+{
+    float value;
+    memcpy(&value, block + (what * MINISBERT_BLOCK_ROWS + place) * sizeof value, sizeof value);
+    return value;
+}
+
+/* Codes of queries in groups, and the factors of their bounds, as topk_int8.c derives them. */
+static void encode_queries(const float *queries, size_t dimension, int8_t *codes, double *factors)
+{
+    size_t quads = count_quads(dimension);
+    unsigned char *block = allocate(count_block_bytes(dimension));
+    for (size_t query = 0; query < QUERIES; query++) {
+        const float *values = queries + query * dimension;
+        minisbert_int8_encode(values, 1, dimension, block, 0);
+        const unsigned char *bytes = block + 3 * MINISBERT_BLOCK_ROWS * sizeof(float);
+        int8_t *group = codes + query / MINISBERT_GROUP * MINISBERT_GROUP * 4 * quads;
+        double sum = 0, square = 0;
+        for (size_t i = 0; i < 4 * quads; i++) {
+            int code = bytes[i / 4 * (4 * MINISBERT_BLOCK_ROWS) + i % 4] - 128;
+            group[i / 4 * (4 * MINISBERT_GROUP) + query % MINISBERT_GROUP * 4 + i % 4] =
+                (int8_t)code;
+            sum += code;
+            square += i < dimension ? (double)values[i] * values[i] : 0;
+        }
+        double norm = sqrt(square) * (1 + 0x1p-36), g = ((double)dimension / 16 + 8) * 0x1p-24;
+        double *factor = factors + query * MINISBERT_FACTORS;
+        factor[0] = read_head(block, 0, 0);
+        factor[1] = norm * (1 + g);
+        factor[2] = (read_head(block, 1, 0) + g * norm) * (1 + 0x1p-36);
+        factor[3] = (double)dimension * 0x1p-149;
+        factor[4] = 128 * sum;
+    }
+    free(block);
+}
+
+/* What a scan gives. */
+typedef struct {
+    double lowers[QUERIES * K], uppers[QUERIES * CAPACITY];
+    int64_t candidates[QUERIES * CAPACITY], counts[QUERIES];
+} Answer;
+
+static int is_same(const Answer *a, const Answer *b)
+{
+    for (size_t query = 0; query < QUERIES; query++) {
+        if (a->counts[query] != b->counts[query])
+            return 0;
+        for (int64_t i = 0; i < a->counts[query]; i++) {
+            size_t place = query * CAPACITY + (size_t)i;
+            if (a->candidates[place] != b->candidates[place] ||
+                a->uppers[place] != b->uppers[place])
+                return 0;
+        }
+    }
+    return memcmp(a->lowers, b->lowers, sizeof a->lowers) == 0;
+}
+
+/* Whether every row with fewer than K rows before it is a candidate, and below its upper bound. */
+static int is_complete(const float *scores, size_t rows, const Answer *answer, size_t query,
+                       int64_t first_id)
+{
+    if (answer->counts[query] == MINISBERT_TOO_MANY)
+        return 1;
+    for (size_t row = 0; row < rows; row++) {
+        size_t before = 0;
+        for (size_t other = 0; other < rows; other++)
+            before += (size_t)(scores[other] > scores[row] ||
+                               (scores[other] == scores[row] && other < row));
+        int found = before >= K;
+        for (int64_t i = 0; i < answer->counts[query]; i++) {
+            size_t place = query * CAPACITY + (size_t)i;
+            if (answer->candidates[place] == first_id + (int64_t)row) {
+                found = 1;
+                if (scores[row] > answer->uppers[place])
+                    return 0;
+            }
+        }
+        if (!found)
+            return 0;
+    }
+    return 1;
+}
+
+static void test_scan(int kernel, size_t dimension, size_t rows)
+{
+    size_t quads = count_quads(dimension);
+    size_t groups = (QUERIES + MINISBERT_GROUP - 1) / MINISBERT_GROUP;
+    float *queries = allocate(QUERIES * dimension * sizeof *queries);
+    float *data = allocate(rows * dimension * sizeof *data);
+    for (size_t i = 0; i < QUERIES * dimension; i++)
+        queries[i] = next_float();
+    for (size_t i = 0; i < rows * dimension; i++)
+        data[i] = next_float();
+    if (rows > 5 && dimension > 0) {
+        memcpy(data + 2 * dimension, data, dimension * sizeof *data); /* a tie */
+        for (size_t i = 0; i < dimension; i++)
+            data[3 * dimension + i] = 0, data[4 * dimension + i] *= 1e-30f;
+    }
+    size_t blocks = (rows + MINISBERT_BLOCK_ROWS - 1) / MINISBERT_BLOCK_ROWS;
+    unsigned char *encoded = allocate(blocks * count_block_bytes(dimension));
+    size_t half = rows / 2; /* in two pieces */
+    int status = minisbert_int8_encode(data, half, dimension, encoded, 0) |
+                 minisbert_int8_encode(data + half * dimension, rows - half, dimension, encoded,
+                                       half);
+    int8_t *codes = allocate(groups * MINISBERT_GROUP * 4 * quads);
+    double factors[QUERIES * MINISBERT_FACTORS];
+    encode_queries(queries, dimension, codes, factors);
+    Answer *expected = allocate(sizeof *expected), *answer = allocate(sizeof *answer);
+    for (int i = 0; i < 2; i++) {
+        Answer *out = i ? answer : expected;
+        status |= minisbert_int8_scan(i ? kernel : MINISBERT_SCALAR, codes, factors, QUERIES,
+                                      encoded, rows, dimension, K, CAPACITY, 100, out->lowers,
+                                      out->candidates, out->uppers, out->counts);
+    }
+    check(status == MINISBERT_OK, "status", kernel, dimension, rows);
+    check(is_same(expected, answer), "scan", kernel, dimension, rows);
+    float *scores = allocate(rows * sizeof *scores);
+    for (size_t query = 0; query < QUERIES; query++) {
+        for (size_t row = 0; row < rows; row++)
+            minisbert_pair_dots(MINISBERT_SCALAR, queries + query * dimension,
+                                data + row * dimension, 1, dimension, scores + row);
+        check(is_complete(scores, rows, answer, query, 100), "candidates", kernel, dimension,
+              rows);
+    }
+    if (rows > 0) { /* the comparisons must see a wrong bound and a missing row */
+        answer->lowers[0] = nextafter(answer->lowers[0], 1);
+        check(!is_same(expected, answer), "wrong lower bound", kernel, dimension, rows);
+        for (size_t query = 0; query < QUERIES; query++)
+            if (answer->counts[query] > 0) {
+                answer->counts[query] = 0;
+                check(!is_complete(scores, rows, answer, query, 100), "missing rows", kernel,
+                      dimension, rows);
+            }
+    }
+    free(queries), free(data), free(encoded), free(codes), free(expected), free(answer);
+    free(scores);
+}
+
+int main(void)
+{
+    check(minisbert_int8_scan(MINISBERT_KERNELS, NULL, NULL, 0, NULL, 0, 0, 0, 0, 0, NULL, NULL,
+                              NULL, NULL) == MINISBERT_NO_SUCH_KERNEL &&
+              minisbert_int8_encode(NULL, 0, MINISBERT_INT8_DIMENSION + 1, NULL, 0) ==
+                  MINISBERT_TOO_WIDE,
+          "refusal", 0, 0, 0);
+    for (int kernel = 0; kernel < MINISBERT_KERNELS; kernel++) {
+        if (!minisbert_supports(kernel)) {
+            printf("not run here: %s\n", NAMES[kernel]);
+            continue;
+        }
+        printf("run: %s\n", NAMES[kernel]);
+        for (size_t dimension = 0; dimension <= 73; dimension++) {
+            size_t width = dimension <= 70 ? dimension : (size_t[]){384, 768, 1023}[dimension - 71];
+            const size_t rows[] = {0, 1, 2, 15, 16, 17, 33, 64, 131};
+            for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+                test_scan(kernel, width, rows[i]);
+        }
+    }
+    printf("%d passed, %d failed\n", passed, failed);
+    return failed != 0;
+}
