@@ -228,7 +228,7 @@ def load_model(arguments: argparse.Namespace) -> Any:
 
 def check_index_directory(directory: Path) -> None:
     """Refuse, before any work, to put an index among other files or over a file of another kind."""
-    from minisbert.index import FORMAT
+    from minisbert.index_files import FORMAT
     from minisbert.text_index import FILE_NAME
     from minisbert.weights import read_safetensors
 

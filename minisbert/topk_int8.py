@@ -19,6 +19,9 @@ BLOCK_ROWS = 16
 GROUP = 8  # queries whose codes lie together
 TOO_MANY = -1
 
+# Encoding a number takes as long as so many multiplications.
+ENCODING = 16
+
 # Up to here every sum of codes is exact in 32 bits.
 LARGEST_DIMENSION = 65408
 
@@ -32,6 +35,11 @@ class ScanReport(NamedTuple):
     candidates: Array  # (Q,) rows scored canonically
     path: tuple[str, ...]  # "int8", or "float32" where all rows were scanned
     bytes_read: int  # of codes and of rows, for all of them
+
+
+def report_float_scan(Q: int, rows: Array) -> ScanReport:
+    """What there is to tell of a scan of all rows."""
+    return ScanReport(np.full(Q, len(rows)), ("float32",) * Q, rows.nbytes if Q else 0)
 
 
 class QueryCodes(NamedTuple):
@@ -56,7 +64,7 @@ def block_dtype(D: int) -> np.dtype[np.void]:
 
 def make_blocks(M: int, D: int) -> Array:
     """Empty blocks with room for M rows.  -> (blocks,) of `block_dtype`"""
-    return np.zeros(-(-M // BLOCK_ROWS), block_dtype(D))
+    return np.zeros(count_blocks(M), block_dtype(D))
 
 
 def encode_rows(rows: Array, blocks: Array, first_row: int = 0) -> None:
@@ -65,7 +73,12 @@ def encode_rows(rows: Array, blocks: Array, first_row: int = 0) -> None:
     if kernel_name() == "numpy":
         encode_rows_numpy(rows, blocks, first_row)
         return
-    call("minisbert_int8_encode", rows, n, D, blocks, first_row)
+
+    def encode(part: slice) -> None:
+        size = part.stop - part.start
+        call("minisbert_int8_encode", rows[part], size, D, blocks, first_row + part.start)
+
+    run_parts(encode, share_out(n, ENCODING * D, None))
 
 
 def encode_rows_numpy(rows: Array, blocks: Array, first_row: int = 0) -> None:
@@ -210,6 +223,11 @@ def find_candidates(
         # What is not a number stays.
         result.append(ids[~(uppers < threshold)])
     return result
+
+
+def count_blocks(M: int) -> int:
+    """Blocks of M rows, the last filled up."""
+    return -(-M // BLOCK_ROWS)
 
 
 def count_quads(D: int) -> int:
