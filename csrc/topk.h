@@ -72,7 +72,8 @@ int minisbert_pair_dots(int kernel, const float *a, const float *b, size_t count
 int minisbert_int8_encode(const float *rows, size_t row_count, size_t dimension,
                           unsigned char *blocks, size_t first_row);
 
-/* Find the candidates among row_count rows for each query, in the order of the rows.
+/* Find the candidates among row_count rows for each query, in the order of the rows. What was found
+ * in rows before these is gone on from: at the start all lowers are minus infinity, all counts 0.
  *
  *   queries     codes in groups: group x four dimensions x query of the group x 4, filled up with
  *               zeros to whole groups and to a multiple of four dimensions
@@ -80,16 +81,29 @@ int minisbert_int8_encode(const float *rows, size_t row_count, size_t dimension,
  *               residual and of its codes are multiplied by, and what is added, to bound the error;
  *               128 times the sum of the codes. The query's norm is below 2^62.
  *   blocks      the rows', as encoded
- *   k           at least 1, else there are TOO_MANY
- *   capacity    room for so many candidates a query
- *   lowers      query_count x k, out: the best lower bounds of scores, in no order
- *   candidates  query_count x capacity, out: row numbers counted from first_id
- *   uppers      query_count x capacity, out: upper bounds of their scores
- *   counts      query_count, out: candidates, or TOO_MANY; then the rows themselves must be scanned
+ *   k           at least 1
+ *   capacity    room for so many candidates a query, at least 1
+ *   lowers      query_count x k, in and out: the best lower bounds of scores, a heap with the least
+ *               on top
+ *   candidates  query_count x capacity, in and out: row numbers counted from first_id
+ *   uppers      query_count x capacity, in and out: upper bounds of their scores
+ *   counts      query_count, in and out: candidates, or TOO_MANY; then the rows must be scanned
  *
- * Rows with fewer than k others are all candidates. Cost: row_count * query_count * dimension
- * multiplications of bytes, and the candidates'. */
+ * A candidate stays unless its upper bound is below the least of the lowers; some may be left that
+ * later rows have ruled out. Rows with fewer than k others are all candidates. Cost: row_count *
+ * query_count * dimension multiplications of bytes, and the candidates'. */
 int minisbert_int8_scan(int kernel, const int8_t *queries, const double *factors,
                         size_t query_count, const unsigned char *blocks, size_t row_count,
                         size_t dimension, size_t k, size_t capacity, int64_t first_id,
                         double *lowers, int64_t *candidates, double *uppers, int64_t *counts);
+
+/* Find the candidates among rows whose scores are known but for an error, as a product of matrices
+ * gives them, for each query.
+ *
+ *   scores  query_count x row_count
+ *   bounds  query_count: what the canonical score differs from them at most
+ *
+ * All else as above. Cost: row_count * query_count comparisons, and the candidates'. */
+int minisbert_filter_scores(const float *scores, size_t query_count, size_t row_count,
+                            const double *bounds, size_t k, size_t capacity, int64_t first_id,
+                            double *lowers, int64_t *candidates, double *uppers, int64_t *counts);

@@ -523,7 +523,7 @@ static const Kernel KERNELS[MINISBERT_KERNELS] = {
 #endif
 };
 
-/* ------------------------------------------------------------------ entry point */
+/* ------------------------------------------------------------------ entry points */
 
 int minisbert_int8_scan(int kernel, const int8_t *queries, const double *factors,
                         size_t query_count, const unsigned char *blocks, size_t row_count,
@@ -534,14 +534,10 @@ int minisbert_int8_scan(int kernel, const int8_t *queries, const double *factors
         return MINISBERT_NO_SUCH_KERNEL;
     if (dimension > MINISBERT_INT8_DIMENSION)
         return MINISBERT_TOO_WIDE;
-    for (size_t i = 0; i < query_count * k; i++)
-        lowers[i] = -INFINITY;
-    for (size_t query = 0; query < query_count; query++)
-        counts[query] = k && capacity ? 0 : MINISBERT_TOO_MANY;
-    if (k == 0 || capacity == 0)
-        return MINISBERT_OK;
     size_t quads = count_quads(dimension), block_bytes = HEAD + 4 * ROWS * quads;
-    size_t left = query_count; /* queries that the filter still pays for */
+    size_t left = 0; /* queries that the filter still pays for */
+    for (size_t query = 0; query < query_count; query++)
+        left += counts[query] != MINISBERT_TOO_MANY;
     int32_t sums[GROUP * CHUNK_ROWS] = {0};
     Known known = {{0}, {0}, {0}};
     for (size_t start = 0; start < row_count && left > 0; start += CHUNK_ROWS) {
@@ -585,12 +581,33 @@ int minisbert_int8_scan(int kernel, const int8_t *queries, const double *factors
             }
         }
     }
-    for (size_t query = 0; query < query_count; query++) {
+    return MINISBERT_OK;
+}
+
+/* Scores are first compared in float32, some at a time and without a branch, with a number below
+ * what they would have to reach; whatever is not a number passes. */
+int minisbert_filter_scores(const float *scores, size_t query_count, size_t row_count,
+                            const double *bounds, size_t k, size_t capacity, int64_t first_id,
+                            double *lowers, int64_t *candidates, double *uppers, int64_t *counts)
+{
+    for (size_t query = 0; query < query_count; query++, scores += row_count) {
+        double bound = bounds[query];
         const Search search = {0, 0, 0, 0, 0, k, capacity, lowers + query * k,
                                candidates + query * capacity, uppers + query * capacity,
                                counts + query};
-        if (counts[query] != MINISBERT_TOO_MANY)
-            prune(&search);
+        for (size_t start = 0; start < row_count; start += CHUNK_ROWS) {
+            size_t end = row_count - start < CHUNK_ROWS ? row_count : start + CHUNK_ROWS;
+            float least = nextafterf((float)(search.lowers[0] - bound), -INFINITY);
+            least = nextafterf(least, -INFINITY);
+            int passing = 0;
+            for (size_t row = start; row < end; row++)
+                passing += !(scores[row] < least);
+            for (size_t row = start; row < end && passing; row++) {
+                double upper = scores[row] + bound;
+                if (counts[query] != MINISBERT_TOO_MANY && !(upper < search.lowers[0]))
+                    add_candidate(&search, first_id + (int64_t)row, upper, scores[row] - bound);
+            }
+        }
     }
     return MINISBERT_OK;
 }

@@ -4,9 +4,9 @@ The modules stand on floors. A module imports from lower floors, or from one lis
 own floor, so this list is also the order to read them in (tests/test_architecture.py holds it):
 
 floor 0: ragged json_fields config config_files weights directories sources hub tokenization tiles
-floor 0: activations layers heads pooling similarity optimizer topk topk_int8 metrics
-floor 1: bert arrangement networks losses batching arguments index_rows index_files index_builder
-floor 1: index saving
+floor 0: activations layers heads pooling similarity optimizer topk candidates topk_int8 metrics
+floor 1: bert arrangement networks losses batching topk_blas arguments saving
+floor 1: index_rows index_files index_builder index
 floor 2: encoder cross_encoder objectives train_step
 floor 3: text_index text_files judged_files evaluation table_files training_files development
 floor 3: checkpoints training_run training standard_library machine costs cost_report quality

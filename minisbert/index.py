@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
+from minisbert.candidates import ScanReport, score_candidates
 from minisbert.index_builder import Piece, build_index
 from minisbert.index_files import IndexContent, RowFile, open_index, write_index
 from minisbert.index_rows import (
@@ -30,15 +31,17 @@ from minisbert.index_rows import (
     wants_codes,
 )
 from minisbert.ragged import Array
-from minisbert.topk import topk
+from minisbert.topk import kernel_name
+from minisbert.topk_blas import FEWEST_QUERIES, topk_blas
 from minisbert.topk_int8 import (
-    ScanReport,
     count_blocks,
     encode_rows,
     make_blocks,
-    report_float_scan,
     topk_int8,
 )
+
+# A filter keeps some 20 kilobytes for each query in each thread.
+QUERIES_AT_ONCE = 256
 
 
 class State(NamedTuple):
@@ -278,8 +281,8 @@ class FlatIndex:
         ids : the same shape, int64
             Row numbers, or the ids that were given to `add`.
         report : ScanReport
-            If asked for: for each query the rows that were scored and the path, "int8" or
-            "float32", and the bytes read for all.
+            If asked for: for each query the rows that were scored and the path ("int8", "blas",
+            or "float32" if all rows were), and the bytes read for all.
 
         Raises
         ------
@@ -293,12 +296,17 @@ class FlatIndex:
         matrix = as_matrix(array[None] if array.ndim == 1 else array, "queries", self.dimension)
         matrix = prepare_rows(matrix, self.metric, "query")
         state = self._state
-        fetch = state.file.fetch if state.file else None
-        if state.blocks is not None:
-            scores, found, how = topk_int8(matrix, state.rows, state.blocks, k, threads, fetch)
-        else:
-            scores, found = topk(matrix, state.rows, k, threads)
-            how = report_float_scan(len(matrix), state.rows)
+        starts = range(0, max(1, len(matrix)), QUERIES_AT_ONCE)
+        runs = [_scan(state, matrix[i : i + QUERIES_AT_ONCE], k, threads) for i in starts]
+        scores, found, candidates = (
+            np.concatenate(parts)
+            for parts in zip(*((*run[:2], run[2].candidates) for run in runs), strict=True)
+        )
+        how = ScanReport(
+            candidates,
+            tuple(path for run in runs for path in run[2].path),
+            sum(run[2].bytes_read for run in runs),
+        )
         if state.ids is not None:
             found = state.ids[found]
         if array.ndim == 1:
@@ -360,6 +368,22 @@ class FlatIndex:
                 f"ids must be new, got {array[known][0]}, which the index has; remove it first"
             )
         return array
+
+
+def _scan(
+    state: State, queries: Array, k: int, threads: int | None
+) -> tuple[Array, Array, ScanReport]:
+    """Search in the way that reads least: codes, products of matrices, or the rows.
+
+    queries  (Q, D)
+    out      (Q, min(k, M)) twice, and how they were found
+    """
+    if state.blocks is not None:
+        fetch = state.file.fetch if state.file else None
+        return topk_int8(queries, state.rows, state.blocks, k, threads, fetch)
+    if len(queries) >= FEWEST_QUERIES and kernel_name() != "numpy":
+        return topk_blas(queries, state.rows, k, threads)
+    return score_candidates(queries, state.rows, k, threads, [None] * len(queries), ("", 0))
 
 
 def _make_room(storage: Array, count: int, more: int) -> Array:

@@ -12,12 +12,18 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minisbert.candidates import (
+    Findings,
+    ScanReport,
+    make_findings,
+    merge_findings,
+    score_candidates,
+)
 from minisbert.ragged import Array
-from minisbert.topk import KERNELS, call, kernel_name, run_parts, share_out, topk
+from minisbert.topk import KERNELS, call, kernel_name, run_parts, share_out
 
 BLOCK_ROWS = 16
 GROUP = 8  # queries whose codes lie together
-TOO_MANY = -1
 
 # Encoding a number takes as long as so many multiplications.
 ENCODING = 16
@@ -27,19 +33,6 @@ LARGEST_DIMENSION = 65408
 
 # A query of such a norm could make a score overflow; a row of such a norm is always a candidate.
 LARGEST_NORM = 2.0**62
-
-
-class ScanReport(NamedTuple):
-    """How each of Q queries was answered."""
-
-    candidates: Array  # (Q,) rows scored canonically
-    path: tuple[str, ...]  # "int8", or "float32" where all rows were scanned
-    bytes_read: int  # of codes and of rows, for all of them
-
-
-def report_float_scan(Q: int, rows: Array) -> ScanReport:
-    """What there is to tell of a scan of all rows."""
-    return ScanReport(np.full(Q, len(rows)), ("float32",) * Q, rows.nbytes if Q else 0)
 
 
 class QueryCodes(NamedTuple):
@@ -148,81 +141,26 @@ def topk_int8(
     fetch    ids -> rows  reads rows (n, D) from elsewhere than `rows`
     """
     Q, D = queries.shape
-    M = len(rows)
-    fetch = fetch or rows.__getitem__
-    wanted = min(k, M)
-    scores, ids = np.empty((Q, wanted), np.float32), np.empty((Q, wanted), np.int64)
-    counts = np.full(Q, M)
-    scanned = np.ones(Q, bool)
     kernel = kernel_name()
-    if kernel != "numpy" and M and Q:
-        coded = encode_queries(queries)
-        for query, candidates in enumerate(find_candidates(coded, blocks, M, D, k, threads)):
-            if candidates is not None and coded.usable[query]:
-                # In the order of the rows, so that equal scores are too.
-                found, places = topk(queries[query : query + 1], fetch(candidates), k, threads=1)
-                scores[query], ids[query] = found, candidates[places]
-                counts[query], scanned[query] = len(candidates), False
-    if scanned.any():
-        scores[scanned], ids[scanned] = topk(queries[scanned], rows, k, threads)
-    bytes_read = 4 * D * (int(counts[~scanned].sum()) + M * bool(scanned.any()))
-    bytes_read += blocks.nbytes if not scanned.all() else 0
-    path = tuple("float32" if one else "int8" for one in scanned)
-    return scores, ids, ScanReport(counts, path, bytes_read)
+    if kernel == "numpy":
+        return score_candidates(queries, rows, k, threads, [None] * Q, ("int8", 0), fetch)
+    coded = encode_queries(queries)
 
-
-def find_candidates(
-    coded: QueryCodes, blocks: Array, M: int, D: int, k: int, threads: int | None
-) -> list[Array | None]:
-    """The rows that could be among each query's k best, in order; None if they are too many."""
-    Q = len(coded.factors)
-    # Twice what a threshold is expected to leave, and what passes before it has settled.
-    capacity = 4 * k + 1024
-    kernel = KERNELS[kernel_name()]
-
-    def scan(part: slice) -> tuple[Array, Array, Array, Array]:
-        lowers, uppers = np.empty((Q, k)), np.empty((Q, capacity))
-        ids, counts = np.empty((Q, capacity), np.int64), np.empty(Q, np.int64)
+    def scan(part: slice) -> Findings:
+        found = make_findings(Q, k)
         call(
-            "minisbert_int8_scan",
-            kernel,
-            coded.codes,
-            coded.factors,
-            Q,
-            blocks[part.start // BLOCK_ROWS :],
-            part.stop - part.start,
-            D,
-            k,
-            capacity,
-            part.start,
-            lowers,
-            ids,
-            uppers,
-            counts,
-        )
-        return lowers, uppers, ids, counts
+            "minisbert_int8_scan", KERNELS[kernel], coded.codes, coded.factors, Q,
+            blocks[part.start // BLOCK_ROWS :], part.stop - part.start, D, k,
+            found.ids.shape[1], part.start, *found,
+        )  # fmt: skip
+        return found
 
-    parts = share_out(M, Q * D // 4, threads, BLOCK_ROWS)
-    found = run_parts(scan, parts)
-    result: list[Array | None] = []
-    for query in range(Q):
-        if any(counts[query] == TOO_MANY for *_, counts in found):
-            result.append(None)
-            continue
-        lowers, uppers, ids = (
-            np.concatenate(columns)
-            for columns in zip(
-                *(
-                    (lowers[query], uppers[query, : counts[query]], ids[query, : counts[query]])
-                    for lowers, uppers, ids, counts in found
-                ),
-                strict=True,
-            )
-        )
-        threshold = np.partition(lowers, -k)[-k]
-        # What is not a number stays.
-        result.append(ids[~(uppers < threshold)])
-    return result
+    parts = run_parts(scan, share_out(len(rows), Q * D // 4, threads, BLOCK_ROWS))
+    candidates = [
+        merge_findings(parts, query) if coded.usable[query] else None for query in range(Q)
+    ]
+    filtered = ("int8", blocks.nbytes if Q else 0)
+    return score_candidates(queries, rows, k, threads, candidates, filtered, fetch)
 
 
 def count_blocks(M: int) -> int:

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minisbert import index_rows, weights
+from minisbert import index, index_rows, weights
 from minisbert.index import FlatIndex
 from minisbert.index_builder import build_index
+from minisbert.topk import topk
 
 METRICS = ["cosine", "dot"]
 
@@ -55,10 +56,29 @@ def test_report_tells_how(rng):
     assert (report.candidates >= 5).all()
     assert report.candidates.max() < 500
     assert report.bytes_read < 3000 * 48 * 4
-    _, _, plain = make_index(embeddings, codes=None).search(queries, 5, report=True)
-    assert plain.path == ("float32",) * 4
-    assert plain.candidates.tolist() == [3000] * 4
-    assert plain.bytes_read == 3000 * 48 * 4
+    plain = make_index(embeddings, codes=None)
+    _, _, report = plain.search(queries[0], 5, report=True)
+    assert report.path == ("float32",)
+    assert report.candidates.tolist() == [3000]
+    assert report.bytes_read == 3000 * 48 * 4
+    _, _, report = plain.search(queries, 5, report=True)
+    assert report.path == ("blas",) * 4
+    assert report.candidates.tolist() == [5] * 4
+    assert report.bytes_read == 3000 * 48 * 4 + 4 * 5 * 48 * 4
+
+
+@pytest.mark.parametrize("codes", ["int8", None])
+def test_many_queries(codes, rng, monkeypatch):
+    """Queries beyond those that are searched at once are answered alike."""
+    monkeypatch.setattr(index, "QUERIES_AT_ONCE", 7)
+    embeddings, queries = rng.standard_normal((300, 8)), rng.standard_normal((30, 8))
+    scores, ids, report = make_index(embeddings, codes=codes).search(queries, 4, report=True)
+    assert same((scores, ids), topk(*map(as_unit_rows, (queries, embeddings)), 4))
+    assert len(report.candidates) == len(report.path) == 30
+
+
+def as_unit_rows(embeddings):
+    return FlatIndex.from_embeddings(embeddings).rows
 
 
 def test_auto_has_codes_from_a_size_on(rng, monkeypatch):

@@ -138,6 +138,27 @@ static int is_complete(const float *scores, size_t rows, const Answer *answer, s
     return 1;
 }
 
+/* The filter of scores that are off by less than a bound, in two pieces. */
+static void test_filter(const float *scores, size_t dimension, size_t rows)
+{
+    const double bound = 0.25;
+    float *rough = allocate(rows * sizeof *rough);
+    for (size_t row = 0; row < rows; row++)
+        rough[row] = scores[row] + 0.2f * next_float();
+    Answer *answer = allocate(sizeof *answer);
+    for (size_t i = 0; i < K; i++)
+        answer->lowers[i] = -INFINITY;
+    size_t half = rows / 2;
+    int status = minisbert_filter_scores(rough, 1, half, &bound, K, CAPACITY, 100, answer->lowers,
+                                         answer->candidates, answer->uppers, answer->counts) |
+                 minisbert_filter_scores(rough + half, 1, rows - half, &bound, K, CAPACITY,
+                                         100 + (int64_t)half, answer->lowers, answer->candidates,
+                                         answer->uppers, answer->counts);
+    check(status == MINISBERT_OK && is_complete(scores, rows, answer, 0, 100), "filter", 0,
+          dimension, rows);
+    free(rough), free(answer);
+}
+
 static void test_scan(int kernel, size_t dimension, size_t rows)
 {
     size_t quads = count_quads(dimension);
@@ -165,6 +186,8 @@ static void test_scan(int kernel, size_t dimension, size_t rows)
     Answer *expected = allocate(sizeof *expected), *answer = allocate(sizeof *answer);
     for (int i = 0; i < 2; i++) {
         Answer *out = i ? answer : expected;
+        for (size_t j = 0; j < QUERIES * K; j++)
+            out->lowers[j] = -INFINITY;
         status |= minisbert_int8_scan(i ? kernel : MINISBERT_SCALAR, codes, factors, QUERIES,
                                       encoded, rows, dimension, K, CAPACITY, 100, out->lowers,
                                       out->candidates, out->uppers, out->counts);
@@ -179,6 +202,7 @@ static void test_scan(int kernel, size_t dimension, size_t rows)
         check(is_complete(scores, rows, answer, query, 100), "candidates", kernel, dimension,
               rows);
     }
+    test_filter(scores, dimension, rows);
     if (rows > 0) { /* the comparisons must see a wrong bound and a missing row */
         answer->lowers[0] = nextafter(answer->lowers[0], 1);
         check(!is_same(expected, answer), "wrong lower bound", kernel, dimension, rows);
