@@ -45,6 +45,9 @@ test-c: ## the kernels under sanitizers, and NEON under emulation
 	$(CC) $(STRICT) -fsanitize=address,undefined -fno-sanitize-recover=all \
 		tests/topk_test.c csrc/topk.c -lm -o build/topk_test
 	build/topk_test
+	$(CC) $(STRICT) -fsanitize=address,undefined -fno-sanitize-recover=all \
+		tests/hamming_test.c csrc/hamming.c csrc/topk.c -lm -o build/hamming_test
+	build/hamming_test
 ifeq ($(and $(shell command -v $(CROSS)),$(shell command -v $(QEMU))),)
 	@echo "NEON was NOT tested: it takes $(CROSS) and $(QEMU) (Debian: gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user)"
 	@test -z "$(CI)"
@@ -52,6 +55,9 @@ else
 	$(CROSS) $(STRICT) -static tests/topk_test.c csrc/topk.c -lm -o build/topk_test_neon
 	$(QEMU) -cpu max build/topk_test_neon
 	$(QEMU) -cpu cortex-a53 build/topk_test_neon
+	$(CROSS) $(STRICT) -static tests/hamming_test.c csrc/hamming.c csrc/topk.c -lm -o build/hamming_test_neon
+	$(QEMU) -cpu max build/hamming_test_neon
+	$(QEMU) -cpu cortex-a53 build/hamming_test_neon
 endif
 
 PEERS := .venv-peers

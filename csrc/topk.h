@@ -47,3 +47,27 @@ int minisbert_topk(int kernel, const float *queries, size_t query_count, const f
  *   scores  count, out */
 int minisbert_pair_dots(int kernel, const float *a, const float *b, size_t count,
                         size_t dimension, float *scores);
+
+/* The scan of binary codes, one bit for each component of an embedding (hamming.c).
+ *
+ * The distance of a row is its Hamming distance, the number of bits in which it differs from the
+ * query: a whole number, so every kernel gives the same. The order of rows is total here too: the
+ * smaller distance first, of equal ones the lower row number. */
+
+/* Whether this processor and its operating system can run a kernel of the Hamming scan: 1 or 0.
+ * One with AVX-512 may lack the instruction that counts bits; it runs the one below then. */
+int minisbert_hamming_supports(int kernel);
+
+/* Find the k nearest of codes[0 .. row_count) for each query.
+ *
+ *   queries    query_count x width, in bytes
+ *   codes      row_count x width, in bytes; width below 2^28
+ *   k          at most row_count
+ *   distances  query_count x k, out, nearest first
+ *   ids        query_count x k, out, row numbers counted from first_id
+ *
+ * Any count may be 0. The codes are read once for all queries, in blocks that stay in cache.
+ * Cost: row_count * query_count * width bytes compared, plus log k for a row that enters. */
+int minisbert_hamming_topk(int kernel, const uint8_t *queries, size_t query_count,
+                           const uint8_t *codes, size_t row_count, size_t width, size_t k,
+                           int64_t first_id, int32_t *distances, int64_t *ids);

@@ -4,9 +4,9 @@ The modules stand on floors. A module imports from lower floors, or from one lis
 own floor, so this list is also the order to read them in (tests/test_architecture.py holds it):
 
 floor 0: ragged json_fields config config_files weights directories sources hub tokenization tiles
-floor 0: activations layers heads pooling similarity optimizer topk metrics
-floor 1: bert arrangement networks losses batching arguments index saving
-floor 2: encoder cross_encoder objectives train_step
+floor 0: activations layers heads pooling similarity optimizer topk hamming metrics
+floor 1: bert arrangement networks losses batching arguments index quantization saving
+floor 2: encoder cross_encoder objectives train_step binary_index
 floor 3: text_index text_files judged_files evaluation table_files training_files development
 floor 3: checkpoints training_run training standard_library machine costs cost_report quality
 floor 4: demo cost_lab train_command commands command_parser
@@ -34,6 +34,7 @@ from minisbert.similarity import (
 from minisbert.topk import topk
 
 if TYPE_CHECKING:
+    from minisbert.quantization import quantize_embeddings
     from minisbert.training import train
     from minisbert.training_files import read_examples
 
@@ -53,6 +54,7 @@ __all__ = [
     "pairwise_dot_similarity",
     "pairwise_euclidean_similarity",
     "pairwise_manhattan_similarity",
+    "quantize_embeddings",
     "read_examples",
     "topk",
     "train",
@@ -60,7 +62,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what only training needs when it is asked for: a search should start at once."""
+    """Import what only some need when it is asked for: a search should start at once."""
     if name == "train":
         from minisbert.training import train
 
@@ -69,4 +71,8 @@ def __getattr__(name: str) -> Any:
         from minisbert.training_files import read_examples
 
         return read_examples
+    if name == "quantize_embeddings":
+        from minisbert.quantization import quantize_embeddings
+
+        return quantize_embeddings
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
