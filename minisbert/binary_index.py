@@ -13,8 +13,8 @@ import operator
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minisbert.hamming import hamming_topk
-from minisbert.index import FlatIndex, as_matrix, prepare_rows
+from minisbert.hamming import hamming_topk, read_codes
+from minisbert.index import METRICS, FlatIndex, as_matrix, prepare_rows
 from minisbert.quantization import quantize_embeddings
 from minisbert.ragged import Array
 from minisbert.topk import topk
@@ -39,13 +39,15 @@ class BinaryIndex:
     Raises
     ------
     ValueError
-        If the rows are not of the codes' number and width.
+        If the codes are not bytes, or the rows not as many and as wide as they.
     """
 
     def __init__(
         self, codes: ArrayLike, rows: ArrayLike | None = None, metric: str = "cosine"
     ) -> None:
-        self.codes = np.asarray(codes)
+        if metric not in METRICS:
+            raise ValueError(f"metric must be 'cosine' or 'dot', got {metric!r}; choose one")
+        self.codes = read_codes("codes", codes)
         self.rows = None if rows is None else as_matrix(rows, "rows")
         self.metric = metric
         if self.rows is not None:

@@ -57,7 +57,7 @@ def hamming_topk(
     >>> distances.tolist(), ids.tolist()
     ([[0, 3]], [[0, 1]])
     """
-    queries, codes = _read_codes("queries", queries), _read_codes("codes", codes)
+    queries, codes = read_codes("queries", queries), read_codes("codes", codes)
     if queries.shape[1] != codes.shape[1]:
         raise ValueError(
             f"queries must have the width of the codes, {codes.shape[1]} bytes, got "
@@ -142,7 +142,7 @@ def _choose_scan() -> Callable[[Array, Array, int, int], tuple[Array, Array]]:
     return scan
 
 
-def _read_codes(name: str, values: ArrayLike) -> Array:
+def read_codes(name: str, values: ArrayLike) -> Array:
     """Rows of bytes, one after another in memory: no copy of values that are so."""
     array = np.asarray(values)
     if array.ndim != 2 or array.dtype != np.uint8:

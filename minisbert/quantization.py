@@ -63,13 +63,14 @@ def quantize_embeddings(
 
     Notes
     -----
-    With x in a range from l to h and s = (h - l) / 255, or 1 where that is 0, uint8 is floor((x -
-    l) / s) between 0 and 255; int8 is 128 less. binary is 128 less than ubinary.
+    With a range from l to h and s = (h - l) / 255, or 1 where that is 0, uint8 is
+    floor((x - l) / s) between 0 and 255, and int8 is 128 less. Rounding is part of it: h itself can
+    come out as 254. binary is 128 less than ubinary.
 
     Examples
     --------
-    >>> quantize_embeddings([[0.0, 0.5], [1.0, 9.0]], "uint8", ranges=[[0, 0], [1, 1]]).tolist()
-    [[0, 127], [255, 255]]
+    >>> quantize_embeddings([[-1, 0], [2.9, 999]], "uint8", ranges=[[0, 0], [255, 255]]).tolist()
+    [[0, 0], [2, 255]]
     >>> quantize_embeddings([0, 1, -1, 0.5, 0, 0, 0, 0, 1], "ubinary").tolist()
     [80, 128]
     """
