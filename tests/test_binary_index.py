@@ -73,6 +73,12 @@ def test_nearest_codes_are_the_candidates():
     assert index.measure_recall(query[None], 1, oversample=2) == 0
 
 
+def test_equal_scores_stand_in_row_order():
+    """Golden case: of two rows with one score the lower comes first, though its code is farther."""
+    index = BinaryIndex.from_index(FlatIndex.from_embeddings([[3, -1], [1, 1]], "dot"))
+    assert [part.tolist() for part in index.search([1, 1], 2)] == [[2, 2], [0, 1]]
+
+
 def test_without_rows_a_score_is_the_negative_distance(rng):
     """Codes alone rank by Hamming distance; the higher score is the nearer row."""
     rows, queries = rng.standard_normal((100, 21)), rng.standard_normal((3, 21))

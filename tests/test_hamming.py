@@ -135,27 +135,34 @@ def test_nothing_to_find(kernel):
         assert ids.tolist() == [list(range(min(k, M)))] * Q
 
 
-def test_a_kernel_that_cannot_count_bits_gives_way(monkeypatch):
-    """Where the processor lacks an instruction for the wide kernel, the next one is asked for."""
+class Watched:
+    """The extension on a processor that counts bits by some kernels only; it notes the one used."""
 
-    class Narrow:
-        asked = ()
+    def __init__(self, counting):
+        self.counting, self.used = counting, None
 
-        def minisbert_hamming_supports(self, number):
-            self.asked += (number,)
-            return number == KERNELS["scalar"] and lib.minisbert_hamming_supports(number)
+    def minisbert_hamming_supports(self, number):
+        return number in self.counting and lib.minisbert_hamming_supports(number)
 
-        def __getattr__(self, name):
-            return getattr(lib, name)
+    def minisbert_hamming_topk(self, number, *arguments):
+        self.used = number
+        return lib.minisbert_hamming_topk(number, *arguments)
 
-    narrow = Narrow()
-    monkeypatch.setattr("minisbert.hamming.lib", narrow)
-    monkeypatch.setenv("MINISBERT_SIMD", RUNS[0])
-    rng = np.random.default_rng(0)
-    queries, codes = make_codes(rng, 2, 9), make_codes(rng, 90, 9)
-    assert same(hamming_topk(queries, codes, 9), search_by_definition(queries, codes, 9))
-    assert narrow.asked[0] == KERNELS[RUNS[0]]
-    assert narrow.asked[-1] == KERNELS["scalar"]
+    def __getattr__(self, name):
+        return getattr(lib, name)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_kernel_is_the_one_that_was_named(name, monkeypatch):
+    """MINISBERT_SIMD names the kernel; one that the processor can't count by gives way."""
+    monkeypatch.setenv("MINISBERT_SIMD", name)
+    codes = make_codes(np.random.default_rng(0), 90, 9)
+    expected = search_by_definition(codes[:2], codes, 9)
+    for counting, used in ((KERNELS.values(), name), ({KERNELS["scalar"]}, "scalar")):
+        watched = Watched(counting)
+        monkeypatch.setattr("minisbert.hamming.lib", watched)
+        assert same(hamming_topk(codes[:2], codes, 9), expected)
+        assert watched.used == KERNELS[used]
 
 
 def test_twin_serves_without_the_extension(monkeypatch):
