@@ -40,7 +40,7 @@ STRICT := -std=c11 -O2 -g -ffp-contract=off -Wall -Wextra -Wpedantic -Werror
 CROSS := aarch64-linux-gnu-gcc
 QEMU := qemu-aarch64
 
-C_TESTS := topk_test topk_int8_test
+C_TESTS := topk_test topk_int8_test hamming_test
 
 test-c: ## the kernels under sanitizers, and NEON under emulation
 	@mkdir -p build

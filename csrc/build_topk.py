@@ -13,7 +13,7 @@ ffi.cdef(HEADER.read_text("utf-8"))
 ffi.set_source(
     "minisbert._topk",
     '#include <stddef.h>\n#include <stdint.h>\n#include "topk.h"\n',
-    sources=["csrc/topk.c", "csrc/topk_int8.c"],
+    sources=["csrc/topk.c", "csrc/topk_int8.c", "csrc/hamming.c"],
     include_dirs=["csrc"],
     depends=["csrc/topk.h"],
     # Contraction would fuse multiply and add into one rounding, also inside functions with a wider

@@ -70,7 +70,7 @@ int minisbert_pair_dots(int kernel, const float *a, const float *b, size_t count
  *   blocks     out, enough of them for first_row + row_count rows
  *   first_row  the place of the first of these rows */
 int minisbert_int8_encode(const float *rows, size_t row_count, size_t dimension,
-                          unsigned char *blocks, size_t first_row);
+                          uint8_t *blocks, size_t first_row);
 
 /* Find the candidates among row_count rows for each query, in the order of the rows. What was found
  * in rows before these is gone on from: at the start all lowers are minus infinity, all counts 0.
@@ -93,7 +93,7 @@ int minisbert_int8_encode(const float *rows, size_t row_count, size_t dimension,
  * later rows have ruled out. Rows with fewer than k others are all candidates. Cost: row_count *
  * query_count * dimension multiplications of bytes, and the candidates'. */
 int minisbert_int8_scan(int kernel, const int8_t *queries, const double *factors,
-                        size_t query_count, const unsigned char *blocks, size_t row_count,
+                        size_t query_count, const uint8_t *blocks, size_t row_count,
                         size_t dimension, size_t k, size_t capacity, int64_t first_id,
                         double *lowers, int64_t *candidates, double *uppers, int64_t *counts);
 
@@ -107,3 +107,27 @@ int minisbert_int8_scan(int kernel, const int8_t *queries, const double *factors
 int minisbert_filter_scores(const float *scores, size_t query_count, size_t row_count,
                             const double *bounds, size_t k, size_t capacity, int64_t first_id,
                             double *lowers, int64_t *candidates, double *uppers, int64_t *counts);
+
+/* The scan of binary codes, one bit for each component of an embedding (hamming.c).
+ *
+ * The distance of a row is its Hamming distance, the number of bits in which it differs from the
+ * query: a whole number, so every kernel gives the same. The order of rows is total here too: the
+ * smaller distance first, of equal ones the lower row number. */
+
+/* Whether this processor and its operating system can run a kernel of the Hamming scan: 1 or 0.
+ * One with AVX-512 may lack the instruction that counts bits; it runs the one below then. */
+int minisbert_hamming_supports(int kernel);
+
+/* Find the k nearest of codes[0 .. row_count) for each query.
+ *
+ *   queries    query_count x width, in bytes
+ *   codes      row_count x width, in bytes; width below 2^28
+ *   k          at most row_count
+ *   distances  query_count x k, out, nearest first
+ *   ids        query_count x k, out, row numbers counted from first_id
+ *
+ * Any count may be 0. The codes are read once for all queries, in blocks that stay in cache.
+ * Cost: row_count * query_count * width bytes compared, plus log k for a row that enters. */
+int minisbert_hamming_topk(int kernel, const uint8_t *queries, size_t query_count,
+                           const uint8_t *codes, size_t row_count, size_t width, size_t k,
+                           int64_t first_id, int32_t *distances, int64_t *ids);

@@ -104,7 +104,7 @@ static double add_lanes(const double lane[8])
  * its digits, so such a row is all residual. Each element of s c and of e is exact in double, and
  * the sums of their squares are off by less than D + 2 roundings of 2^-53, which 2^-36 covers up to
  * the largest dimension. */
-static void encode_row(const float *row, size_t dimension, unsigned char *block, size_t place)
+static void encode_row(const float *row, size_t dimension, uint8_t *block, size_t place)
 {
     float largest = 0;
     for (size_t i = 0; i < dimension; i++)
@@ -112,14 +112,14 @@ static void encode_row(const float *row, size_t dimension, unsigned char *block,
     float scale = largest / 127.0f;
     if (!(scale >= 1.17549435e-38f && scale <= 1e38f))
         scale = 0;
-    unsigned char *codes = block + HEAD + 4 * place;
+    uint8_t *codes = block + HEAD + 4 * place;
     double residual[8] = {0}, length[8] = {0};
     for (size_t i = 0; i < dimension; i++) {
         /* Adding and taking off 3 x 2^22 rounds to a whole number, halves to even. */
         float rounded = scale > 0 ? (row[i] / scale + 12582912.0f) - 12582912.0f : 0.0f;
         float code = rounded >= -127 ? (rounded <= 127 ? rounded : 127) : -127; /* also of NaN */
         double kept = (double)scale * code, left = row[i] - kept;
-        codes[i / 4 * (4 * ROWS) + i % 4] = (unsigned char)((int)code + ZERO);
+        codes[i / 4 * (4 * ROWS) + i % 4] = (uint8_t)((int)code + ZERO);
         length[i % 8] += kept * kept;
         residual[i % 8] += left * left;
     }
@@ -135,7 +135,7 @@ static void encode_row(const float *row, size_t dimension, unsigned char *block,
 }
 
 int minisbert_int8_encode(const float *rows, size_t row_count, size_t dimension,
-                          unsigned char *blocks, size_t first_row)
+                          uint8_t *blocks, size_t first_row)
 {
     if (dimension > MINISBERT_INT8_DIMENSION)
         return MINISBERT_TOO_WIDE;
@@ -157,11 +157,11 @@ int minisbert_int8_encode(const float *rows, size_t row_count, size_t dimension,
  *
  * The sums are of (c + 128) d, at most 255 x 127 x D in size, and exact. */
 
-typedef void multiply_block(const unsigned char *codes, const int8_t *queries, size_t quads,
+typedef void multiply_block(const uint8_t *codes, const int8_t *queries, size_t quads,
                             int32_t *sums);
 
 /* The definition. */
-static inline void multiply_scalar(const unsigned char *codes, const int8_t *queries, size_t quads,
+static inline void multiply_scalar(const uint8_t *codes, const int8_t *queries, size_t quads,
                                    int32_t *sums, size_t query_count)
 {
     for (size_t query = 0; query < query_count; query++)
@@ -174,13 +174,13 @@ static inline void multiply_scalar(const unsigned char *codes, const int8_t *que
         }
 }
 
-static void multiply_one_scalar(const unsigned char *codes, const int8_t *queries, size_t quads,
+static void multiply_one_scalar(const uint8_t *codes, const int8_t *queries, size_t quads,
                                 int32_t *sums)
 {
     multiply_scalar(codes, queries, quads, sums, 1);
 }
 
-static void multiply_group_scalar(const unsigned char *codes, const int8_t *queries, size_t quads,
+static void multiply_group_scalar(const uint8_t *codes, const int8_t *queries, size_t quads,
                                   int32_t *sums)
 {
     multiply_scalar(codes, queries, quads, sums, GROUP);
@@ -203,7 +203,7 @@ static inline int32_t load_quad(const int8_t *query, size_t quad)
 /* Products of bytes would overflow when two are added in 16 bits, 2 x 255 x 127, so both sides are
  * widened to 16 bits first. Then two neighbours make one sum of 32 bits, and a row has two lanes:
  * `hadd` and a permutation bring 16 rows from four registers into two. */
-TARGET_AVX2 static void multiply_one_avx2(const unsigned char *codes, const int8_t *queries,
+TARGET_AVX2 static void multiply_one_avx2(const uint8_t *codes, const int8_t *queries,
                                           size_t quads, int32_t *sums)
 {
     __m256i sum_i32x8[4];
@@ -227,7 +227,7 @@ TARGET_AVX2 static void multiply_one_avx2(const unsigned char *codes, const int8
     }
 }
 
-TARGET_AVX2 static void multiply_group_avx2(const unsigned char *codes, const int8_t *queries,
+TARGET_AVX2 static void multiply_group_avx2(const uint8_t *codes, const int8_t *queries,
                                             size_t quads, int32_t *sums)
 {
     for (size_t query = 0; query < GROUP; query++)
@@ -235,12 +235,12 @@ TARGET_AVX2 static void multiply_group_avx2(const unsigned char *codes, const in
 }
 
 /* As above, with twice the width: a register has two 32-bit lanes of each of eight rows. */
-TARGET_AVX512 static void multiply_one_avx512(const unsigned char *codes, const int8_t *queries,
+TARGET_AVX512 static void multiply_one_avx512(const uint8_t *codes, const int8_t *queries,
                                               size_t quads, int32_t *sums)
 {
     __m512i low_i32x16 = _mm512_setzero_si512(), high_i32x16 = _mm512_setzero_si512();
     for (size_t quad = 0; quad < quads; quad++) {
-        const unsigned char *four = codes + 4 * ROWS * quad;
+        const uint8_t *four = codes + 4 * ROWS * quad;
         __m512i query_i16x32 =
             _mm512_cvtepi8_epi16(_mm256_set1_epi32(load_quad(queries, quad)));
         low_i32x16 = _mm512_add_epi32(
@@ -260,7 +260,7 @@ TARGET_AVX512 static void multiply_one_avx512(const unsigned char *codes, const 
                                _mm512_permutex2var_epi32(low_i32x16, odd_i32x16, high_i32x16)));
 }
 
-TARGET_AVX512 static void multiply_group_avx512(const unsigned char *codes, const int8_t *queries,
+TARGET_AVX512 static void multiply_group_avx512(const uint8_t *codes, const int8_t *queries,
                                                 size_t quads, int32_t *sums)
 {
     for (size_t query = 0; query < GROUP; query++)
@@ -269,7 +269,7 @@ TARGET_AVX512 static void multiply_group_avx512(const unsigned char *codes, cons
 
 /* Four products and their sum in one instruction, without an overflow on the way. Two sums take
  * turns, since each waits for the one before. */
-TARGET_VNNI static void multiply_one_vnni(const unsigned char *codes, const int8_t *queries,
+TARGET_VNNI static void multiply_one_vnni(const uint8_t *codes, const int8_t *queries,
                                           size_t quads, int32_t *sums)
 {
     __m512i even_i32x16 = _mm512_setzero_si512(), odd_i32x16 = _mm512_setzero_si512();
@@ -288,7 +288,7 @@ TARGET_VNNI static void multiply_one_vnni(const unsigned char *codes, const int8
 }
 
 /* Codes are loaded once for eight queries. */
-TARGET_VNNI static void multiply_group_vnni(const unsigned char *codes, const int8_t *queries,
+TARGET_VNNI static void multiply_group_vnni(const uint8_t *codes, const int8_t *queries,
                                             size_t quads, int32_t *sums)
 {
     __m512i sum_i32x16[GROUP];
@@ -322,7 +322,7 @@ static int32_t add_codes(const int8_t *query, size_t quads)
 }
 
 /* A register has four codes of each of four rows. Two products of 127 x 128 fit 16 bits. */
-static void multiply_one_neon(const unsigned char *codes, const int8_t *queries, size_t quads,
+static void multiply_one_neon(const uint8_t *codes, const int8_t *queries, size_t quads,
                               int32_t *sums)
 {
     int32x4_t sum_i32x4[8];
@@ -345,14 +345,14 @@ static void multiply_one_neon(const unsigned char *codes, const int8_t *queries,
                   vaddq_s32(bias_i32x4, vpaddq_s32(sum_i32x4[2 * j], sum_i32x4[2 * j + 1])));
 }
 
-static void multiply_group_neon(const unsigned char *codes, const int8_t *queries, size_t quads,
+static void multiply_group_neon(const uint8_t *codes, const int8_t *queries, size_t quads,
                                 int32_t *sums)
 {
     for (size_t query = 0; query < GROUP; query++)
         multiply_one_neon(codes, queries + 4 * query, quads, sums + query * CHUNK_ROWS);
 }
 
-TARGET_DOT static void multiply_one_neondot(const unsigned char *codes, const int8_t *queries,
+TARGET_DOT static void multiply_one_neondot(const uint8_t *codes, const int8_t *queries,
                                             size_t quads, int32_t *sums)
 {
     int32x4_t sum_i32x4[4];
@@ -370,7 +370,7 @@ TARGET_DOT static void multiply_one_neondot(const unsigned char *codes, const in
         vst1q_s32(sums + 4 * j, sum_i32x4[j]);
 }
 
-TARGET_DOT static void multiply_group_neondot(const unsigned char *codes, const int8_t *queries,
+TARGET_DOT static void multiply_group_neondot(const uint8_t *codes, const int8_t *queries,
                                               size_t quads, int32_t *sums)
 {
     for (size_t query = 0; query < GROUP; query++)
@@ -398,7 +398,7 @@ typedef struct {
     double scale[CHUNK_ROWS], residual[CHUNK_ROWS], length[CHUNK_ROWS];
 } Known;
 
-static void read_heads(const unsigned char *block, size_t place, Known *known)
+static void read_heads(const uint8_t *block, size_t place, Known *known)
 {
     float head[3][ROWS];
     memcpy(head, block, sizeof head);
@@ -526,7 +526,7 @@ static const Kernel KERNELS[MINISBERT_KERNELS] = {
 /* ------------------------------------------------------------------ entry points */
 
 int minisbert_int8_scan(int kernel, const int8_t *queries, const double *factors,
-                        size_t query_count, const unsigned char *blocks, size_t row_count,
+                        size_t query_count, const uint8_t *blocks, size_t row_count,
                         size_t dimension, size_t k, size_t capacity, int64_t first_id,
                         double *lowers, int64_t *candidates, double *uppers, int64_t *counts)
 {
@@ -542,7 +542,7 @@ int minisbert_int8_scan(int kernel, const int8_t *queries, const double *factors
     Known known = {{0}, {0}, {0}};
     for (size_t start = 0; start < row_count && left > 0; start += CHUNK_ROWS) {
         size_t count = row_count - start < CHUNK_ROWS ? row_count - start : CHUNK_ROWS;
-        const unsigned char *chunk = blocks + start / ROWS * block_bytes;
+        const uint8_t *chunk = blocks + start / ROWS * block_bytes;
         size_t block_count = (count + ROWS - 1) / ROWS;
         for (size_t i = 0; i < block_count; i++)
             read_heads(chunk + i * block_bytes, i * ROWS, &known);
@@ -551,7 +551,7 @@ int minisbert_int8_scan(int kernel, const int8_t *queries, const double *factors
             const int8_t *group = queries + first * 4 * quads;
             int whole = together >= GROUP / 2; /* then zeros are multiplied too: one pass, not four */
             for (size_t i = 0; i < block_count; i++) {
-                const unsigned char *codes = chunk + i * block_bytes + HEAD;
+                const uint8_t *codes = chunk + i * block_bytes + HEAD;
                 if (whole)
                     KERNELS[kernel].group(codes, group, quads, sums + i * ROWS);
                 else

@@ -4,10 +4,11 @@ The modules stand on floors. A module imports from lower floors, or from one lis
 own floor, so this list is also the order to read them in (tests/test_architecture.py holds it):
 
 floor 0: ragged json_fields config config_files weights directories sources hub tokenization tiles
-floor 0: activations layers heads pooling similarity optimizer topk candidates topk_int8 metrics
+floor 0: activations layers heads pooling similarity optimizer topk candidates topk_int8 hamming
+floor 0: metrics
 floor 1: bert arrangement networks losses batching topk_blas arguments saving
-floor 1: index_rows index_files index_builder index
-floor 2: encoder cross_encoder objectives train_step
+floor 1: index_rows index_files index_builder index quantization
+floor 2: encoder cross_encoder objectives train_step binary_index
 floor 3: text_index text_files judged_files evaluation table_files training_files development
 floor 3: checkpoints training_run training standard_library machine costs cost_report quality
 floor 4: demo cost_lab train_command commands command_parser
@@ -35,6 +36,7 @@ from minisbert.similarity import (
 from minisbert.topk import topk
 
 if TYPE_CHECKING:
+    from minisbert.quantization import quantize_embeddings
     from minisbert.training import train
     from minisbert.training_files import read_examples
 
@@ -54,6 +56,7 @@ __all__ = [
     "pairwise_dot_similarity",
     "pairwise_euclidean_similarity",
     "pairwise_manhattan_similarity",
+    "quantize_embeddings",
     "read_examples",
     "topk",
     "train",
@@ -61,7 +64,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what only training needs when it is asked for: a search should start at once."""
+    """Import what only some need when it is asked for: a search should start at once."""
     if name == "train":
         from minisbert.training import train
 
@@ -70,4 +73,8 @@ def __getattr__(name: str) -> Any:
         from minisbert.training_files import read_examples
 
         return read_examples
+    if name == "quantize_embeddings":
+        from minisbert.quantization import quantize_embeddings
+
+        return quantize_embeddings
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

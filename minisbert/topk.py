@@ -40,7 +40,7 @@ def kernel_name() -> str:
 
     Raises ValueError if MINISBERT_SIMD names one that this machine can't run.
     """
-    runs = [name for name, number in KERNELS.items() if lib and lib.minisbert_supports(number)]
+    runs = [name for name, number in KERNELS.items() if supports("minisbert_supports", number)]
     runs.append("numpy")
     wanted = os.environ.get("MINISBERT_SIMD") or runs[0]
     if wanted not in runs:
@@ -199,19 +199,7 @@ def _make_scan(kernel: int) -> Callable[[Array, Array, int, int], tuple[Array, A
         M = len(rows)
         scores = np.empty((Q, min(k, M)), np.float32)
         ids = np.empty((Q, min(k, M)), np.int64)
-        call(
-            "minisbert_topk",
-            kernel,
-            queries,
-            Q,
-            rows,
-            M,
-            D,
-            min(k, M),
-            first_id,
-            scores,
-            ids,
-        )
+        call("minisbert_topk", kernel, queries, Q, rows, M, D, min(k, M), first_id, scores, ids)
         return scores, ids
 
     return scan
@@ -222,15 +210,21 @@ POINTERS = {
     "float32": "float *",
     "float64": "double *",
     "int64": "int64_t *",
+    "int32": "int32_t *",
     "int8": "int8_t *",
 }
+
+
+def supports(question: str, kernel: int) -> bool:
+    """Whether there is a C library that can run a kernel here, as this function of it answers."""
+    return lib is not None and getattr(lib, question)(kernel) == 1
 
 
 def call(function: str, *arguments: Any) -> None:
     """Call a function of the C library that returns a status; arrays go in by their addresses."""
     status = getattr(lib, function)(
         *(
-            ffi.cast(POINTERS.get(argument.dtype.name, "unsigned char *"), argument.ctypes.data)
+            ffi.cast(POINTERS.get(argument.dtype.name, "uint8_t *"), argument.ctypes.data)
             if isinstance(argument, np.ndarray)
             else argument
             for argument in arguments

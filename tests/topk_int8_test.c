@@ -55,7 +55,7 @@ static size_t count_block_bytes(size_t dimension)
     return MINISBERT_BLOCK_ROWS * (3 * sizeof(float) + 4 * count_quads(dimension));
 }
 
-static float read_head(const unsigned char *block, size_t what, size_t place)
+static float read_head(const uint8_t *block, size_t what, size_t place)
 {
     float value;
     memcpy(&value, block + (what * MINISBERT_BLOCK_ROWS + place) * sizeof value, sizeof value);
@@ -66,11 +66,11 @@ static float read_head(const unsigned char *block, size_t what, size_t place)
 static void encode_queries(const float *queries, size_t dimension, int8_t *codes, double *factors)
 {
     size_t quads = count_quads(dimension);
-    unsigned char *block = allocate(count_block_bytes(dimension));
+    uint8_t *block = allocate(count_block_bytes(dimension));
     for (size_t query = 0; query < QUERIES; query++) {
         const float *values = queries + query * dimension;
         minisbert_int8_encode(values, 1, dimension, block, 0);
-        const unsigned char *bytes = block + 3 * MINISBERT_BLOCK_ROWS * sizeof(float);
+        const uint8_t *bytes = block + 3 * MINISBERT_BLOCK_ROWS * sizeof(float);
         int8_t *group = codes + query / MINISBERT_GROUP * MINISBERT_GROUP * 4 * quads;
         double sum = 0, square = 0;
         for (size_t i = 0; i < 4 * quads; i++) {
@@ -175,7 +175,7 @@ static void test_scan(int kernel, size_t dimension, size_t rows)
             data[3 * dimension + i] = 0, data[4 * dimension + i] *= 1e-30f;
     }
     size_t blocks = (rows + MINISBERT_BLOCK_ROWS - 1) / MINISBERT_BLOCK_ROWS;
-    unsigned char *encoded = allocate(blocks * count_block_bytes(dimension));
+    uint8_t *encoded = allocate(blocks * count_block_bytes(dimension));
     size_t half = rows / 2; /* in two pieces */
     int status = minisbert_int8_encode(data, half, dimension, encoded, 0) |
                  minisbert_int8_encode(data + half * dimension, rows - half, dimension, encoded,

@@ -1,0 +1,234 @@
+"""Embeddings in fewer bits, in the formats of sentence-transformers, bit for bit.
+
+int8 and uint8 cut each dimension's range, from a smallest to a largest value, into 255 steps and
+keep the number of the step. The ranges belong to the codes: codes made with other ranges can't be
+compared with them. So take ranges once from many embeddings, keep them in a file, and pass them
+for every corpus and every query.
+
+binary and ubinary keep one bit for each dimension, whether it is above zero, and need no ranges.
+`binary_index` searches such codes.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from minisbert.index_rows import BLOCK_ROWS
+from minisbert.ragged import Array
+from minisbert.weights import read_safetensors, write_safetensors
+
+Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
+
+# Ranges of fewer embeddings than this leave out much of what is to come (sentence-transformers).
+FEW_ROWS = 100
+
+STEPS = 255
+
+FORMAT = "minisbert-ranges"
+
+
+def quantize_embeddings(
+    embeddings: ArrayLike,
+    precision: Precision,
+    ranges: ArrayLike | None = None,
+    calibration_embeddings: ArrayLike | None = None,
+) -> Array:
+    """Give embeddings in a precision of sentence-transformers.
+
+    Parameters
+    ----------
+    embeddings : (M, D) or (D,) array
+    precision : {"float32", "int8", "uint8", "binary", "ubinary"}
+    ranges : (2, D) array, optional
+        Smallest and largest value of each dimension, for int8 and uint8: see `find_ranges`. What is
+        beyond them is clipped.
+    calibration_embeddings : (n, D) array, optional
+        Where to take the ranges from if there are none; from the embeddings themselves if left out.
+
+    Returns
+    -------
+    (M, D) array of float32, int8 or uint8, or (M, ceil(D / 8)) of int8 (binary) or uint8 (ubinary)
+        One row if one embedding was given. A last byte that is not full ends in zero bits.
+
+    Raises
+    ------
+    ValueError
+        If a number is not finite, a shape doesn't fit, or ranges would come from a single row.
+
+    Notes
+    -----
+    With a range from l to h and s = (h - l) / 255, or 1 where that is 0, uint8 is
+    floor((x - l) / s) between 0 and 255, and int8 is 128 less. Rounding is part of it: h itself can
+    come out as 254. binary is 128 less than ubinary.
+
+    Examples
+    --------
+    >>> quantize_embeddings([[-1, 0], [2.9, 999]], "uint8", ranges=[[0, 0], [255, 255]]).tolist()
+    [[0, 0], [2, 255]]
+    >>> quantize_embeddings([0, 1, -1, 0.5, 0, 0, 0, 0, 1], "ubinary").tolist()
+    [80, 128]
+    """
+    if precision not in get_args(Precision):
+        raise ValueError(
+            f"precision must be one of {', '.join(get_args(Precision))}, got {precision!r}; "
+            "choose one"
+        )
+    array = np.asarray(embeddings)
+    rows = _read_rows(array[None] if array.ndim == 1 else array, "embeddings")
+    M, D = rows.shape
+    limits = None
+    if precision in ("int8", "uint8"):
+        if ranges is not None:
+            limits = _read_ranges(ranges, D)
+        elif calibration_embeddings is not None:
+            limits = _find_ranges(calibration_embeddings, "calibration_embeddings", D)
+        elif M > 0:
+            limits = _find_ranges(rows, "embeddings", D)
+    width = (D + 7) // 8 if precision in ("binary", "ubinary") else D
+    kind = {"binary": "int8", "ubinary": "uint8"}.get(precision, precision)
+    codes = np.empty((M, width), kind)
+    for start in range(0, M, BLOCK_ROWS):
+        block = rows[start : start + BLOCK_ROWS]
+        _check_finite(block, "embeddings", start)
+        codes[start : start + BLOCK_ROWS] = _quantize_block(block, precision, limits)
+    return codes[0] if array.ndim == 1 else codes
+
+
+def find_ranges(embeddings: ArrayLike) -> Array:
+    """Smallest and largest value of each dimension, the `ranges` of `quantize_embeddings`.
+
+    Parameters
+    ----------
+    embeddings : (M, D) array
+        At least 100, better thousands, of the kind that is to be quantised.
+
+    Returns
+    -------
+    (2, D) float32 array
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two rows, or a number is not finite.
+    """
+    return _find_ranges(embeddings, "embeddings")
+
+
+def save_ranges(path: str | os.PathLike[str], ranges: ArrayLike) -> None:
+    """Write ranges (2, D) to a safetensors file; whatever fails, an old file stays whole."""
+    write_safetensors(Path(path), {"ranges": _read_ranges(ranges)}, {"format": FORMAT})
+
+
+def load_ranges(path: str | os.PathLike[str]) -> Array:
+    """Read the ranges (2, D) that `save_ranges` wrote.
+
+    Raises ValueError if the file is damaged or of another kind.
+    """
+    arrays, metadata = read_safetensors(Path(path))
+    if metadata.get("format") != FORMAT or "ranges" not in arrays:
+        raise ValueError(
+            f"ranges {path} must be a file of {FORMAT}, got another kind of safetensors file; "
+            "give a file that save_ranges wrote"
+        )
+    try:
+        return _read_ranges(arrays["ranges"])
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+
+
+def _quantize_block(rows: Array, precision: Precision, ranges: Array | None) -> Array:
+    """Some rows in a precision.  (M, D), (2, D) or None -> (M, D) or (M, ceil(D / 8))"""
+    if precision == "float32":
+        return rows
+    if ranges is not None:
+        low, high = ranges
+        steps = (high - low) / STEPS
+        steps[steps == 0] = 1  # a dimension that never changes, or by too little to divide
+        with np.errstate(over="ignore"):  # what is beyond float32 is beyond the range: clipped
+            numbers: Array = np.clip(np.floor((rows - low) / steps), 0, STEPS)
+        return numbers - 128 if precision == "int8" else numbers
+    bits = np.packbits(rows > 0, axis=1)
+    # To take away 128 and read the byte as int8 is to turn the upper bit over.
+    return (bits ^ 128).view(np.int8) if precision == "binary" else bits
+
+
+def _find_ranges(embeddings: ArrayLike, name: str, dimension: int | None = None) -> Array:
+    """`find_ranges` for the caller of a public function, who reads the warning."""
+    rows = _read_rows(embeddings, name)
+    M, D = rows.shape
+    if dimension is not None and D != dimension:
+        raise ValueError(
+            f"{name} must have the {dimension} columns of the embeddings, got {D}; "
+            "use the same model for both"
+        )
+    if M < 2:
+        raise ValueError(
+            f"{name} must be at least 2 rows to take ranges from, got {M}, where all codes would "
+            "be one; pass ranges, or calibration_embeddings of many typical texts"
+        )
+    for start in range(0, M, BLOCK_ROWS):
+        _check_finite(rows[start : start + BLOCK_ROWS], name, start)
+    if M < FEW_ROWS:
+        warnings.warn(
+            f"ranges are taken from {M} {name}, fewer than {FEW_ROWS}; "
+            "later embeddings may lie far beyond them and be clipped",
+            stacklevel=3,
+        )
+    return _read_ranges([rows.min(axis=0), rows.max(axis=0)])
+
+
+def _read_ranges(values: ArrayLike, dimension: int | None = None) -> Array:
+    """Ranges as float32, checked: in a wrong one every code would be wrong, without a word."""
+    ranges = np.asarray(values)
+    fits = ranges.ndim == 2 and len(ranges) == 2 and dimension in (None, ranges.shape[1])
+    if not fits or ranges.dtype.kind not in "fiu":
+        raise ValueError(
+            f"ranges must be numbers of shape (2, {dimension or 'D'}), smallest and largest values,"
+            f" got shape {ranges.shape} of {ranges.dtype}; take them from embeddings by find_ranges"
+        )
+    with np.errstate(over="ignore", invalid="ignore"):
+        ranges = ranges.astype(np.float32)
+        widths = ranges[1] - ranges[0]
+    # A width is not finite, too, if an end of its range is not.
+    for column in np.flatnonzero(~(np.isfinite(widths) & (widths >= 0))):
+        raise ValueError(
+            f"ranges of dimension {column} must go from a finite smallest to a largest value, got "
+            f"{ranges[0, column]} and {ranges[1, column]}; take them from embeddings by find_ranges"
+        )
+    return ranges
+
+
+def _read_rows(values: ArrayLike, name: str) -> Array:
+    """Real numbers in rows, in their own type: the formulas round in it."""
+    rows = np.asarray(values)
+    if rows.ndim != 2 or rows.shape[1] == 0 or rows.dtype.kind not in "fiu":
+        raise ValueError(
+            f"{name} must be vectors of real numbers, (M, D), got shape {rows.shape} of "
+            f"{rows.dtype}; give one row for each text"
+        )
+    if rows.dtype in (np.int8, np.uint8):
+        raise ValueError(
+            f"{name} must not be quantised yet, got {rows.dtype}; give them as the model made them"
+        )
+    return rows
+
+
+def _check_finite(rows: Array, name: str, first: int) -> None:
+    """Refuse rows that float32 can't hold.
+
+    rows   (M, D)  real numbers
+    first          the number of the first row, for the message
+    """
+    with np.errstate(over="ignore"):
+        bad = ~np.isfinite(rows.astype(np.float32, copy=False))
+    for row, column in np.argwhere(bad):
+        raise ValueError(
+            f"{name} {first + row} must be finite float32 numbers, got {rows[row, column]}; "
+            "leave it out or repair it"
+        )
