@@ -10,7 +10,8 @@
 
 #include "../csrc/topk.h"
 
-static const char *const NAMES[MINISBERT_KERNELS] = {"scalar", "popcnt", "avx512", "neon"};
+static const char *const NAMES[MINISBERT_KERNELS] = {"scalar", "popcnt",     "avx512",
+                                                     "neon",   "avx512vnni", "neondot"};
 static int passed = 0, failed = 0;
 
 static void check(int good, const char *what, int kernel, size_t width, size_t rows)
