@@ -1,6 +1,6 @@
 """Fine-tuning beside the same in torch: what comes of it, and how fast it goes.
 
-    python benchmarks/compare_train.py quality TASK [--seeds 1 2 3] [--kept build/train]
+    python benchmarks/compare_train.py quality TASK [--seeds 1 2 3] [--sides torch minisbert]
     python benchmarks/compare_train.py speed [--rounds 7]
 
 needs an environment with the peers (`make bench-peers`) and real data in the folder that
@@ -44,6 +44,7 @@ from train_tasks import TASKS, load_model, measure, read_task, train_one
 from train_torch import TorchTraining
 from turns import Worker, describe_machine, print_ratios, take_turns
 
+SIDES = ("torch", "minisbert")
 STEPS_A_TURN = 10
 NEAR = 1.3  # times the quickest setting's one turn
 
@@ -64,7 +65,9 @@ def find_run(side: str, name: str, seed: int, model: str, kept: Path, threads: i
     return out
 
 
-def compare_quality(name: str, seeds: list[int], model: str, kept: Path, threads: int) -> None:
+def compare_quality(
+    name: str, seeds: list[int], model: str, kept: Path, threads: int, sides: list[str]
+) -> None:
     """Train what is not kept, measure all, print a line a run and the means."""
     from minisbert.weights import read_safetensors
 
@@ -77,7 +80,7 @@ def compare_quality(name: str, seeds: list[int], model: str, kept: Path, threads
     if not task.cross_encoder:
         print(f"  {'before':12}         {show(measure(name, model, {}))}")
     means = {}
-    for side in ("torch", "minisbert"):
+    for side in sides:
         rows = []
         for seed in seeds:
             out = find_run(side, name, seed, model, kept, threads)
@@ -96,8 +99,9 @@ def compare_quality(name: str, seeds: list[int], model: str, kept: Path, threads
             f"  {side:12} mean    {show(dict(zip(figures, means[side], strict=True)))}"
             f"  spread {', '.join(f'{s:.2f}' for s in spread)}"
         )
-    difference = means["minisbert"] - means["torch"]
-    print(f"  minisbert's means less torch's: {', '.join(f'{d:+.2f}' for d in difference)}")
+    if len(means) == len(SIDES):
+        difference = means["minisbert"] - means["torch"]
+        print(f"  minisbert's means less torch's: {', '.join(f'{d:+.2f}' for d in difference)}")
 
 
 def show(figures: dict[str, float]) -> str:
@@ -219,6 +223,7 @@ def main() -> None:
     quality.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     quality.add_argument("--kept", type=Path, default=Path("build/train"))
     quality.add_argument("--threads", type=int, default=2)
+    quality.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES)
     speed = commands.add_parser("speed")
     speed.add_argument("--rounds", type=int, default=7)
     for command in (quality, speed):
@@ -244,8 +249,14 @@ def main() -> None:
     if arguments.command == "speed":
         compare_speed(arguments.rounds, model)
     else:
-        kept, threads = arguments.kept, arguments.threads
-        compare_quality(arguments.task, arguments.seeds, model, kept, threads)
+        compare_quality(
+            arguments.task,
+            arguments.seeds,
+            model,
+            arguments.kept,
+            arguments.threads,
+            arguments.sides,
+        )
 
 
 if __name__ == "__main__":
