@@ -32,7 +32,7 @@
  *
  * and the caller gives the three factors. It also has to cover our own arithmetic in double: three
  * roundings of the estimate, |estimate| <= |s c| (|q| + |r|), and four of the bound. The caller
- * takes g larger by 2 x 2^-24 and then every factor larger by 2^-40; that is more than enough by
+ * takes g larger by 2 x 2^-24 and then every factor larger by 2^-36; that is more than enough by
  * ten digits.
  *
  * Overflow is kept away: a row with a norm of 2^62 or more (or one that is not finite) is given the
