@@ -31,9 +31,9 @@
  *     bound = |e| |q|(1 + g)  +  |s c| (|r| + g |q|)  +  D 2^-149,
  *
  * and the caller gives the three factors. It also has to cover our own arithmetic in double: three
- * roundings of the estimate, |estimate| <= |s c| (|q| + |r|), and four of the bound. The caller
- * takes g larger by 2 x 2^-24 and then every factor larger by 2^-36; that is more than enough by
- * ten digits.
+ * roundings of the estimate, |estimate| <= |s c| (|q| + |r|), and four of the bound, each of
+ * 2^-53. The caller takes g larger by 2 x 2^-24 and then every factor larger by 2^-36, which is
+ * thousands of times that.
  *
  * Overflow is kept away: a row with a norm of 2^62 or more (or one that is not finite) is given the
  * norm infinity, so it is always a candidate; and the caller must not ask with a query of such a
