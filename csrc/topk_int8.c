@@ -393,19 +393,32 @@ typedef struct {
     int64_t *count;      /* of the candidates, or MINISBERT_TOO_MANY */
 } Search;
 
-/* What is known of the rows of a chunk, in double. */
+/* What is known of the rows of a chunk, in double, and the largest of each. */
 typedef struct {
     double scale[CHUNK_ROWS], residual[CHUNK_ROWS], length[CHUNK_ROWS];
+    double most_scale, most_residual, most_length;
 } Known;
 
-static void read_heads(const uint8_t *block, size_t place, Known *known)
+static double larger(double a, double b)
 {
-    float head[3][ROWS];
-    memcpy(head, block, sizeof head);
-    for (size_t i = 0; i < ROWS; i++) {
-        known->scale[place + i] = head[0][i];
-        known->residual[place + i] = head[1][i];
-        known->length[place + i] = head[2][i];
+    return a > b ? a : b;
+}
+
+static void read_heads(const uint8_t *blocks, size_t block_count, size_t block_bytes, Known *known)
+{
+    known->most_scale = known->most_residual = known->most_length = 0;
+    for (size_t row = 0; row < block_count * ROWS; row++) {
+        float head[3];
+        for (size_t i = 0; i < 3; i++)
+            memcpy(&head[i],
+                   blocks + row / ROWS * block_bytes + (i * ROWS + row % ROWS) * sizeof(float),
+                   sizeof(float));
+        known->scale[row] = head[0];
+        known->residual[row] = head[1];
+        known->length[row] = head[2];
+        known->most_scale = larger(known->scale[row], known->most_scale);
+        known->most_residual = larger(known->residual[row], known->most_residual);
+        known->most_length = larger(known->length[row], known->most_length);
     }
 }
 
@@ -456,14 +469,39 @@ static void add_candidate(const Search *search, int64_t row, double upper, doubl
         prune(search);
 }
 
-/* Compare `count` rows with the threshold. Almost always none passes, so first they are only
- * counted, without a branch in the loop. Whatever is not a number passes. */
+/* The least sum of products of a chunk that could still pass, or INT32_MIN where that can't be told.
+ *
+ * A row passes if I s t + bound reaches the threshold, I its sum. No row of the chunk has a larger
+ * scale or bound than the largest, so I must reach (threshold - bound) / (s t) for these. What is
+ * computed of a row rounds in the same direction as its parts, so only the last sum counts: it is
+ * off by 2^-53 of the threshold, and 2^-40 of the quotient is more than that where the bound is
+ * less than half of the threshold. */
+static int32_t least_sum(const Search *search, const Known *known)
+{
+    double threshold = search->lowers[0];
+    double needed = threshold - (known->most_residual * search->residual_factor +
+                                 known->most_length * search->length_factor + search->constant);
+    if (!(needed > threshold / 2)) /* also what is not a number */
+        return INT32_MIN;
+    double least = needed / (known->most_scale * search->scale) * (1 - 0x1p-40);
+    return least + search->bias < INT32_MAX ? (int32_t)(least + search->bias) : INT32_MAX;
+}
+
+/* Compare `count` rows with the threshold. Almost always none passes, so first their sums are
+ * compared with the least that could, then their upper bounds are only counted, both without a
+ * branch in the loop. Whatever is not a number passes. */
 static inline __attribute__((always_inline)) void
 filter(const Search *search, const int32_t *sums, const Known *known, size_t count, int64_t first)
 {
+    int32_t least = least_sum(search, known);
+    int passing = 0;
+    for (size_t i = 0; i < CHUNK_ROWS; i++)
+        passing += sums[i] >= least;
+    if (!passing)
+        return;
     double estimate[CHUNK_ROWS], upper[CHUNK_ROWS];
     double threshold = search->lowers[0];
-    int passing = 0;
+    passing = 0;
     for (size_t i = 0; i < CHUNK_ROWS; i++) {
         estimate[i] = (double)(sums[i] - search->bias) * (known->scale[i] * search->scale);
         upper[i] = estimate[i] + (known->residual[i] * search->residual_factor +
@@ -539,13 +577,12 @@ int minisbert_int8_scan(int kernel, const int8_t *queries, const double *factors
     for (size_t query = 0; query < query_count; query++)
         left += counts[query] != MINISBERT_TOO_MANY;
     int32_t sums[GROUP * CHUNK_ROWS] = {0};
-    Known known = {{0}, {0}, {0}};
+    Known known = {{0}, {0}, {0}, 0, 0, 0};
     for (size_t start = 0; start < row_count && left > 0; start += CHUNK_ROWS) {
         size_t count = row_count - start < CHUNK_ROWS ? row_count - start : CHUNK_ROWS;
         const uint8_t *chunk = blocks + start / ROWS * block_bytes;
         size_t block_count = (count + ROWS - 1) / ROWS;
-        for (size_t i = 0; i < block_count; i++)
-            read_heads(chunk + i * block_bytes, i * ROWS, &known);
+        read_heads(chunk, block_count, block_bytes, &known);
         for (size_t first = 0; first < query_count; first += GROUP) {
             size_t together = query_count - first < GROUP ? query_count - first : GROUP;
             const int8_t *group = queries + first * 4 * quads;
