@@ -333,8 +333,8 @@ class FlatIndex:
     def load(cls, path: str | os.PathLike[str]) -> FlatIndex:
         """Open an index file; its rows stay there, mapped read-only, until rows are added.
 
-        The numbers themselves are not read here, so that a large index opens at once. A search of
-        codes brings these into memory and reads the few rows that it needs, no others.
+        Codes are read into memory, and of the rows a search of codes reads the few that it needs.
+        Without codes no number is read here, so that an index opens at once.
 
         Raises
         ------

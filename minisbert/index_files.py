@@ -1,8 +1,9 @@
 """An index on the disk: one safetensors file of rows, their codes, their ids, and companions.
 
-Rows and codes stay in the file, mapped, so an index of any size opens at once. The few rows that a
-search of codes still needs are read one by one: touching a map would bring a whole neighbourhood of
-each into memory.
+Rows stay in the file, mapped. Codes, which every search reads whole, are read into memory: mapped,
+they would be a third slower, since the system keeps track of a map in much smaller pages. The few
+rows that a search of codes still needs are read one by one: touching a map would bring a whole
+neighbourhood of each into memory.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def view_bytes(blocks: Array) -> Array:
 
 
 def open_index(path: Path) -> tuple[IndexContent, RowFile | None]:
-    """Map an index file, and open it to read its rows one by one, where the system has a way to.
+    """Map an index file, read its codes, and open it to read rows one by one, where that can be.
 
     Raises ValueError if it is damaged, of another kind, or of a newer version.
     """
@@ -107,8 +108,13 @@ def open_index(path: Path) -> tuple[IndexContent, RowFile | None]:
             return content, None
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            start, _ = json.loads(file.read(length))["rows"]["data_offsets"]
-        rows = RowFile(path, 8 + length + start, content.rows.shape[1])
+            header = json.loads(file.read(length))
+            if content.blocks is not None:
+                file.seek(8 + length + header["codes"]["data_offsets"][0])
+                blocks = np.fromfile(file, content.blocks.dtype, len(content.blocks))
+                content = content._replace(blocks=blocks)
+        start = 8 + length + header["rows"]["data_offsets"][0]
+        rows = RowFile(path, start, content.rows.shape[1])
         # Else another file has taken its place in between.
         if before and os.path.samestat(before, os.fstat(rows.descriptor)):
             return content, rows
