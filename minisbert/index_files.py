@@ -1,9 +1,10 @@
 """An index on the disk: one safetensors file of rows, their codes, their ids, and companions.
 
 Rows stay in the file, mapped. Codes, which every search reads whole, are read into memory: mapped,
-they would be a third slower, since the system keeps track of a map in much smaller pages. The few
-rows that a search of codes still needs are read one by one: touching a map would bring a whole
-neighbourhood of each into memory.
+they would be a tenth slower, since the system keeps track of a map in much smaller pages, and slow
+again whenever the system had needed their memory for something else. The few rows that a search of
+codes still needs are read one by one: touching a map would bring a whole neighbourhood of each into
+memory.
 """
 
 from __future__ import annotations

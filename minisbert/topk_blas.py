@@ -26,7 +26,7 @@ from minisbert.ragged import Array
 from minisbert.topk import call, pair_dots, run_parts, share_out
 
 # Rows of a product: with their scores for some hundred queries they stay in cache.
-BLOCK_ROWS = 1024
+BLOCK_ROWS = 2048
 
 # From so many queries on a product is quicker than scans.
 FEWEST_QUERIES = 4
