@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minisbert.ragged import Array
-from minisbert.topk import topk
+from minisbert.topk import run_parts, topk
 
 TOO_MANY = -1
 
@@ -27,7 +27,7 @@ class ScanReport(NamedTuple):
 
 
 class Findings(NamedTuple):
-    """What a filter has found in one part of the rows, as the C functions write it."""
+    """What a filter has found in some parts of the rows, as the C functions write it."""
 
     lowers: Array  # (Q, k) float64, the best lower bounds, in no order
     ids: Array  # (Q, capacity) int64, the candidates in order
@@ -47,19 +47,44 @@ def make_findings(Q: int, k: int) -> Findings:
     )
 
 
+def filter_parts(
+    scan: Callable[[slice, Findings], None],
+    parts: list[slice],
+    threads: int | None,
+    Q: int,
+    k: int,
+) -> list[Array | None]:
+    """The candidates of each query in all parts, in order; None where they are too many.
+
+    `scan` adds what it finds in a part to what was found in parts before it, so that a threshold
+    found once holds from there on. There are as many findings as parts are scanned at a time.
+    """
+    resting: list[Findings] = []
+
+    def run(part: slice) -> None:
+        try:
+            found = resting.pop()
+        except IndexError:
+            found = make_findings(Q, k)
+        scan(part, found)
+        resting.append(found)
+
+    run_parts(run, parts, threads)
+    return [merge_findings(resting, query) for query in range(Q)]
+
+
 def merge_findings(parts: Sequence[Findings], query: int) -> Array | None:
     """The candidates of one query in all parts, in order; None if they are too many.  -> (n,)"""
-    counts = [part.counts[query] for part in parts]
+    counts = [found.counts[query] for found in parts]
     if TOO_MANY in counts:
         return None
     k = parts[0].lowers.shape[1]
-    lowers = np.concatenate([part.lowers[query] for part in parts])
+    lowers = np.concatenate([found.lowers[query] for found in parts])
     threshold = np.partition(lowers, -k)[-k]
     pairs = list(zip(parts, counts, strict=True))
-    ids = np.concatenate([part.ids[query, :count] for part, count in pairs])
-    uppers = np.concatenate([part.uppers[query, :count] for part, count in pairs])
-    left: Array = ids[~(uppers < threshold)]  # what is not a number stays
-    return left
+    ids = np.concatenate([found.ids[query, :count] for found, count in pairs])
+    uppers = np.concatenate([found.uppers[query, :count] for found, count in pairs])
+    return np.sort(ids[~(uppers < threshold)])  # what is not a number stays
 
 
 def score_candidates(

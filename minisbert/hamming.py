@@ -62,7 +62,7 @@ def hamming_topk(
         raise ValueError(f"k must be at least 1, got {k}; ask for one result or more")
     scan = _choose_scan()
     parts = share_out(len(codes), queries.size, threads)
-    found = run_parts(lambda part: scan(queries, codes[part], k, part.start), parts)
+    found = run_parts(lambda part: scan(queries, codes[part], k, part.start), parts, threads)
     distances, ids = (np.concatenate(column, axis=1) for column in zip(*found, strict=True))
     return _take_nearest(distances, ids, k)
 

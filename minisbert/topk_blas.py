@@ -18,12 +18,11 @@ from minisbert.batching import limit_blas
 from minisbert.candidates import (
     Findings,
     ScanReport,
-    make_findings,
-    merge_findings,
+    filter_parts,
     score_candidates,
 )
 from minisbert.ragged import Array
-from minisbert.topk import call, pair_dots, run_parts, share_out
+from minisbert.topk import call, pair_dots, share_out
 
 # Rows of a product: with their scores for some hundred queries they stay in cache.
 BLOCK_ROWS = 2048
@@ -46,8 +45,7 @@ def topk_blas(
     share = (17 / 16 * D + 16) * 2.0**-24 * (1 + D * 2.0**-23)
     constant = D * 2.0**-148
 
-    def scan(part: slice) -> Findings:
-        found = make_findings(Q, k)
+    def scan(part: slice, found: Findings) -> None:
         for start in range(part.start, part.stop, BLOCK_ROWS):
             block = rows[start : min(start + BLOCK_ROWS, part.stop)]
             with np.errstate(over="ignore", invalid="ignore"):
@@ -60,11 +58,10 @@ def topk_blas(
                 "minisbert_filter_scores", scores, Q, len(block), bounds, k,
                 found.ids.shape[1], start, *found,
             )  # fmt: skip
-        return found
 
     with limit_blas(1):
-        parts = run_parts(scan, share_out(len(rows), Q * D, threads))
-    candidates = [merge_findings(parts, query) for query in range(Q)]
+        parts = share_out(len(rows), Q * D, threads)
+        candidates = filter_parts(scan, parts, threads, Q, k)
     return score_candidates(queries, rows, k, threads, candidates, ("blas", rows.nbytes))
 
 

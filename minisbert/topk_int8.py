@@ -15,8 +15,7 @@ import numpy as np
 from minisbert.candidates import (
     Findings,
     ScanReport,
-    make_findings,
-    merge_findings,
+    filter_parts,
     score_candidates,
 )
 from minisbert.ragged import Array
@@ -71,7 +70,7 @@ def encode_rows(rows: Array, blocks: Array, first_row: int = 0) -> None:
         size = part.stop - part.start
         call("minisbert_int8_encode", rows[part], size, D, blocks, first_row + part.start)
 
-    run_parts(encode, share_out(n, ENCODING * D, None))
+    run_parts(encode, share_out(n, ENCODING * D, None), None)
 
 
 def encode_rows_numpy(rows: Array, blocks: Array, first_row: int = 0) -> None:
@@ -146,18 +145,19 @@ def topk_int8(
         return score_candidates(queries, rows, k, threads, [None] * Q, ("int8", 0), fetch)
     coded = encode_queries(queries)
 
-    def scan(part: slice) -> Findings:
-        found = make_findings(Q, k)
+    def scan(part: slice, found: Findings) -> None:
         call(
             "minisbert_int8_scan", KERNELS[kernel], coded.codes, coded.factors, Q,
             blocks[part.start // BLOCK_ROWS :], part.stop - part.start, D, k,
             found.ids.shape[1], part.start, *found,
         )  # fmt: skip
-        return found
 
-    parts = run_parts(scan, share_out(len(rows), Q * D // 4, threads, BLOCK_ROWS))
+    parts = share_out(len(rows), Q * D // 4, threads, BLOCK_ROWS)
     candidates = [
-        merge_findings(parts, query) if coded.usable[query] else None for query in range(Q)
+        found if usable else None
+        for found, usable in zip(
+            filter_parts(scan, parts, threads, Q, k), coded.usable, strict=True
+        )
     ]
     filtered = ("int8", blocks.nbytes if Q else 0)
     return score_candidates(queries, rows, k, threads, candidates, filtered, fetch)

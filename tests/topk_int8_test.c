@@ -13,9 +13,13 @@
 
 enum { QUERIES = 13, CAPACITY = 40, K = 3 };
 
+/* What numbers rows and queries are of. */
+enum { EVEN, SCALED, RAGGED, FEW, NEAR, ONE_HOT, TINY, KINDS };
+
 static const char *const NAMES[MINISBERT_KERNELS] = {"scalar", "avx2",       "avx512",
                                                      "neon",   "avx512vnni", "neondot"};
-static int passed = 0, failed = 0;
+static int passed = 0, failed = 0, full = 0;
+static unsigned long number = 0; /* of a random case */
 
 static void check(int good, const char *what, int kernel, size_t dimension, size_t rows)
 {
@@ -24,8 +28,8 @@ static void check(int good, const char *what, int kernel, size_t dimension, size
         return;
     }
     failed++;
-    printf("FAILED: %s, kernel %s, dimension %zu, %zu rows\n", what, NAMES[kernel], dimension,
-           rows);
+    printf("FAILED: %s, kernel %s, dimension %zu, %zu rows, case %lu\n", what, NAMES[kernel],
+           dimension, rows, number);
 }
 
 /* A small generator of its own, so that every run and every machine sees the same numbers. */
@@ -34,6 +38,33 @@ static float next_float(void)
 {
     state = state * 1664525u + 1013904223u;
     return (float)(int32_t)state / 2147483648.0f;
+}
+
+/* A whole number from 0 to below `end`. */
+static size_t draw(size_t end)
+{
+    size_t value = (size_t)((next_float() + 1) / 2 * (float)end);
+    return value < end ? value : end - 1;
+}
+
+/* 10 to a random power, such that no score of two vectors overflows. */
+static float draw_power(void)
+{
+    return powf(10, (float)draw(56) - 40);
+}
+
+/* Fill a vector with numbers of one kind; `before` is another one, for those that are near it. */
+static void fill(float *values, size_t dimension, const float *before, size_t kind)
+{
+    float power = kind == SCALED ? draw_power() : kind == TINY ? 1e-43f : 1;
+    for (size_t i = 0; i < dimension; i++)
+        values[i] = kind == RAGGED    ? next_float() * draw_power()
+                    : kind == FEW     ? (float)draw(3) - 1
+                    : kind == NEAR    ? before[i] * (1 + 1e-6f * next_float())
+                    : kind == ONE_HOT ? 0
+                                      : next_float() * power;
+    if (kind == ONE_HOT && dimension > 0)
+        values[draw(dimension)] = next_float();
 }
 
 /* malloc(0) may be NULL, so that an empty array is a buffer of one byte. */
@@ -159,16 +190,19 @@ static void test_filter(const float *scores, size_t dimension, size_t rows)
     free(rough), free(answer);
 }
 
-static void test_scan(int kernel, size_t dimension, size_t rows)
+/* Rows and queries of one kind, or with KINDS each of its own. */
+static void test_scan(int kernel, size_t dimension, size_t rows, size_t kind)
 {
     size_t quads = count_quads(dimension);
     size_t groups = (QUERIES + MINISBERT_GROUP - 1) / MINISBERT_GROUP;
     float *queries = allocate(QUERIES * dimension * sizeof *queries);
     float *data = allocate(rows * dimension * sizeof *data);
-    for (size_t i = 0; i < QUERIES * dimension; i++)
-        queries[i] = next_float();
-    for (size_t i = 0; i < rows * dimension; i++)
-        data[i] = next_float();
+    for (size_t query = 0; query < QUERIES; query++)
+        fill(queries + query * dimension, dimension, queries,
+             kind < KINDS && kind != NEAR ? kind : draw(KINDS));
+    for (size_t row = 0; row < rows; row++)
+        fill(data + row * dimension, dimension, row ? data + (row - 1) * dimension : queries,
+             kind < KINDS ? kind : draw(KINDS));
     if (rows > 5 && dimension > 0) {
         memcpy(data + 2 * dimension, data, dimension * sizeof *data); /* a tie */
         for (size_t i = 0; i < dimension; i++)
@@ -201,8 +235,10 @@ static void test_scan(int kernel, size_t dimension, size_t rows)
                                 data + row * dimension, 1, dimension, scores + row);
         check(is_complete(scores, rows, answer, query, 100), "candidates", kernel, dimension,
               rows);
+        full += answer->counts[query] == MINISBERT_TOO_MANY;
     }
-    test_filter(scores, dimension, rows);
+    if (kind == EVEN)
+        test_filter(scores, dimension, rows);
     if (rows > 0) { /* the comparisons must see a wrong bound and a missing row */
         answer->lowers[0] = nextafter(answer->lowers[0], 1);
         check(!is_same(expected, answer), "wrong lower bound", kernel, dimension, rows);
@@ -217,13 +253,22 @@ static void test_scan(int kernel, size_t dimension, size_t rows)
     free(scores);
 }
 
-int main(void)
+/* Random cases, each of which its number makes. */
+static void test_random(unsigned long count, unsigned long first)
 {
-    check(minisbert_int8_scan(MINISBERT_KERNELS, NULL, NULL, 0, NULL, 0, 0, 0, 0, 0, NULL, NULL,
-                              NULL, NULL) == MINISBERT_NO_SUCH_KERNEL &&
-              minisbert_int8_encode(NULL, 0, MINISBERT_INT8_DIMENSION + 1, NULL, 0) ==
-                  MINISBERT_TOO_WIDE,
-          "refusal", 0, 0, 0);
+    for (number = first; number < first + count; number++) {
+        state = (uint32_t)(2654435761u * number);
+        next_float();
+        size_t dimension = draw(4) ? draw(100) : draw(1100), rows = draw(140), kind = draw(KINDS + 1);
+        for (int kernel = 0; kernel < MINISBERT_KERNELS; kernel++)
+            if (minisbert_supports(kernel))
+                test_scan(kernel, dimension, rows, kind);
+    }
+    printf("%lu random cases; the filter gave up on %d queries\n", count, full);
+}
+
+static void test_shapes(void)
+{
     for (int kernel = 0; kernel < MINISBERT_KERNELS; kernel++) {
         if (!minisbert_supports(kernel)) {
             printf("not run here: %s\n", NAMES[kernel]);
@@ -234,9 +279,23 @@ int main(void)
             size_t width = dimension <= 70 ? dimension : (size_t[]){384, 768, 1023}[dimension - 71];
             const size_t rows[] = {0, 1, 2, 15, 16, 17, 33, 64, 131};
             for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-                test_scan(kernel, width, rows[i]);
+                test_scan(kernel, width, rows[i], EVEN);
         }
     }
+}
+
+int main(int count, char **arguments)
+{
+    check(minisbert_int8_scan(MINISBERT_KERNELS, NULL, NULL, 0, NULL, 0, 0, 0, 0, 0, NULL, NULL,
+                              NULL, NULL) == MINISBERT_NO_SUCH_KERNEL &&
+              minisbert_int8_encode(NULL, 0, MINISBERT_INT8_DIMENSION + 1, NULL, 0) ==
+                  MINISBERT_TOO_WIDE,
+          "refusal", 0, 0, 0);
+    if (count > 1)
+        test_random(strtoul(arguments[1], NULL, 10),
+                    count > 2 ? strtoul(arguments[2], NULL, 10) : 0);
+    else
+        test_shapes();
     printf("%d passed, %d failed\n", passed, failed);
     return failed != 0;
 }
