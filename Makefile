@@ -9,7 +9,7 @@ KERNEL := $(wildcard csrc/*)
 export MINISBERT_REQUIRE_KERNEL := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check test-c test-parity soak bench-peers bench bench-costs bench-compare bench-train size clean
+.PHONY: help demo test check test-c test-parity soak bench-peers bench bench-costs bench-compare bench-search bench-train size clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -36,6 +36,7 @@ check: $(VENV)/.installed-dev ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
 STRICT := -std=c11 -O2 -g -ffp-contract=off -Wall -Wextra -Wpedantic -Werror
 CROSS := aarch64-linux-gnu-gcc
 QEMU := qemu-aarch64
@@ -46,8 +47,8 @@ test-c: ## the kernels under sanitizers, and NEON under emulation
 	@mkdir -p build
 	@set -e; for test in $(C_TESTS); do \
 		echo "$$test, under sanitizers"; \
-		$(CC) $(STRICT) -fsanitize=address,undefined -fno-sanitize-recover=all \
-			tests/$$test.c $(wildcard csrc/*.c) -lm -o build/$$test; \
+		$(CC) $(STRICT) $(SANITIZE) tests/$$test.c $(wildcard csrc/*.c) -lm \
+			-o build/$$test; \
 		build/$$test; \
 	done
 ifeq ($(and $(shell command -v $(CROSS)),$(shell command -v $(QEMU))),)
@@ -74,7 +75,10 @@ bench-peers: $(PEERS)/.installed ## install what the benchmarks compare with: to
 test-parity: $(PEERS)/.installed ## against torch, transformers and sentence-transformers, live
 	HF_HUB_OFFLINE=1 $(PEERS)/bin/python -m pytest -W default tests/parity
 
-soak: $(VENV)/.installed-dev ## long runs: kills and resumes
+soak: $(VENV)/.installed-dev ## long runs: random cases for the scan of codes, kills and resumes
+	@mkdir -p build
+	$(CC) $(STRICT) $(SANITIZE) tests/topk_int8_test.c $(wildcard csrc/*.c) -lm -o build/topk_int8_test
+	build/topk_int8_test 50000
 	$(BIN)/python -m pytest tests/soak -s
 
 bench: $(VENV)/.installed-dev ## time encode, pairs and scan; the table goes to build/bench.txt
@@ -92,6 +96,11 @@ bench-compare: $(PEERS)/.installed ## beside the peers, one script after another
 	$(PEERS)/bin/python benchmarks/compare_pairs.py
 	$(PEERS)/bin/python benchmarks/compare_topk.py
 	$(PEERS)/bin/python benchmarks/compare_startup.py
+
+bench-search: $(PEERS)/.installed ## codes beside the peers, their memory, ten million rows: an hour, 25 GB of disk
+	$(PEERS)/bin/python benchmarks/compare_codes.py
+	$(PEERS)/bin/python benchmarks/compare_memory.py
+	$(PEERS)/bin/python benchmarks/bench_scale.py
 
 bench-train: $(PEERS)/.installed ## fine-tuning beside torch: how fast, and what comes of it: hours
 	$(PEERS)/bin/python benchmarks/compare_train.py speed

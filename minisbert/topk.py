@@ -223,11 +223,11 @@ def _make_scan(kernel: int) -> Callable[[Array, Array, int, int], tuple[Array, A
 
 # The types of arrays as csrc/topk.h names them; blocks of codes are bytes.
 POINTERS = {
-    "float32": "float *",
-    "float64": "double *",
-    "int64": "int64_t *",
-    "int32": "int32_t *",
-    "int8": "int8_t *",
+    "f4": "float *",
+    "f8": "double *",
+    "i8": "int64_t *",
+    "i4": "int32_t *",
+    "i1": "int8_t *",
 }
 
 
@@ -240,7 +240,7 @@ def call(function: str, *arguments: Any) -> None:
     """Call a function of the C library that returns a status; arrays go in by their addresses."""
     status = getattr(lib, function)(
         *(
-            ffi.cast(POINTERS.get(argument.dtype.name, "uint8_t *"), argument.ctypes.data)
+            ffi.cast(POINTERS.get(argument.dtype.str[1:], "uint8_t *"), argument.ctypes.data)
             if isinstance(argument, np.ndarray)
             else argument
             for argument in arguments

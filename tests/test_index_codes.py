@@ -252,6 +252,18 @@ def test_file_that_is_replaced_goes_on_serving(tmp_path, rng):
     assert len(FlatIndex.load(path)) == 9
 
 
+def test_rows_come_from_the_map_where_they_cannot_be_read_one_by_one(tmp_path, rng, monkeypatch):
+    """A system without preadv gives the same answers."""
+    embeddings, queries = rng.standard_normal((500, 20)), rng.standard_normal((3, 20))
+    built = make_index(embeddings)
+    built.save(tmp_path / "index")
+    monkeypatch.delattr(os, "preadv", raising=False)
+    index = FlatIndex.load(tmp_path / "index")
+    scores, ids, report = index.search(queries, 4, report=True)
+    assert same((scores, ids), built.search(queries, 4))
+    assert report.path == ("int8",) * 3
+
+
 @pytest.mark.skipif(not hasattr(os, "preadv"), reason="rows can't be read one by one here")
 def test_file_that_is_cut_short_while_open(tmp_path, rng):
     """A row that is no longer there is named, not made up."""
