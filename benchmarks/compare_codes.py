@@ -6,7 +6,8 @@ needs an environment with the peers (`make bench-peers`) and real data in the fo
 MINISBERT_DATA names; rows are real embeddings and small perturbations of them (real_rows.py).
 
 How it measures is told in turns.py. A rival's scores must be minisbert's, rank by rank, to 1e-5;
-minisbert's own, with codes and without, must be the canonical scan's to the last bit. Before each
+minisbert's own, with codes and without, must be the canonical scan's to the last bit. A rival that
+is more than ten times slower while the settings are swept rests in the rounds. Before each
 timing comes a pause, in which the threads of whoever worked before stop spinning for more, and one
 search that does not count. Reading alone is a loop in C over as many bytes as the codes have, on
 two threads.
@@ -34,6 +35,7 @@ THREADS = (1, 2)
 PAUSE = 0.3  # seconds; idle OpenMP threads spin for up to 0.2
 WARMING = 32  # queries of a search that does not count
 NEAR = 1.3  # times the quickest setting's time
+FAR = 10  # times minisbert's time: too slow to be worth measuring closer
 
 
 class Codes:
@@ -276,8 +278,11 @@ def check_found(worker: Worker, expected: tuple, exactly: bool) -> None:
         raise SystemExit(f"{worker.side.name} finds other rows")
 
 
-def sweep(worker: Worker, count: int, expected: tuple) -> dict:
-    """The quickest setting of a rival for so many queries, all answers verified."""
+def sweep(worker: Worker, count: int, expected: tuple, most: float) -> dict | None:
+    """The quickest setting of a rival for so many queries, all answers verified.
+
+    None if it takes longer than `most` seconds.
+    """
     times = []
     for setting in worker.side.settings:
         seconds = worker.ask("time_search", {"count": count, **setting})
@@ -286,6 +291,8 @@ def sweep(worker: Worker, count: int, expected: tuple) -> dict:
         print(
             f"  {worker.side.name:24} {1e3 * seconds:8.1f} ms  {write_setting(setting)}", flush=True
         )
+    if min(times) > most:
+        return None
     near = [i for i, seconds in enumerate(times) if seconds < NEAR * min(times)]
     # One timing is too noisy to tell settings apart that are near each other.
     again = [
@@ -322,11 +329,13 @@ def main() -> None:
             canonical.ask("time_search", {"count": count})
             expected = canonical.ask("get_found")
             sides = [("minisbert", ours, {"count": count})]
-            for worker in (ours, rows):
-                worker.ask("time_search", {"count": count})
+            for worker in (rows, ours):
+                seconds = worker.ask("time_search", {"count": count})
                 check_found(worker, expected, exactly=True)
             for rival in rivals:
-                best = sweep(rival, count, expected)
+                best = sweep(rival, count, expected, FAR * seconds)
+                if best is None:
+                    continue
                 sides.append((f"{rival.side.name} at its best", rival, {"count": count, **best}))
                 if best != rival.side.default:
                     default = {"count": count, **rival.side.default}
