@@ -82,7 +82,8 @@ def build(path: Path, embeddings: np.ndarray, M: int) -> None:
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024e-9
     print(
-        f"  built          {seconds:.0f} s, perturbations and all; at most {peak:.2f} GB of memory"
+        f"  built          {seconds:.0f} s, perturbations and all; "
+        f"at most {peak:.2f} GB of memory, with the codes of the index that comes out"
     )
 
 

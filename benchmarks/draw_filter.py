@@ -83,13 +83,13 @@ def draw(
     kept = estimates + bounds >= threshold
     best = order[: 2 * int(kept.sum())]
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
-    edges = np.linspace(scores.min(), scores.max(), 120)
+    edges = np.linspace(estimates.min(), estimates.max(), 120)
     left.hist(estimates[~kept], edges, color="#9aa5b1", label="ruled out")
     left.hist(estimates[kept], edges, color="#c2410c", label=f"{kept.sum()} candidates")
     left.set_yscale("log")
     left.axvline(threshold, color="black", linewidth=1, linestyle="--", label="threshold")
     left.set(xlabel="estimate of the score", ylabel="rows", title=f"All {len(scores):,} rows")
-    left.legend(frameon=False, loc="upper left")
+    left.legend(frameon=False, loc="upper right", bbox_to_anchor=(0.82, 1))
     places = np.arange(len(best))
     for chosen, colour in ((kept[best], "#c2410c"), (~kept[best], "#9aa5b1")):
         right.errorbar(
@@ -104,12 +104,11 @@ def draw(
     right.axhline(threshold, color="black", linewidth=1, linestyle="--")
     right.annotate(
         f"threshold: the {k}th best lower bound",
-        (places[-1], threshold),
-        xytext=(0, 5),
+        (places[-1] + 0.5, threshold),
+        xytext=(0, 8),
         textcoords="offset points",
         ha="right",
-        fontsize=9,
-        bbox={"color": "white", "pad": 1},  # over the bars that it crosses
+        fontsize=8,
     )
     right.set(
         xlabel="rows, best estimate first",
@@ -117,9 +116,8 @@ def draw(
         title="What is known of the best: lower to upper bound",
     )
     right.legend(frameon=False)
-    for suffix in (".png", ".svg"):
-        figure.savefig(out.with_suffix(suffix), dpi=150)
-    print(f"written: {out.with_suffix('.png')}, {out.with_suffix('.svg')}")
+    figure.savefig(out.with_suffix(".png"), dpi=150)
+    print(f"written: {out.with_suffix('.png')}")
 
 
 if __name__ == "__main__":

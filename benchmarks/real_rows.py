@@ -1,6 +1,6 @@
 """Embeddings of real sentences, and millions of them by small perturbations.
 
-The sentences are those of the folder that MINISBERT_DATA names, about 60,000 different ones, by
+The sentences are those of the folder that MINISBERT_DATA names, 91,618 different ones, by
 all-MiniLM-L6-v2. They are encoded once and kept in `build/`. More rows than there are sentences are
 made by going through them again and again, each time with a random vector of length PERTURBATION
 added to each row of length 1, and the sum brought back to length 1: such a row has a cosine of
@@ -37,6 +37,8 @@ TABLES = (
 
 def read_sentences() -> list[str]:
     """Every different sentence, in a fixed order."""
+    if not (DATA / TABLES[0][0]).exists():
+        raise SystemExit(f"MINISBERT_DATA must name a folder that holds {TABLES[0][0]}, got {DATA}")
     found = set()
     for name, quoted, columns in TABLES:
         with (DATA / name).open(encoding="utf-8", errors="replace", newline="") as file:

@@ -69,7 +69,7 @@ class FlatIndex:
         The model that made the embeddings; kept in the file, otherwise unused.
     codes : {"auto", "int8", None}
         Whether to keep one byte a number beside the rows, a quarter more memory, which makes a
-        search two to three times as quick and changes no bit of its answer. "auto" does so from
+        search about three times as quick and changes no bit of its answer. "auto" does so from
         50,000 rows on.
 
     Attributes
