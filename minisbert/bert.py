@@ -191,8 +191,9 @@ def embeddings_backward(
 
 
 def _find_types(config: BertConfig, batch: RaggedBatch) -> Array | None:
-    """The segment ids of a batch; a network of one segment, or none, has no use for any."""
-    return batch.token_type_ids if config.type_vocab_size > 1 else None
+    """The segment ids of a batch, where the network tells segments apart."""
+    told_apart = config.family.segments and config.type_vocab_size > 1
+    return batch.token_type_ids if told_apart else None
 
 
 def block_forward(

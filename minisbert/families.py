@@ -8,9 +8,12 @@ BERT's name. What a family's files call it stands here, and nowhere else.
     RoBERTa     Liu et al. 2019         positions start after the padding's; no pooler in its head
     XLM-R       Conneau et al. 2020     RoBERTa with a vocabulary of a hundred languages
     CamemBERT   Martin et al. 2020      RoBERTa in French
-    DistilBERT  Sanh et al. 2019        other names; no segments
-    MPNet       Song et al. 2020        RoBERTa without segments; scores get a bias by distance
+    DistilBERT  Sanh et al. 2019        other names; no segment table
+    MPNet       Song et al. 2020        RoBERTa without that table; a bias by distance on scores
     ALBERT      Lan et al. 2020         all blocks share their parameters; a narrow word table
+
+ALBERT has two segments like BERT, but transformers from version 5 on puts a pair into the first,
+and so do we.
 """
 
 from __future__ import annotations
@@ -69,8 +72,9 @@ class Family:
     layers             BERT's name of a layer in a block -> this family's
     relative_buckets   how many numbers attention adds by the distance of two tokens, if any
     shared             whether all blocks are one, after a layer that widens the words' vectors
+    segments           whether the second text of a pair is another segment than the first
     special_tokens     words that tokenizers of this family give a meaning
-    double_separator   whether two separators stand between the texts of a pair, in one segment
+    double_separator   whether two separators stand between the texts of a pair
     """
 
     architecture: str
@@ -84,6 +88,7 @@ class Family:
     layers: Mapping[str, str] = field(default_factory=dict)
     relative_buckets: int = 0
     shared: bool = False
+    segments: bool = False
     special_tokens: Mapping[str, str] = field(default_factory=lambda: BERT_TOKENS)
     double_separator: bool = False
 
@@ -96,7 +101,7 @@ class Family:
         return f"{self.blocks.format(block)}.{self.layers.get(layer, layer)}.{kind}"
 
 
-BERT = Family("Bert", "bert.", Head("pooler.dense", "tanh", "classifier"))
+BERT = Family("Bert", "bert.", Head("pooler.dense", "tanh", "classifier"), segments=True)
 
 ROBERTA = Family(
     "Roberta",

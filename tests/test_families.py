@@ -240,7 +240,7 @@ def test_a_family_is_bert_but_for_its_tables(tmp_path, model_type):
     batch = make_batch(config, [7, 7, 3, 1])
     mask = np.arange(7) < np.array([7, 7, 3, 1])[:, None]
     ids, types = np.zeros((2, 4, 7), np.int64)
-    ids[mask], types[mask] = batch.token_ids, batch.token_type_ids
+    ids[mask], types[mask] = batch.token_ids, batch.token_type_ids * config.family.segments
     expected = plain_bert(as_bert(config, parameters), config, ids, mask, types)[mask]
     for arrange in (dict, arrange_for_many, arrange_for_few):
         got = bert_forward(arrange(parameters), config, batch)

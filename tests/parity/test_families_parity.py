@@ -105,7 +105,7 @@ def test_512_tokens(tmp_path, model_type):
     texts = ["bird " * 600, "a bird"]
     model = SentenceTransformer(directory)
     assert model.max_seq_length == 512
-    with pytest.warns(UserWarning, match="longer than 512"):
+    with pytest.warns(UserWarning, match="longer than the 512 tokens"):
         vectors = model.encode(texts)
     _, hidden = run_theirs(directory, texts, limit=512)
     expected = np.stack([tokens.mean(axis=0) for tokens in hidden])

@@ -73,7 +73,7 @@ def differentiate(directory, objective, columns, B, options):
         classifier = make_classifier(3, width, concatenation, seed=0)
         parameters |= {name: p.astype(np.float64) for name, p in classifier.items()}
     batch = make_batch(objective, columns, B, seed=1)
-    if model.config.bert.type_vocab_size < 2:
+    if not model.config.bert.family.segments:
         batch = batch._replace(types=None)
     peer = TorchPeer(directory, model.config, parameters, objective, **options)
     expected_loss = peer.differentiate(batch)

@@ -81,7 +81,9 @@ class TorchPeer:
             **({"num_labels": config.num_labels} if cross else {}),
         )
         auto = transformers.AutoModelForSequenceClassification if cross else transformers.AutoModel
-        self.network = auto.from_config(sizes).eval()
+        # Its own parameters serve only in a pooler, whose output nobody reads.
+        dtype = next(iter(self.parameters.values())).dtype
+        self.network = auto.from_config(sizes).to(dtype).eval()
         # Their names, and minisbert's.
         bert, prefix = config.bert, config.bert.family.prefix if cross else ""
         self.names = {
