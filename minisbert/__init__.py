@@ -3,9 +3,9 @@
 The modules stand on floors. A module imports from lower floors, or from one listed before it on its
 own floor, so this list is also the order to read them in (tests/test_architecture.py holds it):
 
-floor 0: ragged json_fields config config_files weights directories sources hub tokenization tiles
-floor 0: activations layers heads pooling similarity optimizer topk candidates topk_int8 hamming
-floor 0: metrics
+floor 0: ragged json_fields families config config_files weights directories sources hub
+floor 0: tokenizer_files tokenization tiles activations layers relative_bias heads pooling
+floor 0: similarity optimizer topk candidates topk_int8 hamming metrics
 floor 1: bert arrangement networks losses batching topk_blas arguments saving
 floor 1: index_rows index_files index_builder index quantization
 floor 2: encoder cross_encoder objectives train_step binary_index

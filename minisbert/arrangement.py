@@ -46,7 +46,7 @@ def arrange_for_many(parameters: Parameters) -> Parameters:
     up, so it stays where it is.
     """
     return {
-        name: np.asfortranarray(array) if name.startswith("encoder.") else array
+        name: np.asfortranarray(array) if name.startswith("encoder.layer.") else array
         for name, array in parameters.items()
     }
 
@@ -55,7 +55,7 @@ def arrange_for_few(parameters: Parameters) -> Parameters:
     """Copy the blocks' matrices into tiles, for batches of at most FEW_TOKENS tokens."""
     return {
         name: cut_tiles(array)
-        if name.startswith("encoder.") and array.ndim == 2 and len(array) % TILE == 0
+        if name.startswith("encoder.layer.") and array.ndim == 2 and len(array) % TILE == 0
         else array
         for name, array in parameters.items()
     }

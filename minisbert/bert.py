@@ -1,4 +1,4 @@
-"""BERT's encoder (Devlin et al. 2019) on a ragged batch.
+"""BERT's encoder (Devlin et al. 2019) on a ragged batch, and its family's: see `families.py`.
 
 `tests/plain_bert.py` is the same network as a textbook has it; read it first. What differs here,
 and what it buys on two cores with all-MiniLM-L6-v2, is said at the line.
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from minisbert.activations import ACTIVATIONS
-from minisbert.config import BertConfig
+from minisbert.config import RELATIVE_BIAS, WIDENING, BertConfig
 from minisbert.layers import (
     attention_backward,
     attention_forward,
@@ -33,11 +33,13 @@ from minisbert.layers import (
     linear_forward,
 )
 from minisbert.ragged import Array, Cache, RaggedBatch, find_first_rows
+from minisbert.relative_bias import relative_bias_backward, relative_bias_forward
 
 Parameters = Mapping[str, Array]
 
 # The word table, of which a batch reads few rows.
 WORDS = "embeddings.word_embeddings.weight"
+SEGMENTS = "embeddings.token_type_embeddings.weight"
 
 # By the parameters' names. The word table's is replaced by a RowGradient at every backward, all
 # others are arrays of the parameter's shape that are overwritten.
@@ -66,10 +68,15 @@ def bert_forward(
     out         (N, D), or (B, D) of the first tokens
     """
     hidden = embeddings_forward(parameters, config, batch, cache, rng)
+    bias = None
+    if RELATIVE_BIAS in parameters:  # MPNet
+        longest = max(group.T for group in batch.groups)
+        bias = relative_bias_forward(parameters[RELATIVE_BIAS], longest)  # (H, T, T)
     last = config.num_hidden_layers - 1
     for block in range(last + 1):
         only = first_only and block == last
-        hidden = block_forward(parameters, config, block, hidden, batch, cache, only, rng)
+        stored = config.find_block(block)
+        hidden = block_forward(parameters, config, stored, hidden, batch, cache, only, rng, bias)
     return hidden
 
 
@@ -86,10 +93,24 @@ def bert_backward(
     dhidden    (N, D), or (B, D) of the first tokens
     gradients  overwritten
     """
+    dbias = None
+    if RELATIVE_BIAS in gradients:
+        longest = max(group.T for group in batch.groups)
+        dbias = np.zeros((config.num_attention_heads, longest, longest), dhidden.dtype)
     last = config.num_hidden_layers - 1
+    sums: Gradients = {}
     for block in range(last, -1, -1):
         only = first_only and block == last
-        dhidden = block_backward(dhidden, block, batch, config, cache, gradients, only)
+        stored = config.find_block(block)
+        dhidden = block_backward(dhidden, stored, batch, config, cache, gradients, only, dbias)
+        if config.family.shared:  # each block's overwrite those of the one before
+            for name in gradients:
+                if name.startswith("encoder.layer."):
+                    sums[name] = sums.get(name, 0) + gradients[name]
+    for name, total in sums.items():
+        gradients[name][...] = total
+    if dbias is not None:
+        gradients[RELATIVE_BIAS][...] = relative_bias_backward(dbias)
     embeddings_backward(dhidden, config, batch, cache, gradients)
 
 
@@ -101,19 +122,19 @@ def embeddings_forward(
     rng: np.random.Generator | None = None,
 ) -> Array:
     """Add up word, segment and position vectors, and normalise the sum.  -> (N, D)"""
-    # 1. words
+    # 1. words, which are as wide as what follows but in ALBERT
     hidden = embedding_forward(batch.token_ids, parameters[WORDS], cache)
-    N, D = hidden.shape
-    # 2. segments; a text without segment ids still gets the vector of segment 0
-    segments = parameters["embeddings.token_type_embeddings.weight"]
-    if batch.token_type_ids is None:
-        hidden += segments[0]
-    else:
-        hidden += embedding_forward(batch.token_type_ids, segments, cache)
+    N, E = hidden.shape
+    # 2. segments, where there are any; a text without segment ids still gets segment 0's vector
+    types = _find_types(config, batch)
+    if types is not None:
+        hidden += embedding_forward(types, parameters[SEGMENTS], cache)
+    elif SEGMENTS in parameters:
+        hidden += parameters[SEGMENTS][0]
     # 3. positions: every sentence starts at the first
     positions = parameters["embeddings.position_embeddings.weight"][config.position_offset :]
     for group in batch.groups:
-        sentences = hidden[group.rows].reshape(group.B, group.T, D)
+        sentences = hidden[group.rows].reshape(group.B, group.T, E)
         sentences += positions[: group.T]
     # 4. layer norm
     hidden = layer_norm_forward(
@@ -124,7 +145,12 @@ def embeddings_forward(
         cache,
     )
     # 5. dropout
-    return dropout_forward(hidden, config.hidden_dropout_prob, rng, cache)
+    hidden = dropout_forward(hidden, config.hidden_dropout_prob, rng, cache)
+    # 6. the blocks' width, where it is another
+    if f"{WIDENING}.weight" in parameters:
+        weight, bias = parameters[f"{WIDENING}.weight"], parameters[f"{WIDENING}.bias"]
+        hidden = linear_forward(hidden, weight, bias, cache)  # (N, D)
+    return hidden
 
 
 def embeddings_backward(
@@ -135,7 +161,11 @@ def embeddings_backward(
     gradients: Gradients,
 ) -> None:
     """Write the gradients of the three tables and the norm.  (N, D) ->"""
-    N, D = dhidden.shape
+    # 6.
+    if f"{WIDENING}.weight" in gradients:
+        dweight, dlinear_bias = gradients[f"{WIDENING}.weight"], gradients[f"{WIDENING}.bias"]
+        dhidden, _, _ = linear_backward(dhidden, cache, dweight, dlinear_bias)
+    N, E = dhidden.shape
     # 5. 4.
     dhidden = dropout_backward(dhidden, cache)
     dsum, dgamma, dbeta = layer_norm_backward(dhidden, cache)
@@ -146,17 +176,24 @@ def embeddings_backward(
     dtable[...] = 0
     dpositions = dtable[config.position_offset :]
     for group in batch.groups:
-        dpositions[: group.T] += dsum[group.rows].reshape(group.B, group.T, D).sum(axis=0)
+        dpositions[: group.T] += dsum[group.rows].reshape(group.B, group.T, E).sum(axis=0)
     # 2.
-    dsegments = gradients["embeddings.token_type_embeddings.weight"]
-    dsegments[...] = 0
-    if batch.token_type_ids is None:
-        dsegments[0] = dsum.sum(axis=0)
-    else:
-        segments, sums = embedding_backward(dsum, cache)
-        dsegments[segments] = sums
+    if SEGMENTS in gradients:
+        dsegments = gradients[SEGMENTS]
+        dsegments[...] = 0
+        if _find_types(config, batch) is not None:
+            segments, sums = embedding_backward(dsum, cache)
+            dsegments[segments] = sums
+        else:
+            dsegments[0] = dsum.sum(axis=0)
     # 1.
     gradients[WORDS] = embedding_backward(dsum, cache)
+
+
+def _find_types(config: BertConfig, batch: RaggedBatch) -> Array | None:
+    """The segment ids of a batch, where the network tells segments apart."""
+    told_apart = config.family.segments and config.type_vocab_size > 1
+    return batch.token_type_ids if told_apart else None
 
 
 def block_forward(
@@ -168,10 +205,12 @@ def block_forward(
     cache: Cache = None,
     first_only: bool = False,
     rng: np.random.Generator | None = None,
+    bias: Array | None = None,
 ) -> Array:
     """One transformer block: attention, then feed-forward, a residual and a norm after each.
 
-    hidden  (N, D)   overwritten without a cache
+    hidden  (N, D)      overwritten without a cache
+    bias    (H, T, T)   of the longest sentence's scores, or None
     out     (N, D), or (B, D) of the first tokens only
     """
     prefix = f"encoder.layer.{block}."
@@ -204,6 +243,7 @@ def block_forward(
         query_groups,
         config.attention_probs_dropout_prob,
         rng,
+        bias,
     )
     # From here on each token is alone.
     out = np.empty_like(wanted) if cache is not None else wanted
@@ -232,11 +272,13 @@ def block_backward(
     cache: list[Any],
     gradients: Gradients,
     first_only: bool = False,
+    dbias: Array | None = None,
 ) -> Array:
     """Write the gradients of one block's parameters; return that of what came in.
 
-    dout  (N, D), or (B, D) of the first tokens only
-    out   (N, D)
+    dout   (N, D), or (B, D) of the first tokens only
+    dbias  (H, T, T)   that of the scores' bias is added, where there is one
+    out    (N, D)
     """
     prefix = f"encoder.layer.{block}."
 
@@ -261,7 +303,7 @@ def block_backward(
     dmixed = layer_norm("attention.output.LayerNorm", dmixed)
     dcontext = linear("attention.output.dense", dropout_backward(dmixed, cache))
     # 2.
-    dquery, dkey, dvalue = attention_backward(dcontext, cache)
+    dquery, dkey, dvalue = attention_backward(dcontext, cache, dbias)
     # 1. the same vectors became queries, keys, values, and were added in step 3
     dhidden = linear("attention.self.value", dvalue)
     dhidden += linear("attention.self.key", dkey)

@@ -8,16 +8,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# model_type -> how many rows of the position table stand before that of the first token
-POSITION_OFFSETS = {"bert": 0}
+from minisbert.families import FAMILIES, Family
+
+# What only some families have.
+RELATIVE_BIAS = "encoder.relative_attention_bias.weight"
+WIDENING = "encoder.embedding_hidden_mapping_in"
 
 
 @dataclass(frozen=True)
 class BertConfig:
-    """The sizes of a network, under the names of config.json."""
+    """The sizes of a network, under the names that BERT's config.json has for them.
+
+    `embedding_size` is the width of the word table, `position_offset` the row of the position table
+    that belongs to the first token.
+    """
 
     model_type: str
     vocab_size: int
+    embedding_size: int
     hidden_size: int
     num_hidden_layers: int
     num_attention_heads: int
@@ -25,15 +33,19 @@ class BertConfig:
     hidden_act: str
     layer_norm_eps: float
     max_position_embeddings: int
+    position_offset: int
     type_vocab_size: int
     pad_token_id: int | None
     hidden_dropout_prob: float
     attention_probs_dropout_prob: float
 
     @property
-    def position_offset(self) -> int:
-        """The row of the position table that belongs to the first token."""
-        return POSITION_OFFSETS[self.model_type]
+    def family(self) -> Family:
+        return FAMILIES[self.model_type]
+
+    def find_block(self, block: int) -> int:
+        """The number under which a block's parameters stand: shared ones under the first."""
+        return 0 if self.family.shared else block
 
 
 @dataclass(frozen=True)
@@ -91,14 +103,21 @@ def measure_width(config: ModelConfig) -> int:
 
 def parameter_shapes(config: BertConfig) -> dict[str, tuple[int, ...]]:
     """Every parameter of the network and its shape: linear weights are (out, in)."""
-    V, D, F = config.vocab_size, config.hidden_size, config.intermediate_size
+    V, E, D, F = (
+        *(config.vocab_size, config.embedding_size),
+        *(config.hidden_size, config.intermediate_size),
+    )
     shapes: dict[str, tuple[int, ...]] = {
-        "embeddings.word_embeddings.weight": (V, D),
-        "embeddings.position_embeddings.weight": (config.max_position_embeddings, D),
-        "embeddings.token_type_embeddings.weight": (config.type_vocab_size, D),
-        "embeddings.LayerNorm.weight": (D,),
-        "embeddings.LayerNorm.bias": (D,),
+        "embeddings.word_embeddings.weight": (V, E),
+        "embeddings.position_embeddings.weight": (config.max_position_embeddings, E),
     }
+    if config.type_vocab_size:
+        shapes["embeddings.token_type_embeddings.weight"] = (config.type_vocab_size, E)
+    shapes |= {"embeddings.LayerNorm.weight": (E,), "embeddings.LayerNorm.bias": (E,)}
+    if config.family.shared:
+        shapes |= {f"{WIDENING}.weight": (D, E), f"{WIDENING}.bias": (D,)}
+    if config.family.relative_buckets:
+        shapes[RELATIVE_BIAS] = (config.family.relative_buckets, config.num_attention_heads)
     for block in range(config.num_hidden_layers):
         for name, weight in (
             ("attention.self.query", (D, D)),
@@ -110,6 +129,6 @@ def parameter_shapes(config: BertConfig) -> dict[str, tuple[int, ...]]:
             ("output.dense", (D, F)),
             ("output.LayerNorm", (D,)),
         ):
-            shapes[f"encoder.layer.{block}.{name}.weight"] = weight
-            shapes[f"encoder.layer.{block}.{name}.bias"] = weight[:1]
+            shapes[f"encoder.layer.{config.find_block(block)}.{name}.weight"] = weight
+            shapes[f"encoder.layer.{config.find_block(block)}.{name}.bias"] = weight[:1]
     return shapes

@@ -10,9 +10,9 @@ import logging
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from minisbert.config import (
-    POSITION_OFFSETS,
     BertConfig,
     DenseConfig,
     ModelConfig,
@@ -20,10 +20,12 @@ from minisbert.config import (
     NormalizeConfig,
     PoolingConfig,
 )
+from minisbert.families import FAMILIES
 from minisbert.json_fields import (
     COUNT,
     FLAG,
     FRACTION,
+    REQUIRED,
     SIZE,
     TEXT,
     TEXTS,
@@ -49,36 +51,47 @@ BLOCKS = Rule("a whole number from 1 to 1000", lambda value: SIZE.accepts(value)
 
 
 def read_bert_config(path: Path) -> BertConfig:
-    """Read a Hugging Face config.json.
+    """Read a Hugging Face config.json of any family.
 
     Raises FileNotFoundError, or ValueError naming the field that is missing, impossible, or of a
     network that is not supported.
     """
     fields = read_fields(Path(path))
-    model_type = fields.find("model_type", one_of(*POSITION_OFFSETS))
-    fields.find("position_embedding_type", one_of("absolute"), "absolute")
-    fields.find("is_decoder", one_of(False), False)
-    H = fields.find("num_attention_heads", SIZE)
+    model_type = fields.find("model_type", one_of(*FAMILIES))
+    family = FAMILIES[model_type]
+    for name, value in family.supported.items():
+        fields.find(name, one_of(value), value)
+
+    def find(name: str, rule: Rule, default: Any = REQUIRED) -> Any:
+        if name in family.fixed:
+            return family.fixed[name]
+        return fields.find(family.fields.get(name, name), rule, default)
+
+    H = find("num_attention_heads", SIZE)
     multiple = Rule(
-        f"a positive multiple of num_attention_heads, {H}",
+        f"a positive multiple of {family.fields.get('num_attention_heads', 'num_attention_heads')}"
+        f", {H}",
         lambda value: SIZE.accepts(value) and value % H == 0,
     )
+    D = find("hidden_size", multiple)
+    padding = find("pad_token_id", COUNT, family.padding)
+    offset = 0 if family.padding is None else padding + 1
     return BertConfig(
         model_type=model_type,
-        vocab_size=fields.find("vocab_size", SIZE),
-        hidden_size=fields.find("hidden_size", multiple),
-        num_hidden_layers=fields.find("num_hidden_layers", BLOCKS),
+        vocab_size=find("vocab_size", SIZE),
+        embedding_size=find("embedding_size", SIZE) if family.shared else D,
+        hidden_size=D,
+        num_hidden_layers=find("num_hidden_layers", BLOCKS),
         num_attention_heads=H,
-        intermediate_size=fields.find("intermediate_size", SIZE),
-        hidden_act=fields.find("hidden_act", one_of(*HIDDEN_ACTIVATIONS)),
-        layer_norm_eps=float(fields.find("layer_norm_eps", FRACTION)),
-        max_position_embeddings=fields.find("max_position_embeddings", at_least(LEAST_LENGTH)),
-        type_vocab_size=fields.find("type_vocab_size", SIZE),
-        pad_token_id=fields.find("pad_token_id", COUNT, None),
-        hidden_dropout_prob=float(fields.find("hidden_dropout_prob", FRACTION, 0.1)),
-        attention_probs_dropout_prob=float(
-            fields.find("attention_probs_dropout_prob", FRACTION, 0.1)
-        ),
+        intermediate_size=find("intermediate_size", SIZE),
+        hidden_act=find("hidden_act", one_of(*HIDDEN_ACTIVATIONS)),
+        layer_norm_eps=float(find("layer_norm_eps", FRACTION)),
+        max_position_embeddings=find("max_position_embeddings", at_least(offset + LEAST_LENGTH)),
+        position_offset=offset,
+        type_vocab_size=find("type_vocab_size", SIZE),
+        pad_token_id=padding,
+        hidden_dropout_prob=float(find("hidden_dropout_prob", FRACTION, 0.1)),
+        attention_probs_dropout_prob=float(find("attention_probs_dropout_prob", FRACTION, 0.1)),
     )
 
 
@@ -294,9 +307,11 @@ def override_reading(config: ModelConfig, pooling: str | None, blocks: int | Non
     """
     L = config.bert.num_hidden_layers
     if blocks is not None:
-        if isinstance(blocks, bool) or not isinstance(blocks, int) or not 0 <= blocks <= L:
+        # Without blocks there is nothing to widen a narrow word table's rows for.
+        least = int(config.bert.embedding_size != config.bert.hidden_size)
+        if isinstance(blocks, bool) or not isinstance(blocks, int) or not least <= blocks <= L:
             raise ValueError(
-                f"blocks must be a whole number from 0 to {L}, got {blocks!r}; "
+                f"blocks must be a whole number from {least} to {L}, got {blocks!r}; "
                 f"the network has {L} blocks"
             )
         config = replace(config, bert=replace(config.bert, num_hidden_layers=blocks))

@@ -304,10 +304,7 @@ class CrossEncoder:
 
     def _score(self, tokens: TokenIds, indices: Array) -> Array:
         """The logits of one batch of B pairs.  -> (B, labels)"""
-        types = None
-        # A network with one segment has both texts in it.
-        if tokens.types and self.config.bert.type_vocab_size > 1:
-            types = [tokens.types[i] for i in indices]
+        types = tokens.types and [tokens.types[i] for i in indices]
         batch = join_sentences([tokens.ids[i] for i in indices], types)
         parameters = self._arranged.choose(len(batch.token_ids))
         return score_forward(parameters, self.config, batch)

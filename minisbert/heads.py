@@ -1,7 +1,8 @@
 """The classification head of a cross-encoder: what a directory says of it, its weights, its layers.
 
-A Hugging Face directory for sequence classification holds a BERT, a *pooler* (a dense layer with
-tanh on the first token) and a *classifier* (a dense layer with one output a label).
+A Hugging Face directory for sequence classification holds a network and two dense layers on its
+first token, with an activation between them: a *pooler* with tanh and a *classifier* with one
+output a label in BERT's case, and other names or another activation in other families'.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from minisbert.activations import tanh_backward, tanh_forward
+from minisbert.activations import ACTIVATIONS
 from minisbert.config import BertConfig
 from minisbert.config_files import DENSE_ACTIVATIONS, read_bert_config, read_transformer, torch_path
 from minisbert.json_fields import FRACTION, SIZE, Fields, Rule, one_of, read_fields
@@ -75,28 +76,27 @@ def read_cross_encoder_config(
         or ("Sigmoid" if num_labels == 1 else "Identity")
     )
     newest.find("default_prompt_name", one_of(None), None)
+    dropout = bert.family.fields.get("classifier_dropout", "classifier_dropout")
     tasks = ("feature-extraction",) if fresh_labels else ()
     max_length, do_lower_case = read_transformer(directory, bert, "sequence-classification", *tasks)
     return CrossEncoderConfig(
         bert=bert,
         num_labels=num_labels,
         activation=SCORE_ACTIVATIONS[activation.rpartition(".")[2]],
-        classifier_dropout=float(
-            fields.find("classifier_dropout", FRACTION, bert.hidden_dropout_prob)
-        ),
+        classifier_dropout=float(fields.find(dropout, FRACTION, bert.hidden_dropout_prob)),
         max_length=max_length,
         do_lower_case=do_lower_case,
     )
 
 
 def head_shapes(config: CrossEncoderConfig) -> dict[str, tuple[int, ...]]:
-    """Every parameter of the head and its shape."""
-    D, labels = config.bert.hidden_size, config.num_labels
+    """Every parameter of the head and its shape, under its family's own names."""
+    D, labels, head = config.bert.hidden_size, config.num_labels, config.bert.family.head
     return {
-        "pooler.dense.weight": (D, D),
-        "pooler.dense.bias": (D,),
-        "classifier.weight": (labels, D),
-        "classifier.bias": (labels,),
+        f"{head.dense}.weight": (D, D),
+        f"{head.dense}.bias": (D,),
+        f"{head.output}.weight": (labels, D),
+        f"{head.output}.bias": (labels,),
     }
 
 
@@ -107,6 +107,7 @@ def load_head(directory: Path, config: CrossEncoderConfig) -> dict[str, Array]:
     """
     return load_tensors(
         directory,
+        config.bert.family,
         head_shapes(config),
         "give a directory for sequence classification, such as a cross-encoder's; "
         "a bi-encoder is for SentenceTransformer",
@@ -115,7 +116,8 @@ def load_head(directory: Path, config: CrossEncoderConfig) -> dict[str, Array]:
 
 def has_head(directory: Path, labels: int) -> bool:
     """Tell whether a directory has a trained head with so many outputs."""
-    classifier = find_tensor(directory, "classifier.weight")
+    family = read_bert_config(Path(directory) / "config.json").family
+    classifier = find_tensor(directory, f"{family.head.output}.weight")
     return classifier is not None and len(classifier) == labels
 
 
@@ -132,40 +134,42 @@ def make_head(directory: Path, config: CrossEncoderConfig, seed: int) -> dict[st
         else rng.normal(0, 0.02, shape).astype(np.float32)
         for name, shape in head_shapes(config).items()
     }
-    pooler = load_pooler(directory)
+    pooler = load_pooler(directory, config.bert.family)
     return head | {name: pooler[name] for name in pooler if name in head}
 
 
 def head_forward(
     first: Array,
     parameters: Mapping[str, Array],
-    dropout: float = 0.0,
+    config: CrossEncoderConfig,
     cache: Cache = None,
     rng: np.random.Generator | None = None,
 ) -> Array:
     """Turn the vectors of first tokens into logits.  (B, D) -> (B, labels)"""
-    # 1. the pooler
-    pooled = linear_forward(
-        first, parameters["pooler.dense.weight"], parameters["pooler.dense.bias"], cache
-    )
-    pooled = tanh_forward(pooled, cache)
-    # 2. the classifier
-    pooled = dropout_forward(pooled, dropout, rng, cache)
-    return linear_forward(
-        pooled, parameters["classifier.weight"], parameters["classifier.bias"], cache
-    )
+    head, rate = config.bert.family.head, config.classifier_dropout
+
+    def linear(name: str, x: Array) -> Array:
+        return linear_forward(x, parameters[f"{name}.weight"], parameters[f"{name}.bias"], cache)
+
+    # 1. the dense layer
+    first = dropout_forward(first, rate if head.drops_input else 0.0, rng, cache)
+    pooled = ACTIVATIONS[head.activation].forward(linear(head.dense, first), cache)
+    # 2. an output for each label
+    return linear(head.output, dropout_forward(pooled, rate, rng, cache))
 
 
-def head_backward(dlogits: Array, cache: list[Any], gradients: dict[str, Any]) -> Array:
+def head_backward(
+    dlogits: Array, config: CrossEncoderConfig, cache: list[Any], gradients: dict[str, Any]
+) -> Array:
     """Write the gradients of the head; return that of the first tokens.  (B, labels) -> (B, D)"""
+    head = config.bert.family.head
+
+    def linear(name: str, dout: Array) -> Array:
+        dweight, dbias = gradients[f"{name}.weight"], gradients[f"{name}.bias"]
+        return linear_backward(dout, cache, dweight, dbias)[0]
+
     # 2.
-    dpooled, _, _ = linear_backward(
-        dlogits, cache, gradients["classifier.weight"], gradients["classifier.bias"]
-    )
-    dpooled = dropout_backward(dpooled, cache)
+    dpooled = dropout_backward(linear(head.output, dlogits), cache)
     # 1.
-    dpooled = tanh_backward(dpooled, cache)
-    dfirst, _, _ = linear_backward(
-        dpooled, cache, gradients["pooler.dense.weight"], gradients["pooler.dense.bias"]
-    )
-    return dfirst
+    dfirst = linear(head.dense, ACTIVATIONS[head.activation].backward(dpooled, cache))
+    return dropout_backward(dfirst, cache)

@@ -218,6 +218,7 @@ def attention_forward(
     query_groups: Sequence[Group] | None = None,
     dropout: float = 0.0,
     rng: np.random.Generator | None = None,
+    bias: Array | None = None,
 ) -> Array:
     """Let every token of a sentence take from all of them: the only place where tokens meet.
 
@@ -227,6 +228,7 @@ def attention_forward(
     heads         H                  each works on its own d = D / H columns
     query_groups  runs of queries    where only some tokens of each sentence ask
     dropout, rng                     how many of the weights are left out in training
+    bias          (H, T, T)          of the longest sentence, added to the scores; or None
     out           (N, D)             a row for each query
     """
     D = query.shape[1]
@@ -241,6 +243,8 @@ def attention_forward(
         k, v = (_split_heads(x, group, heads) for x in (key, value))  # (B, H, T, d) views
         # 2. how much each token wants of each other token
         scores = q @ k.swapaxes(-1, -2)  # (B, H, T, T)
+        if bias is not None:
+            scores += bias[:, : asking.T, : group.T]
         # 3. as weights that sum to 1
         weights = softmax_forward(scores, cache)
         if rng is not None:
@@ -254,8 +258,13 @@ def attention_forward(
     return out
 
 
-def attention_backward(dout: Array, cache: list[Any]) -> tuple[Array, Array, Array]:
-    """Gradients of `attention_forward` with respect to query, key and value, shaped as they are."""
+def attention_backward(
+    dout: Array, cache: list[Any], dbias: Array | None = None
+) -> tuple[Array, Array, Array]:
+    """Gradients of `attention_forward` with respect to query, key and value, shaped as they are.
+
+    That with respect to the bias, if there was one, is added to `dbias`, (H, T, T).
+    """
     query, key, value, groups, asking_groups, heads, dropped = cache.pop()
     dquery, dkey, dvalue = (np.empty_like(x) for x in (query, key, value))
     for group, asking in zip(reversed(groups), reversed(asking_groups), strict=True):
@@ -270,6 +279,8 @@ def attention_backward(dout: Array, cache: list[Any]) -> tuple[Array, Array, Arr
             dweights = dropout_backward(dweights, cache)
         dscores = softmax_backward(dweights, cache)
         # 2.
+        if dbias is not None:
+            dbias[:, : asking.T, : group.T] += dscores.sum(axis=0)
         np.matmul(dscores, k, out=dq)
         np.matmul(dscores.swapaxes(-1, -2), q, out=dk)
     # 1.

@@ -102,7 +102,7 @@ def score_forward(
 ) -> Array:
     """Turn B pairs into logits.  -> (B, labels)"""
     first = bert_forward(parameters, config.bert, batch, cache, True, rng)  # (B, D)
-    return head_forward(first, parameters, config.classifier_dropout, cache, rng)
+    return head_forward(first, parameters, config, cache, rng)
 
 
 def score_backward(
@@ -113,7 +113,7 @@ def score_backward(
     gradients: Gradients,
 ) -> None:
     """Write the gradients of all parameters, from that of the logits.  (B, labels) ->"""
-    dfirst = head_backward(dlogits, cache, gradients)
+    dfirst = head_backward(dlogits, config, cache, gradients)
     bert_backward(dfirst, config.bert, batch, cache, gradients, first_only=True)
 
 

@@ -61,7 +61,7 @@ def schedule(step: int, steps: int, warmup: int) -> float:
 
 def is_decayed(name: str) -> bool:
     """Biases and layer norms are not decayed, as in the code released with BERT."""
-    return not name.endswith(".bias") and "LayerNorm" not in name
+    return "bias" not in name and "LayerNorm" not in name
 
 
 def add_gradients(

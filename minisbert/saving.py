@@ -26,6 +26,10 @@ from minisbert.weights import load_pooler, write_file, write_safetensors
 TOKENIZER_FILES = (
     "tokenizer.json",
     "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "sentencepiece.bpe.model",
+    "spiece.model",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
@@ -85,10 +89,14 @@ def save_sentence_transformer(
     source = Path(source) / config.transformer_path
     with write_directory(destination, WEIGHTS, MODEL_FILES) as directory:
         _copy_tokenizer(source, directory)
-        _write_json(directory / "config.json", _describe_bert(source, config.bert, "BertModel"))
-        network = {name: parameters[name] for name in parameter_shapes(config.bert)}
+        _write_json(directory / "config.json", _describe_bert(source, config.bert, "Model"))
+        family = config.bert.family
+        network = {
+            family.name_in_checkpoint(name): parameters[name]
+            for name in parameter_shapes(config.bert)
+        }
         # Embeddings don't need the pooler, but transformers makes up a missing one, and warns.
-        _write_weights(directory, network | load_pooler(source))
+        _write_weights(directory, network | load_pooler(source, family))
         _write_json(
             directory / "sentence_bert_config.json",
             {"max_seq_length": config.max_seq_length, "do_lower_case": config.do_lower_case},
@@ -158,7 +166,7 @@ def save_cross_encoder(
     with write_directory(destination, WEIGHTS, MODEL_FILES) as directory:
         _copy_tokenizer(source, directory)
         _limit_tokenizer(directory, config.max_length)
-        content = _describe_bert(source, config.bert, "BertForSequenceClassification")
+        content = _describe_bert(source, config.bert, "ForSequenceClassification")
         _name_labels(content, config.num_labels, labels)
         # where versions from 4.0 on look for the activation, and where those before do
         content["sentence_transformers"] = {"activation_fn": TORCH_PATHS[config.activation]}
@@ -167,11 +175,15 @@ def save_cross_encoder(
         if config.do_lower_case:
             # This layout has no place for it, but minisbert looks for it here all the same.
             _write_json(directory / "sentence_bert_config.json", {"do_lower_case": True})
-        names = [*parameter_shapes(config.bert), *head_shapes(config)]
+        family = config.bert.family
         weights = {
-            name if name.startswith("classifier.") else f"bert.{name}": parameters[name]
-            for name in names
+            family.prefix + family.name_in_checkpoint(name): parameters[name]
+            for name in parameter_shapes(config.bert)
         }
+        for name in head_shapes(config):
+            # The pooler counts as part of the network.
+            prefix = family.prefix if name.startswith("pooler.") else ""
+            weights[prefix + name] = parameters[name]
         _write_weights(directory, weights)
         single = config.num_labels == 1
         _write_readme(
@@ -185,12 +197,16 @@ def save_cross_encoder(
         )
 
 
-def _describe_bert(source: Path, bert: BertConfig, architecture: str) -> dict[str, Any]:
+def _describe_bert(source: Path, bert: BertConfig, kind: str) -> dict[str, Any]:
     """The source's config.json, changed only where the network is another."""
-    path = source / "config.json"
-    content = {**read_fields(path).content, "architectures": [architecture]}
+    path, family = source / "config.json", bert.family
+    content = {**read_fields(path).content, "architectures": [family.architecture + kind]}
     own = asdict(read_bert_config(path))
-    content |= {name: value for name, value in asdict(bert).items() if value != own[name]}
+    content |= {
+        family.fields.get(name, name): value
+        for name, value in asdict(bert).items()
+        if value != own[name]
+    }
     # The source's type of numbers; ours are float32, and transformers sees that in the file.
     for name in ("dtype", "torch_dtype"):
         content.pop(name, None)

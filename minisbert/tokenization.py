@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import tokenizers
-from tokenizers import models, normalizers, pre_tokenizers, processors
+from tokenizers import normalizers
 
-from minisbert.json_fields import FLAG, Fields, Rule, one_of, read_fields
+from minisbert.json_fields import Rule, one_of, read_fields
 from minisbert.ragged import Array
+from minisbert.tokenizer_files import read_tokenizer
 
 
 @dataclass(frozen=True)
@@ -33,30 +34,31 @@ class TokenIds:
     types: list[Array] | None = None
 
 
+NAMES = Rule(
+    "a list of texts",
+    lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value),
+)
+
+
 class Tokenizer:
-    """tokenizer.json, or else a WordPiece vocab.txt, of a model directory.
+    """The tokenizer of a model directory, as `tokenizer_files.read_tokenizer` finds it.
 
     With `do_lower_case` texts are lower-cased first; where the tokenizer does so itself, once more
     changes nothing.
 
-    Raises FileNotFoundError where neither file is, ValueError for one that can't be read or used.
+    Raises FileNotFoundError where there is none, ValueError for one that can't be read or used.
     """
 
     def __init__(self, directory: Path, do_lower_case: bool = False) -> None:
         self._directory = directory = Path(directory)
         options = read_fields(directory / "tokenizer_config.json", missing_ok=True)
-        if (directory / "tokenizer.json").exists():
-            self._tokenizer = _read_tokenizer(directory / "tokenizer.json")
-        elif (directory / "vocab.txt").exists():
-            self._tokenizer = _build_wordpiece(directory / "vocab.txt", options)
-        else:
-            raise FileNotFoundError(
-                f"{directory} must hold tokenizer.json or vocab.txt, but it holds neither; "
-                "is it a whole model directory?"
-            )
+        self._tokenizer = read_tokenizer(directory, options)
         stored = self._tokenizer.truncation or {"direction": "right"}
         side = options.find("truncation_side", one_of("right", "left"), stored["direction"])
         self._cut_front = side == "left"
+        # Of a pair; where a tokenizer does not give them, all are 0.
+        inputs = options.find("model_input_names", NAMES, ["token_type_ids"])
+        self._gives_types = "token_type_ids" in inputs
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         if do_lower_case:
@@ -127,7 +129,7 @@ class Tokenizer:
                 token_ids, token_types = token_ids[kept], token_types[kept]
             ids.append(token_ids)
             types.append(token_types)
-        return TokenIds(ids, lengths, types)
+        return TokenIds(ids, lengths, types if self._gives_types else None)
 
     def count(self, texts: Sequence[str]) -> Array:
         """Count the tokens of each text, special tokens included, uncut.  -> (B,) int64"""
@@ -172,53 +174,3 @@ def _choose_of_pair(encoding: tokenizers.Encoding, max_length: int, cut_front: b
     else:
         first, second = first[:count], second[: room - count]
     return np.sort(np.concatenate([special, first, second]))
-
-
-def _read_tokenizer(path: Path) -> tokenizers.Tokenizer:
-    try:
-        return tokenizers.Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises the bare class
-        raise ValueError(
-            f"{path} must be a tokenizer file, but it is not ({error}); fetch the model again"
-        ) from None
-
-
-# A special token is written as a word, or as an object that holds one.
-SPECIAL_TOKEN = Rule(
-    "a token",
-    lambda value: isinstance(value.get("content") if isinstance(value, dict) else value, str),
-)
-
-
-def _build_wordpiece(path: Path, options: Fields) -> tokenizers.Tokenizer:
-    """BERT's tokenizer from its word list, with the options of tokenizer_config.json."""
-    try:
-        words = path.read_text("utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path} must be a word list in UTF-8, but it is not ({error}); fetch the model again"
-        ) from None
-    vocabulary = {word: row for row, word in enumerate(words) if word}
-    special = {}
-    for name in ("unk_token", "cls_token", "sep_token", "pad_token", "mask_token"):
-        token = options.find(name, SPECIAL_TOKEN, f"[{name[:-6].upper()}]")
-        special[name] = token["content"] if isinstance(token, dict) else token
-    for name in ("unk_token", "cls_token", "sep_token"):
-        if special[name] not in vocabulary:
-            raise ValueError(
-                f"{path} must hold the {name} {special[name]!r}, but it does not; "
-                "fetch the model again"
-            )
-    tokenizer = tokenizers.Tokenizer(models.WordPiece(vocabulary, unk_token=special["unk_token"]))
-    tokenizer.normalizer = normalizers.BertNormalizer(
-        handle_chinese_chars=options.find("tokenize_chinese_chars", FLAG, True),
-        strip_accents=options.find("strip_accents", FLAG, None),
-        lowercase=options.find("do_lower_case", FLAG, True),
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    # Written out in a text, these words stand for themselves.
-    tokenizer.add_special_tokens([word for word in special.values() if word in vocabulary])
-    tokenizer.post_processor = processors.BertProcessing(
-        *((word, vocabulary[word]) for word in (special["sep_token"], special["cls_token"]))
-    )
-    return tokenizer

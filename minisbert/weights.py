@@ -20,6 +20,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from minisbert.config import BertConfig, DenseConfig, parameter_shapes
+from minisbert.families import Family
 from minisbert.json_fields import TEXTS, check_relative, read_fields, shorten
 from minisbert.ragged import Array
 
@@ -46,7 +47,11 @@ CONVERSION_RECIPE = (
 )
 
 # What checkpoints hold beside the network: heads, and a buffer of position numbers.
-NOT_OF_THE_NETWORK = ("pooler.", "cls.", "classifier.", "embeddings.position_ids")
+NOT_OF_THE_NETWORK = (
+    *("pooler.", "classifier.", "pre_classifier.", "embeddings.position_ids"),
+    *("cls.", "lm_head.", "vocab_transform.", "vocab_layer_norm.", "vocab_projector."),
+    *("predictions.", "sop_classifier."),
+)
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
@@ -119,23 +124,28 @@ def load_parameters(directory: Path, config: BertConfig) -> dict[str, Array]:
     misshapen.
     """
     directory = Path(directory)
-    tensors = {}
-    for name, array in _read_tensors(directory).items():
-        name = _rename_parameter(name)
-        if not name.startswith(NOT_OF_THE_NETWORK):
-            tensors[name] = array
-    return _check_tensors(tensors, parameter_shapes(config), directory)
+    tensors = {
+        name: array
+        for name, array in _read_checkpoint(directory, config.family).items()
+        if not name.startswith(NOT_OF_THE_NETWORK)
+    }
+    # Held to the names that stand in the file, which an error should name.
+    shapes = parameter_shapes(config)
+    theirs = {name: config.family.name_in_checkpoint(name) for name in shapes}
+    expected = {theirs[name]: shape for name, shape in shapes.items()}
+    checked = _check_tensors(tensors, expected, directory)
+    return {name: checked[theirs[name]] for name in shapes}
 
 
 def load_tensors(
-    directory: Path, shapes: Mapping[str, tuple[int, ...]], remedy: str
+    directory: Path, family: Family, shapes: Mapping[str, tuple[int, ...]], remedy: str
 ) -> dict[str, Array]:
-    """Read the parameters that `shapes` names, whatever else there is.
+    """Read the parameters that `shapes` names as the family does, whatever else there is.
 
     Raises ValueError naming one that is missing, with the remedy, or misshapen.
     """
     directory = Path(directory)
-    found = {_rename_parameter(name): array for name, array in _read_tensors(directory).items()}
+    found = _read_checkpoint(directory, family)
     for name in shapes:
         if name not in found:
             raise ValueError(f"the weights in {directory} must have {name}, but have not; {remedy}")
@@ -147,9 +157,9 @@ def find_tensor(directory: Path, name: str) -> Array | None:
     return _read_tensors(Path(directory)).get(name)
 
 
-def load_pooler(directory: Path) -> dict[str, Array]:
+def load_pooler(directory: Path, family: Family) -> dict[str, Array]:
     """Read the pooler's parameters, none if there are none, as they are."""
-    tensors = {_rename_parameter(name): array for name, array in _read_tensors(directory).items()}
+    tensors = _read_checkpoint(directory, family)
     return {name: array for name, array in tensors.items() if name.startswith("pooler.")}
 
 
@@ -246,14 +256,16 @@ def _read_tensors(directory: Path) -> dict[str, Array]:
     )
 
 
-def _rename_parameter(name: str) -> str:
-    """A checkpoint's name without the prefix of its family and in the newer spelling of norms."""
-    name = name.removeprefix("bert.")
-    if name.endswith("LayerNorm.gamma"):
-        return name.removesuffix("gamma") + "weight"
-    if name.endswith("LayerNorm.beta"):
-        return name.removesuffix("beta") + "bias"
-    return name
+def _read_checkpoint(directory: Path, family: Family) -> dict[str, Array]:
+    """Every tensor by its name without the family's prefix, in the newer spelling of norms."""
+    tensors = {}
+    for name, array in _read_tensors(directory).items():
+        name = name.removeprefix(family.prefix)
+        for old, new in (("gamma", "weight"), ("beta", "bias")):
+            if name.endswith(f"LayerNorm.{old}"):
+                name = name.removesuffix(old) + new
+        tensors[name] = array
+    return tensors
 
 
 def _check_tensors(

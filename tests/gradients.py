@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from minisbert.layers import RowGradient
 
 # In float64 the differences themselves are good to about 1e-10 of the largest slope.
 STEP = 1e-5
@@ -32,6 +34,34 @@ def check_gradient(gradient: np.ndarray, expected: np.ndarray) -> None:
     largest = np.abs(expected).max()
     assert largest > 1e-3, "a gradient of nothing but zeros would prove nothing"
     assert np.abs(gradient - expected).max() <= TOLERANCE * largest
+
+
+def check_parameters(
+    gradients: Mapping[str, Any],
+    parameters: Mapping[str, np.ndarray],
+    loss: Callable[[dict[str, np.ndarray]], float],
+    rng: np.random.Generator,
+) -> None:
+    """Hold every parameter's gradient, along a random direction, to the slope of the loss there."""
+    assert gradients.keys() == parameters.keys()
+    for name, array in parameters.items():
+        gradient = gradients[name]
+        if isinstance(gradient, RowGradient):
+            gradient = np.zeros_like(array)
+            gradient[gradients[name].rows] = gradients[name].sums
+        direction = rng.standard_normal(array.shape)
+        direction /= np.linalg.norm(direction)
+        step = np.zeros(1)
+
+        def measure(name=name, array=array, direction=direction, step=step) -> float:
+            return loss({**parameters, name: array + step * direction})
+
+        expected = differentiate(measure, step)
+        slope = np.sum(gradient * direction, keepdims=True).ravel()
+        if name.endswith("key.bias"):  # it shifts all scores of a query alike: the slope is 0
+            assert max(abs(slope), abs(expected)) < 1e-8
+        else:
+            check_gradient(slope, expected)
 
 
 def check_twins(

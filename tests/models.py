@@ -1,16 +1,26 @@
-"""Small random models, written as sentence-transformers directories of either generation."""
+"""Small random models of any family, written as directories of either generation."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save_file
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import (
+    AddedToken,
+    Tokenizer,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 
 from minisbert.config import parameter_shapes
 from minisbert.config_files import POOLING_FLAGS, read_bert_config
+from minisbert.families import FAMILIES
 from minisbert.heads import head_shapes, read_cross_encoder_config
 
 WORDS = "a the bird tree sings sing old in all day red ##ing car cat dog runs . , ! ?"
@@ -63,15 +73,15 @@ def make_model_directory(
 ) -> Path:
     """Write a random BERT with pooling, and a Dense or a Normalize module if asked for.
 
-    `sizes` are fields of config.json. Everything is seeded. Returns `path`.
+    `sizes` are fields of config.json, as BERT calls them; with another model_type it is a network
+    of that family. Everything is seeded. Returns `path`.
     """
     path.mkdir(parents=True, exist_ok=True)
-    write_json(path / "config.json", {**SIZES, **sizes})
+    write_json(path / "config.json", describe_network(sizes))
     config = read_bert_config(path / "config.json")
     rng = np.random.default_rng(seed)
-    # of a size that gives lively activations
     parameters = {
-        name: rng.normal(float("LayerNorm.weight" in name), 0.2, shape).astype(np.float32)
+        config.family.name_in_checkpoint(name): draw(rng, name, shape)
         for name, shape in parameter_shapes(config).items()
     }
     save_file(parameters, path / "model.safetensors")
@@ -155,17 +165,18 @@ def make_cross_encoder_directory(
     """
     path.mkdir(parents=True, exist_ok=True)
     labels = {str(label): f"LABEL_{label}" for label in range(num_labels)}
-    content = {**SIZES, "architectures": ["BertForSequenceClassification"], "id2label": labels}
-    write_json(path / "config.json", {**content, **fields})
+    content = {"architectures": ["BertForSequenceClassification"], "id2label": labels}
+    write_json(path / "config.json", describe_network(content | fields))
     config = read_cross_encoder_config(path)
+    family = config.bert.family
     rng = np.random.default_rng(seed)
-    shapes = {f"bert.{name}": shape for name, shape in parameter_shapes(config.bert).items()}
-    for name, shape in head_shapes(config).items():
-        shapes["bert." + name if name.startswith("pooler") else name] = shape
     parameters = {
-        name: rng.normal(float("LayerNorm.weight" in name), 0.2, shape).astype(np.float32)
-        for name, shape in shapes.items()
+        family.prefix + family.name_in_checkpoint(name): draw(rng, name, shape)
+        for name, shape in parameter_shapes(config.bert).items()
     }
+    for name, shape in head_shapes(config).items():
+        prefix = family.prefix if name.startswith("pooler") else ""
+        parameters[prefix + name] = draw(rng, name, shape)
     save_file(parameters, path / "model.safetensors")
     write_tokenizer(path)
     write_json(path / "tokenizer_config.json", {"model_max_length": 64})
@@ -192,6 +203,26 @@ def make_cross_encoder_directory(
     return path
 
 
+def describe_network(fields: dict[str, object]) -> dict[str, object]:
+    """A config.json of SIZES and other fields, under the names that its family gives them."""
+    content = {**SIZES, **fields}
+    family = FAMILIES.get(str(content["model_type"]))
+    if family is None:
+        return content
+    if family.shared:
+        content.setdefault("embedding_size", 16)
+    return {
+        family.fields.get(name, name): value
+        for name, value in content.items()
+        if name not in family.fixed
+    }
+
+
+def draw(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """A parameter of a size that gives lively activations."""
+    return rng.normal(float("LayerNorm.weight" in name), 0.2, shape).astype(np.float32)
+
+
 def write_tokenizer(path: Path) -> None:
     """A WordPiece tokenizer.json and vocab.txt, the former with truncation and padding baked in."""
     (path / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n", "utf-8")
@@ -208,6 +239,23 @@ def write_tokenizer(path: Path) -> None:
     tokenizer.enable_truncation(16)
     tokenizer.enable_padding(length=16)
     tokenizer.save(str(path / "tokenizer.json"))
+
+
+def write_bpe(path: Path, texts: Sequence[str], prefix_space: bool = False) -> None:
+    """A byte-level BPE tokenizer.json as RoBERTa's, and the same as vocab.json and merges.txt."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix_space)
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=320,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        special_tokens=[*special, AddedToken("<mask>", lstrip=True, normalized=False)],
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    tokenizer.save(str(path / "tokenizer.json"))
+    tokenizer.model.save(str(path))
 
 
 def write_json(path: Path, content: object) -> None:

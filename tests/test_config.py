@@ -271,7 +271,11 @@ def test_missing_field(directory, name):
         ("config.json", {"hidden_dropout_prob": 2}, "hidden_dropout_prob .* got 2"),
         ("config.json", {"pad_token_id": -1}, "pad_token_id .* got -1"),
         ("config.json", {"hidden_act": "mish"}, "hidden_act .* \"gelu\" or .* got 'mish'"),
-        ("config.json", {"model_type": "gpt2"}, "model_type .* \"bert\", got 'gpt2'.* supported"),
+        (
+            "config.json",
+            {"model_type": "gpt2"},
+            "model_type .* \"bert\" or .* got 'gpt2'.* supported",
+        ),
         ("config.json", {"model_type": ["bert"]}, "model_type .* got \\['bert'\\]"),
         (
             "config.json",

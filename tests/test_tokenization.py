@@ -358,11 +358,11 @@ def test_no_unknown_token(directory, kind):
         Tokenizer(directory)
 
 
-def test_neither_file(directory):
-    """A directory without tokenizer.json and vocab.txt is named."""
+def test_no_file(directory):
+    """A directory without tokenizer.json and without a vocabulary is named."""
     (directory / "tokenizer.json").unlink()
     (directory / "vocab.txt").unlink()
-    with pytest.raises(FileNotFoundError, match=r"must hold tokenizer\.json or vocab\.txt"):
+    with pytest.raises(FileNotFoundError, match=r"must hold tokenizer\.json, vocab\.txt or"):
         Tokenizer(directory)
 
 

@@ -5,6 +5,7 @@ import pytest
 from torch_peer import TorchPeer
 
 from minisbert import CrossEncoder, SentenceTransformer
+from minisbert.families import FAMILIES
 from minisbert.layers import RowGradient
 from minisbert.losses import CONCATENATIONS
 from minisbert.objectives import make_classifier, make_objective
@@ -35,12 +36,18 @@ MODULES = [
 ]
 
 
+FAMILY_SIZES = {
+    name: {"type_vocab_size": 1 if family.padding else 2, "pad_token_id": family.padding or 0}
+    for name, family in FAMILIES.items()
+}
+
+
 def make_batch(objective, columns, B, seed):
     """Texts of 2 to 20 random tokens: several of one length, and most tokens several times."""
     rng = np.random.default_rng(seed)
     cross = objective in ("binary", "classes")
     ids = [
-        [rng.integers(1, SIZES["vocab_size"], rng.integers(2, 21)) for _ in range(B)]
+        [rng.integers(2, SIZES["vocab_size"], rng.integers(2, 21)) for _ in range(B)]
         for _ in range(columns)
     ]
     # A pair's second text is segment 1.
@@ -66,6 +73,8 @@ def differentiate(directory, objective, columns, B, options):
         classifier = make_classifier(3, width, concatenation, seed=0)
         parameters |= {name: p.astype(np.float64) for name, p in classifier.items()}
     batch = make_batch(objective, columns, B, seed=1)
+    if not model.config.bert.family.segments:
+        batch = batch._replace(types=None)
     peer = TorchPeer(directory, model.config, parameters, objective, **options)
     expected_loss = peer.differentiate(batch)
     expected = {name: p.grad.numpy() for name, p in peer.parameters.items()}
@@ -125,6 +134,25 @@ def test_cross_encoder(tmp_path, objective, num_labels, B, activation):
     )
     gradients, expected = differentiate(directory, objective, 1, B, {})
     check_gradients(gradients, expected, TOLERANCES[activation])
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_families(tmp_path, model_type, pooling):
+    """Every parameter of every family's bi-encoder does: MPNet's bias, ALBERT's one block."""
+    sizes = {"num_hidden_layers": 3, "hidden_act": "gelu_new", **FAMILY_SIZES[model_type]}
+    directory = make_model_directory(tmp_path, model_type=model_type, pooling=(pooling,), **sizes)
+    gradients, expected = differentiate(directory, "ranking", 2, 7, {})
+    check_gradients(gradients, expected, TOLERANCES["gelu_new"])
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_heads_of_families(tmp_path, model_type):
+    """So does every parameter of every family's cross-encoder."""
+    sizes = {"num_hidden_layers": 3, "hidden_act": "gelu_new", **FAMILY_SIZES[model_type]}
+    directory = make_cross_encoder_directory(tmp_path, model_type=model_type, num_labels=3, **sizes)
+    gradients, expected = differentiate(directory, "classes", 1, 7, {})
+    check_gradients(gradients, expected, TOLERANCES["gelu_new"])
 
 
 @pytest.mark.parametrize("activation", ["relu", "gelu"])

@@ -5,8 +5,8 @@ import torch
 import transformers
 from torch.func import functional_call
 
-from minisbert.config import DenseConfig, NormalizeConfig, PoolingConfig
-from minisbert.heads import CrossEncoderConfig
+from minisbert.config import DenseConfig, NormalizeConfig, PoolingConfig, parameter_shapes
+from minisbert.heads import CrossEncoderConfig, head_shapes
 from minisbert.objectives import CLASSIFIER
 
 # So small are these networks that a second thread only waits, and is waited for.
@@ -75,18 +75,22 @@ class TorchPeer:
             name: torch.tensor(array, requires_grad=True) for name, array in parameters.items()
         }
         cross = isinstance(config, CrossEncoderConfig)
-        sizes = transformers.BertConfig.from_pretrained(
+        sizes = transformers.AutoConfig.from_pretrained(
             directory,
             attn_implementation="eager",
             **({"num_labels": config.num_labels} if cross else {}),
         )
-        self.bert = (
-            transformers.BertForSequenceClassification(sizes)
-            if cross
-            else transformers.BertModel(sizes, add_pooling_layer=False)
-        ).eval()
-        # Where the names differ, minisbert's are without this.
-        self.names = {name: name.removeprefix("bert.") for name, _ in self.bert.named_parameters()}
+        auto = transformers.AutoModelForSequenceClassification if cross else transformers.AutoModel
+        # Its own parameters serve only in a pooler, whose output nobody reads.
+        dtype = next(iter(self.parameters.values())).dtype
+        self.network = auto.from_config(sizes).to(dtype).eval()
+        # Their names, and minisbert's.
+        bert, prefix = config.bert, config.bert.family.prefix if cross else ""
+        self.names = {
+            prefix + bert.family.name_in_checkpoint(name): name for name in parameter_shapes(bert)
+        }
+        for name in head_shapes(config) if cross else ():
+            self.names[(prefix if name.startswith("pooler.") else "") + name] = name
 
     def compute_loss(self, batch):
         """The loss of a minisbert.train_step.Batch, as a tensor."""
@@ -94,12 +98,12 @@ class TorchPeer:
         types = [text for column in batch.types or [] for text in column]
         mask = pad([np.ones_like(text) for text in texts])
         outputs = functional_call(
-            self.bert,
+            self.network,
             {theirs: self.parameters[ours] for theirs, ours in self.names.items()},
             kwargs={
                 "input_ids": pad(texts),
                 "attention_mask": mask,
-                "token_type_ids": pad(types) if types else None,
+                **({"token_type_ids": pad(types)} if types else {}),
             },
         )
         if isinstance(self.config, CrossEncoderConfig):

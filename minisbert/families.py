@@ -1,0 +1,190 @@
+"""The families of networks that the one forward runs, as tables of how each differs from BERT.
+
+RoBERTa, DistilBERT, MPNet and ALBERT are BERT under other names, with another first position,
+another head, one thing more or one thing less. Inside minisbert every parameter of the network has
+BERT's name. What a family's files call it stands here, and nowhere else.
+
+    BERT        Devlin et al. 2019
+    RoBERTa     Liu et al. 2019         positions start after the padding's; no pooler in its head
+    XLM-R       Conneau et al. 2020     RoBERTa with a vocabulary of a hundred languages
+    CamemBERT   Martin et al. 2020      RoBERTa in French
+    DistilBERT  Sanh et al. 2019        other names; no segment table
+    MPNet       Song et al. 2020        RoBERTa without that table; a bias by distance on scores
+    ALBERT      Lan et al. 2020         all blocks share their parameters; a narrow word table
+
+ALBERT has two segments like BERT, but transformers from version 5 on puts a pair into the first,
+and so do we.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+
+@dataclass(frozen=True)
+class Head:
+    """What makes logits of the first token's vector, under a checkpoint's own names.
+
+    dense        a layer from D to D
+    activation   after it
+    output       a layer from D to the labels
+    drops_input  in training there is dropout before `dense` too, not only before `output`
+    """
+
+    dense: str
+    activation: str
+    output: str
+    drops_input: bool = False
+
+
+# What only other networks say; a directory that is silent means these.
+SUPPORTED: Mapping[str, object] = {"position_embedding_type": "absolute", "is_decoder": False}
+
+BERT_TOKENS = {
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "pad_token": "[PAD]",
+    "mask_token": "[MASK]",
+}
+ROBERTA_TOKENS = {
+    "unk_token": "<unk>",
+    "cls_token": "<s>",
+    "sep_token": "</s>",
+    "pad_token": "<pad>",
+    "mask_token": "<mask>",
+}
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family; what is left out is as BERT has it.
+
+    architecture       how transformers' classes begin
+    prefix             before the network's names in a checkpoint that also has a head
+    head               of a cross-encoder
+    fields             BERT's name in config.json -> this family's
+    fixed              fields that its config.json lacks or that don't count, and their values
+    supported          fields that must have one value, if they are there
+    padding            pad_token_id where config.json is silent, if positions start after it
+    blocks             where block number {} stands in a checkpoint
+    layers             BERT's name of a layer in a block -> this family's
+    relative_buckets   how many numbers attention adds by the distance of two tokens, if any
+    shared             whether all blocks are one, after a layer that widens the words' vectors
+    segments           whether the second text of a pair is another segment than the first
+    special_tokens     words that tokenizers of this family give a meaning
+    double_separator   whether two separators stand between the texts of a pair
+    """
+
+    architecture: str
+    prefix: str
+    head: Head
+    fields: Mapping[str, str] = field(default_factory=dict)
+    fixed: Mapping[str, float] = field(default_factory=dict)
+    supported: Mapping[str, object] = field(default_factory=lambda: SUPPORTED)
+    padding: int | None = None
+    blocks: str = "encoder.layer.{}"
+    layers: Mapping[str, str] = field(default_factory=dict)
+    relative_buckets: int = 0
+    shared: bool = False
+    segments: bool = False
+    special_tokens: Mapping[str, str] = field(default_factory=lambda: BERT_TOKENS)
+    double_separator: bool = False
+
+    def name_in_checkpoint(self, name: str) -> str:
+        """What a checkpoint calls one of the network's parameters, without the prefix."""
+        if not name.startswith("encoder.layer."):
+            return name
+        _, _, block, rest = name.split(".", 3)
+        layer, _, kind = rest.rpartition(".")
+        return f"{self.blocks.format(block)}.{self.layers.get(layer, layer)}.{kind}"
+
+
+BERT = Family("Bert", "bert.", Head("pooler.dense", "tanh", "classifier"), segments=True)
+
+ROBERTA = Family(
+    "Roberta",
+    "roberta.",
+    Head("classifier.dense", "tanh", "classifier.out_proj", drops_input=True),
+    padding=1,
+    special_tokens=ROBERTA_TOKENS,
+    double_separator=True,
+)
+
+DISTILBERT = Family(
+    "DistilBert",
+    "distilbert.",
+    Head("pre_classifier", "relu", "classifier"),
+    fields={
+        "hidden_size": "dim",
+        "num_hidden_layers": "n_layers",
+        "num_attention_heads": "n_heads",
+        "intermediate_size": "hidden_dim",
+        "hidden_act": "activation",
+        "hidden_dropout_prob": "dropout",
+        "attention_probs_dropout_prob": "attention_dropout",
+        "classifier_dropout": "seq_classif_dropout",
+    },
+    fixed={"layer_norm_eps": 1e-12, "type_vocab_size": 0},
+    blocks="transformer.layer.{}",
+    layers={
+        "attention.self.query": "attention.q_lin",
+        "attention.self.key": "attention.k_lin",
+        "attention.self.value": "attention.v_lin",
+        "attention.output.dense": "attention.out_lin",
+        "attention.output.LayerNorm": "sa_layer_norm",
+        "intermediate.dense": "ffn.lin1",
+        "output.dense": "ffn.lin2",
+        "output.LayerNorm": "output_layer_norm",
+    },
+)
+
+MPNET = replace(
+    ROBERTA,
+    architecture="MPNet",
+    prefix="mpnet.",
+    fixed={"type_vocab_size": 0, "pad_token_id": 1},
+    # transformers computes 32 whatever the field says
+    supported={**SUPPORTED, "relative_attention_num_buckets": 32},
+    layers={
+        "attention.self.query": "attention.attn.q",
+        "attention.self.key": "attention.attn.k",
+        "attention.self.value": "attention.attn.v",
+        "attention.output.dense": "attention.attn.o",
+        "attention.output.LayerNorm": "attention.LayerNorm",
+    },
+    relative_buckets=32,
+    special_tokens={**ROBERTA_TOKENS, "unk_token": "[UNK]"},
+)
+
+ALBERT = Family(
+    "Albert",
+    "albert.",
+    Head("pooler", "tanh", "classifier"),
+    fields={"classifier_dropout": "classifier_dropout_prob"},
+    supported={**SUPPORTED, "num_hidden_groups": 1, "inner_group_num": 1},
+    blocks="encoder.albert_layer_groups.{}.albert_layers.0",
+    layers={
+        "attention.self.query": "attention.query",
+        "attention.self.key": "attention.key",
+        "attention.self.value": "attention.value",
+        "attention.output.dense": "attention.dense",
+        "attention.output.LayerNorm": "attention.LayerNorm",
+        "intermediate.dense": "ffn",
+        "output.dense": "ffn_output",
+        "output.LayerNorm": "full_layer_layer_norm",
+    },
+    shared=True,
+)
+
+# By the model_type of config.json.
+FAMILIES = {
+    "bert": BERT,
+    "roberta": ROBERTA,
+    "xlm-roberta": replace(ROBERTA, architecture="XLMRoberta"),
+    "camembert": replace(ROBERTA, architecture="Camembert"),
+    "distilbert": DISTILBERT,
+    "mpnet": MPNET,
+    "albert": ALBERT,
+}

@@ -1,0 +1,46 @@
+"""A bias by distance: how much MPNet's attention favours a token for how far away it stands.
+
+Each head has one learned number for each of 32 buckets of distances, the same in all blocks, which
+is added to the scores (Song et al. 2020, after Raffel et al. 2020, section 2.1). One half of the
+buckets is for keys at or before the query, the other for those after it. A bucket of its own
+belongs to each distance below 8; from there on the next begins when the distance has grown by a
+factor of √2, and the last has no end.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from minisbert.ragged import Array
+
+# The least distance of each bucket of one half: 0 to 7, then 8, 12, 16, 23, 32, 46, 64, 91.
+STARTS = np.array([*range(8), *(math.ceil(8 * 2 ** (bucket / 2)) for bucket in range(8))])
+
+
+def find_buckets(offsets: Array) -> Array:
+    """The bucket of each offset, the key's position less the query's.  (...) -> (...) int64"""
+    buckets: Array = np.searchsorted(STARTS, np.abs(offsets), side="right") - 1
+    buckets[offsets > 0] += len(STARTS)
+    return buckets
+
+
+def relative_bias_forward(table: Array, T: int) -> Array:
+    """Spread a table over all pairs of T tokens: row of the query, column of the key.
+
+    table  (32, H)
+    out    (H, T, T)   a view: a head has only 2 T - 1 numbers, which each row reads from elsewhere
+    """
+    numbers = np.ascontiguousarray(table[find_buckets(np.arange(1 - T, T))].T)  # (H, 2 T - 1)
+    # The row of query i begins at offset -i: the last query's at the first number.
+    return sliding_window_view(numbers, T, axis=1)[:, ::-1]
+
+
+def relative_bias_backward(dbias: Array) -> Array:
+    """Add up what came of the same number of the table.  (H, T, T) -> (32, H)"""
+    positions = np.arange(dbias.shape[1])
+    buckets = find_buckets(positions - positions[:, None]).reshape(-1)
+    sums = [np.bincount(buckets, head.reshape(-1), 2 * len(STARTS)) for head in dbias]
+    return np.stack(sums, axis=1).astype(dbias.dtype)

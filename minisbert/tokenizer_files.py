@@ -1,0 +1,170 @@
+"""A model directory's tokenizer: its tokenizer.json, or built of the lists that older ones have.
+
+Of such lists there are two: WordPiece's words (vocab.txt; BERT, DistilBERT, MPNet), and byte-level
+BPE's pieces and merges (vocab.json and merges.txt; RoBERTa). What each family's special tokens are
+stands in `families.py`; a directory may name others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import tokenizers
+from tokenizers import models, normalizers, pre_tokenizers, processors
+
+from minisbert.families import FAMILIES, Family
+from minisbert.json_fields import FLAG, Fields, Rule, one_of, read_fields
+
+# A special token is written as a word, or as an object that holds one.
+SPECIAL_TOKEN = Rule(
+    "a token",
+    lambda value: isinstance(value.get("content") if isinstance(value, dict) else value, str),
+)
+
+# Models that only a library of its own reads.
+SENTENCEPIECE_FILES = ("sentencepiece.bpe.model", "spiece.model", "tokenizer.model")
+
+CONVERSION_RECIPE = (
+    'python -c "from transformers import AutoTokenizer; '
+    "AutoTokenizer.from_pretrained('.').save_pretrained('.')\""
+)
+
+
+def read_tokenizer(directory: Path, options: Fields) -> tokenizers.Tokenizer:
+    """Read or build a directory's tokenizer, `options` being its tokenizer_config.json.
+
+    Raises FileNotFoundError where no file is that can be read, ValueError for one that can't be.
+    """
+    for name, read in READERS.items():
+        if (directory / name).exists():
+            return read(directory, options)
+    if any((directory / name).exists() for name in SENTENCEPIECE_FILES):
+        raise ValueError(
+            f"{directory} must hold tokenizer.json, got only a sentencepiece model; "
+            f"convert it in that folder, where transformers is installed: {CONVERSION_RECIPE}"
+        )
+    raise FileNotFoundError(
+        f"{directory} must hold tokenizer.json, vocab.txt or vocab.json, but it holds none of "
+        "them; is it a whole model directory?"
+    )
+
+
+def _read_whole(directory: Path, options: Fields) -> tokenizers.Tokenizer:
+    path = directory / "tokenizer.json"
+    try:
+        return tokenizers.Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises the bare class
+        raise ValueError(
+            f"{path} must be a tokenizer file, but it is not ({error}); fetch the model again"
+        ) from None
+
+
+def _build_wordpiece(directory: Path, options: Fields) -> tokenizers.Tokenizer:
+    """BERT's tokenizer from its word list."""
+    path = directory / "vocab.txt"
+    try:
+        words = path.read_text("utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} must be a word list in UTF-8, but it is not ({error}); fetch the model again"
+        ) from None
+    vocabulary = {word: row for row, word in enumerate(words) if word}
+    family = _read_family(directory)
+    special = _find_special_tokens(directory, options, family)
+    _check_special_tokens(path, vocabulary, special, "unk_token", "cls_token", "sep_token")
+    tokenizer = tokenizers.Tokenizer(models.WordPiece(vocabulary, unk_token=special["unk_token"]))
+    tokenizer.normalizer = normalizers.BertNormalizer(
+        handle_chinese_chars=options.find("tokenize_chinese_chars", FLAG, True),
+        strip_accents=options.find("strip_accents", FLAG, None),
+        lowercase=options.find("do_lower_case", FLAG, True),
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    _add_special_tokens(tokenizer, vocabulary, special, family)
+    return tokenizer
+
+
+def _build_bpe(directory: Path, options: Fields) -> tokenizers.Tokenizer:
+    """RoBERTa's tokenizer from its pieces and the order in which they are merged."""
+    path, merges = directory / "vocab.json", directory / "merges.txt"
+    vocabulary = read_fields(path).content
+    if not merges.is_file():
+        raise FileNotFoundError(
+            f"{merges} must be a file, since {path.name} is one, but there is none; "
+            "fetch the model again"
+        )
+    try:
+        model = models.BPE.from_file(str(path), str(merges))
+    except Exception as error:  # the library raises the bare class
+        raise ValueError(
+            f"{path} and {merges.name} must be the lists of one tokenizer, but are not ({error}); "
+            "fetch the model again"
+        ) from None
+    family = _read_family(directory)
+    special = _find_special_tokens(directory, options, family)
+    _check_special_tokens(path, vocabulary, special, "cls_token", "sep_token")
+    tokenizer = tokenizers.Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(
+        add_prefix_space=options.find("add_prefix_space", FLAG, False)
+    )
+    _add_special_tokens(tokenizer, vocabulary, special, family)
+    return tokenizer
+
+
+# The first of these files that there is, and who reads it.
+READERS: dict[str, Callable[[Path, Fields], tokenizers.Tokenizer]] = {
+    "tokenizer.json": _read_whole,
+    "vocab.txt": _build_wordpiece,
+    "vocab.json": _build_bpe,
+}
+
+
+def _read_family(directory: Path) -> Family:
+    fields = read_fields(directory / "config.json", missing_ok=True)
+    return FAMILIES[fields.find("model_type", one_of(*FAMILIES), "bert")]
+
+
+def _find_special_tokens(directory: Path, options: Fields, family: Family) -> dict[str, str]:
+    """The special tokens: what either of two files names, else the family's own."""
+    older = read_fields(directory / "special_tokens_map.json", missing_ok=True)
+    special = {}
+    for name, own in family.special_tokens.items():
+        token = options.find(name, SPECIAL_TOKEN, None) or older.find(name, SPECIAL_TOKEN, own)
+        special[name] = token["content"] if isinstance(token, dict) else token
+    return special
+
+
+def _check_special_tokens(
+    path: Path, vocabulary: Mapping[str, int], special: Mapping[str, str], *names: str
+) -> None:
+    for name in names:
+        if special[name] not in vocabulary:
+            raise ValueError(
+                f"{path} must hold the {name} {special[name]!r}, but it does not; "
+                "fetch the model again"
+            )
+
+
+def _add_special_tokens(
+    tokenizer: tokenizers.Tokenizer,
+    vocabulary: Mapping[str, int],
+    special: Mapping[str, str],
+    family: Family,
+) -> None:
+    """Give the special tokens their meaning in a text, and put them around every text."""
+    # Written out in a text, these words stand for themselves; a mask takes the blank before it
+    # along where words are told from each other by their blanks.
+    tokenizer.add_special_tokens(
+        [
+            tokenizers.AddedToken(
+                word, lstrip=family.double_separator and name == "mask_token", normalized=False
+            )
+            for name, word in special.items()
+            if word in vocabulary
+        ]
+    )
+    end, start = ((special[name], vocabulary[special[name]]) for name in ("sep_token", "cls_token"))
+    put_around = (
+        processors.RobertaProcessing if family.double_separator else processors.BertProcessing
+    )
+    tokenizer.post_processor = put_around(end, start)
