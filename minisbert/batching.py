@@ -113,6 +113,9 @@ class _BlasLimits:
     Two limits that overlap in time and each restore what they found restore in the wrong order and
     can leave BLAS at one thread for ever. So the first call that enters notes what it found, calls
     inside may only lower it further, and the last that leaves restores.
+
+    With company there is one thread for each call, as in a server that answers many at once: BLAS's
+    own threads, spinning while they wait for each other, would take several times as long together.
     """
 
     def __init__(self) -> None:
@@ -130,6 +133,8 @@ class _BlasLimits:
                     (library, library.num_threads) for library in self._controller.lib_controllers
                 ]
             self._inside += 1
+            if self._inside > 1:
+                threads = 1
             for library, _ in self._found:
                 if library.num_threads > threads:
                     library.set_num_threads(threads)

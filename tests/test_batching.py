@@ -87,6 +87,15 @@ def test_overlapping_limits_restore_what_was_found(two_blas_threads):
     assert count_blas_threads() == 2
 
 
+def test_company_leaves_one_thread_each(two_blas_threads):
+    """While several calls are inside, BLAS has one thread for each of them."""
+    with batching.limit_blas(2):
+        assert count_blas_threads() == 2
+        with batching.limit_blas(2):
+            assert count_blas_threads() == 1
+    assert count_blas_threads() == 2
+
+
 def test_limit_never_raises(two_blas_threads):
     """A limit above what the user set leaves it."""
     with batching.limit_blas(64):
