@@ -1,13 +1,14 @@
-"""BERT's encoder (Devlin et al. 2019) on a ragged batch, and its family's: see `families.py`.
+"""BERT's encoder (Devlin et al. 2019), and that of its relatives, on a ragged batch.
 
 `tests/plain_bert.py` is the same network as a textbook has it; read it first. What differs here,
-and what it buys on two cores with all-MiniLM-L6-v2, is said at the line.
+and what it buys on two cores with all-MiniLM-L6-v2, is said at the line. Where RoBERTa and others
+differ from BERT is said in the tables of `families.py`.
 
     N  tokens in the ragged batch      H  attention heads        M  rows of an index
     B  sentences                       d  D / H, one head        Q  queries
     T  tokens of one sentence          F  feed-forward width     k  results
     D  hidden width                    V  vocabulary
-                                       L  blocks
+    E  width of the word table         L  blocks
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def bert_forward(
     """
     hidden = embeddings_forward(parameters, config, batch, cache, rng)
     bias = None
-    if RELATIVE_BIAS in parameters:  # MPNet
+    if config.family.relative_buckets:
         longest = max(group.T for group in batch.groups)
         bias = relative_bias_forward(parameters[RELATIVE_BIAS], longest)  # (H, T, T)
     last = config.num_hidden_layers - 1
@@ -94,16 +95,16 @@ def bert_backward(
     gradients  overwritten
     """
     dbias = None
-    if RELATIVE_BIAS in gradients:
+    if config.family.relative_buckets:
         longest = max(group.T for group in batch.groups)
         dbias = np.zeros((config.num_attention_heads, longest, longest), dhidden.dtype)
     last = config.num_hidden_layers - 1
-    sums: Gradients = {}
+    sums: Gradients = {}  # of blocks that share their parameters
     for block in range(last, -1, -1):
         only = first_only and block == last
         stored = config.find_block(block)
         dhidden = block_backward(dhidden, stored, batch, config, cache, gradients, only, dbias)
-        if config.family.shared:  # each block's overwrite those of the one before
+        if config.family.shared:
             for name in gradients:
                 if name.startswith("encoder.layer."):
                     sums[name] = sums.get(name, 0) + gradients[name]
@@ -122,14 +123,14 @@ def embeddings_forward(
     rng: np.random.Generator | None = None,
 ) -> Array:
     """Add up word, segment and position vectors, and normalise the sum.  -> (N, D)"""
-    # 1. words, which are as wide as what follows but in ALBERT
+    # 1. words, E wide: in ALBERT less than D
     hidden = embedding_forward(batch.token_ids, parameters[WORDS], cache)
     N, E = hidden.shape
     # 2. segments, where there are any; a text without segment ids still gets segment 0's vector
     types = _find_types(config, batch)
     if types is not None:
         hidden += embedding_forward(types, parameters[SEGMENTS], cache)
-    elif SEGMENTS in parameters:
+    elif config.type_vocab_size:
         hidden += parameters[SEGMENTS][0]
     # 3. positions: every sentence starts at the first
     positions = parameters["embeddings.position_embeddings.weight"][config.position_offset :]
@@ -146,8 +147,8 @@ def embeddings_forward(
     )
     # 5. dropout
     hidden = dropout_forward(hidden, config.hidden_dropout_prob, rng, cache)
-    # 6. the blocks' width, where it is another
-    if f"{WIDENING}.weight" in parameters:
+    # 6. ALBERT's way to the blocks' width
+    if config.family.shared:
         weight, bias = parameters[f"{WIDENING}.weight"], parameters[f"{WIDENING}.bias"]
         hidden = linear_forward(hidden, weight, bias, cache)  # (N, D)
     return hidden
@@ -162,9 +163,9 @@ def embeddings_backward(
 ) -> None:
     """Write the gradients of the three tables and the norm.  (N, D) ->"""
     # 6.
-    if f"{WIDENING}.weight" in gradients:
-        dweight, dlinear_bias = gradients[f"{WIDENING}.weight"], gradients[f"{WIDENING}.bias"]
-        dhidden, _, _ = linear_backward(dhidden, cache, dweight, dlinear_bias)
+    if config.family.shared:
+        dweight, dbias = gradients[f"{WIDENING}.weight"], gradients[f"{WIDENING}.bias"]
+        dhidden, _, _ = linear_backward(dhidden, cache, dweight, dbias)
     N, E = dhidden.shape
     # 5. 4.
     dhidden = dropout_backward(dhidden, cache)
@@ -178,7 +179,7 @@ def embeddings_backward(
     for group in batch.groups:
         dpositions[: group.T] += dsum[group.rows].reshape(group.B, group.T, E).sum(axis=0)
     # 2.
-    if SEGMENTS in gradients:
+    if config.type_vocab_size:
         dsegments = gradients[SEGMENTS]
         dsegments[...] = 0
         if _find_types(config, batch) is not None:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from minisbert.families import FAMILIES, Family
 
-# What only some families have.
+# Parameters that only one family has: MPNet's numbers by distance, ALBERT's way from the word
+# table's width to that of the blocks.
 RELATIVE_BIAS = "encoder.relative_attention_bias.weight"
 WIDENING = "encoder.embedding_hidden_mapping_in"
 
@@ -103,10 +104,8 @@ def measure_width(config: ModelConfig) -> int:
 
 def parameter_shapes(config: BertConfig) -> dict[str, tuple[int, ...]]:
     """Every parameter of the network and its shape: linear weights are (out, in)."""
-    V, E, D, F = (
-        *(config.vocab_size, config.embedding_size),
-        *(config.hidden_size, config.intermediate_size),
-    )
+    V, E = config.vocab_size, config.embedding_size
+    D, F = config.hidden_size, config.intermediate_size
     shapes: dict[str, tuple[int, ...]] = {
         "embeddings.word_embeddings.weight": (V, E),
         "embeddings.position_embeddings.weight": (config.max_position_embeddings, E),
@@ -118,7 +117,7 @@ def parameter_shapes(config: BertConfig) -> dict[str, tuple[int, ...]]:
         shapes |= {f"{WIDENING}.weight": (D, E), f"{WIDENING}.bias": (D,)}
     if config.family.relative_buckets:
         shapes[RELATIVE_BIAS] = (config.family.relative_buckets, config.num_attention_heads)
-    for block in range(config.num_hidden_layers):
+    for block in map(config.find_block, range(config.num_hidden_layers)):
         for name, weight in (
             ("attention.self.query", (D, D)),
             ("attention.self.key", (D, D)),
@@ -129,6 +128,6 @@ def parameter_shapes(config: BertConfig) -> dict[str, tuple[int, ...]]:
             ("output.dense", (D, F)),
             ("output.LayerNorm", (D,)),
         ):
-            shapes[f"encoder.layer.{config.find_block(block)}.{name}.weight"] = weight
-            shapes[f"encoder.layer.{config.find_block(block)}.{name}.bias"] = weight[:1]
+            shapes[f"encoder.layer.{block}.{name}.weight"] = weight
+            shapes[f"encoder.layer.{block}.{name}.bias"] = weight[:1]
     return shapes

@@ -21,6 +21,7 @@ from minisbert.directories import write_directory
 from minisbert.heads import SCORE_ACTIVATIONS, CrossEncoderConfig, head_shapes
 from minisbert.json_fields import read_fields
 from minisbert.ragged import Array
+from minisbert.tokenizer_files import SENTENCEPIECE_FILES
 from minisbert.weights import load_pooler, write_file, write_safetensors
 
 TOKENIZER_FILES = (
@@ -28,8 +29,7 @@ TOKENIZER_FILES = (
     "vocab.txt",
     "vocab.json",
     "merges.txt",
-    "sentencepiece.bpe.model",
-    "spiece.model",
+    *SENTENCEPIECE_FILES,
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
@@ -90,13 +90,9 @@ def save_sentence_transformer(
     with write_directory(destination, WEIGHTS, MODEL_FILES) as directory:
         _copy_tokenizer(source, directory)
         _write_json(directory / "config.json", _describe_bert(source, config.bert, "Model"))
-        family = config.bert.family
-        network = {
-            family.name_in_checkpoint(name): parameters[name]
-            for name in parameter_shapes(config.bert)
-        }
         # Embeddings don't need the pooler, but transformers makes up a missing one, and warns.
-        _write_weights(directory, network | load_pooler(source, family))
+        pooler = load_pooler(source, config.bert.family)
+        _write_weights(directory, _name_network(config.bert, parameters) | pooler)
         _write_json(
             directory / "sentence_bert_config.json",
             {"max_seq_length": config.max_seq_length, "do_lower_case": config.do_lower_case},
@@ -175,16 +171,18 @@ def save_cross_encoder(
         if config.do_lower_case:
             # This layout has no place for it, but minisbert looks for it here all the same.
             _write_json(directory / "sentence_bert_config.json", {"do_lower_case": True})
-        family = config.bert.family
-        weights = {
-            family.prefix + family.name_in_checkpoint(name): parameters[name]
-            for name in parameter_shapes(config.bert)
-        }
-        for name in head_shapes(config):
-            # The pooler counts as part of the network.
-            prefix = family.prefix if name.startswith("pooler.") else ""
-            weights[prefix + name] = parameters[name]
-        _write_weights(directory, weights)
+        head = {name: parameters[name] for name in head_shapes(config)}
+        weights = _name_network(config.bert, parameters) | head
+        # What belongs to the network, and a pooler does, stands under its prefix.
+        prefix = config.bert.family.prefix
+        outside = ("classifier.", "pre_classifier.")
+        _write_weights(
+            directory,
+            {
+                name if name.startswith(outside) else prefix + name: array
+                for name, array in weights.items()
+            },
+        )
         single = config.num_labels == 1
         _write_readme(
             directory,
@@ -195,6 +193,13 @@ def save_cross_encoder(
             made_by,
             'CrossEncoder("path of this directory").predict([("one text", "another")])',
         )
+
+
+def _name_network(bert: BertConfig, parameters: Mapping[str, Array]) -> dict[str, Array]:
+    """The network's parameters under its family's names."""
+    return {
+        bert.family.name_in_checkpoint(name): parameters[name] for name in parameter_shapes(bert)
+    }
 
 
 def _describe_bert(source: Path, bert: BertConfig, kind: str) -> dict[str, Any]:
