@@ -238,7 +238,7 @@ class SentenceTransformer(DropInEncoder):
         prompt = choose_prompt(self.prompts, self.default_prompt_name, prompt_name, prompt)
         tokens = self.tokenizer.encode([prompt + text for text in texts], self.max_seq_length)
         report_truncation(tokens.lengths, self.max_seq_length, on_truncate)
-        embed: Callable[[Sequence[Array]], Sequence[Array]] = self._embed_tokens
+        embed: Callable[[Sequence[Array]], Iterable[Array]] = self._embed_tokens
         rows: Any = [None] * len(texts)
         if output_value == "sentence_embedding":
             skip = count_prompt_tokens(self.tokenizer, self.config.modules[0], prompt)

@@ -55,8 +55,9 @@ def test_one_text_gives_no_ranges(tiny, precision, inputs):
 
 def test_few_texts_give_poor_ranges(tiny):
     """Ranges of a few texts are warned of."""
-    with pytest.warns(UserWarning, match="ranges are taken from 5 embeddings"):
+    with pytest.warns(UserWarning, match="ranges are taken from 5 embeddings") as caught:
         tiny.encode(TEXTS, precision="int8")
+    assert caught[0].filename == __file__
 
 
 def test_token_embeddings_are_those_that_are_pooled(tiny):

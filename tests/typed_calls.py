@@ -33,7 +33,7 @@ def refuse(model: SentenceTransformer, texts: list[str]) -> None:
     model.encode(texts, batchsize=3)  # type: ignore[call-overload]
     model.encode(texts, convert_to_tensor=True)  # type: ignore[call-overload]
     model.encode(texts, precision="int4")  # type: ignore[call-overload]
-    model.encode([1, 2])  # type: ignore[call-overload]
+    model.encode([1, 2])  # type: ignore[list-item]
     SentenceTransformer("model", revision="main")  # type: ignore[arg-type]
 
 
