@@ -39,6 +39,7 @@ from minisbert.prompts import (
     choose_prompt,
     count_prompt_tokens,
     find_prompt,
+    merge_prompts,
     name_prompt,
 )
 from minisbert.quantization import Precision
@@ -85,7 +86,7 @@ class SentenceTransformer(DropInEncoder):
         model_name_or_path: str | os.PathLike[str],
         *,
         device: str | None = None,
-        prompts: Mapping[str, str] | None = None,
+        prompts: Mapping[str, str | None] | None = None,
         default_prompt_name: str | None = None,
         similarity_fn_name: str | None = None,
         truncate_dim: int | None = None,
@@ -101,7 +102,7 @@ class SentenceTransformer(DropInEncoder):
         self.model_directory: Path = resolve_model(model_name_or_path, not local_files_only)
         whole = read_model_config(self.model_directory)
         self.config = override_reading(whole, pooling, blocks)
-        self.prompts = {**self.config.prompts, **(prompts or {})}
+        self.prompts = merge_prompts(self.config.prompts, prompts)
         self.default_prompt_name = default_prompt_name or self.config.default_prompt_name
         if self.default_prompt_name is not None:
             find_prompt(self.prompts, self.default_prompt_name)

@@ -13,6 +13,17 @@ QUERY = ("query",)
 DOCUMENT = ("document", "passage", "corpus")
 
 
+def merge_prompts(own: Mapping[str, str], given: Mapping[str, str | None] | None) -> dict[str, str]:
+    """A model's prompts, those given in place of its own of that name; None is an empty one."""
+    prompts = {**own, **{name: text or "" for name, text in (given or {}).items()}}
+    for name, text in prompts.items():
+        if not isinstance(text, str):
+            raise TypeError(
+                f"prompts must be texts, got {type(text).__name__} for {name!r}; give its text"
+            )
+    return prompts
+
+
 def find_prompt(prompts: Mapping[str, str], name: str) -> str:
     """The prompt of this name, or ValueError naming those that there are."""
     if name not in prompts:

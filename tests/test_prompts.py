@@ -10,6 +10,15 @@ from models import edit_json, make_model_directory
 PROMPTS = {"query": "", "document": "", "passage": "passage: ", "task": "do "}
 
 
+def test_prompts_given_replace_the_models_own(tiny_directory):
+    """Of prompts of one name the one given is taken; None leaves an empty one."""
+    model = SentenceTransformer(tiny_directory, prompts={"query": None, "task": "do "})
+    assert model.prompts == {"query": "", "document": "", "task": "do "}
+    assert np.array_equal(model.encode_query("a bird"), model.encode("a bird"))
+    with pytest.raises(TypeError, match="prompts must be texts, got int for 'query'"):
+        SentenceTransformer(tiny_directory, prompts={"query": 3})
+
+
 def test_the_prompt_given_wins():
     """A prompt itself goes before its name, a name before the default one; both are warned of."""
     assert choose_prompt(PROMPTS, "task", None, None) == "do "

@@ -1,5 +1,7 @@
 """Search, paraphrases and communities: plain loops over all scores give the same."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -175,6 +177,17 @@ def test_sentences_are_encoded(tiny):
     )
     with pytest.raises(TypeError, match="sentences must be an iterable of str, got str"):
         paraphrase_mining(tiny, "a bird")
+
+
+def test_mining_never_holds_all_scores():
+    """The most memory taken is a fraction of what the scores of all pairs would take."""
+    rows = np.random.default_rng(0).standard_normal((6000, 8)).astype(np.float32)
+    tracemalloc.start()
+    pairs = paraphrase_mining_embeddings(rows, max_pairs=1000, top_k=5)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(pairs) == 1000
+    assert peak < 4 * len(rows) ** 2 / 5
 
 
 def test_too_few_for_a_pair():
