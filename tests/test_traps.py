@@ -14,9 +14,9 @@ Where a file has its test already, the table names it; the others stand below, o
    6  mean_sqrt_len and weightedmean weighted wrongly
       test_pooling.test_pooling_by_hand
    8  no segment ids, so no segment vector
-      test_families.test_trap_08_segment_row_is_added_without_types
+      test_families.test_tokenizer_without_types_on_a_network_with_segments
    9  RoBERTa's positions start at 0
-      test_families.test_trap_09_positions_start_behind_the_padding_row
+      test_families.test_rows_before_the_first_position
   10  the tanh form of GELU
       test_activations.test_gelu_is_the_error_function_form_everywhere
   11  sample variance, epsilon outside the root
