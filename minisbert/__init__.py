@@ -6,23 +6,25 @@ own floor, so this list is also the order to read them in (tests/test_architectu
 floor 0: ragged json_fields families config config_files weights directories sources hub
 floor 0: tokenizer_files tokenization tiles activations layers relative_bias heads pooling
 floor 0: similarity optimizer topk candidates topk_int8 hamming metrics
-floor 1: bert arrangement networks losses batching topk_blas arguments saving
-floor 1: index_rows index_files index_builder index quantization
+floor 1: bert arrangement networks losses batching topk_blas arguments prompts saving
+floor 1: index_rows index_files index_builder index quantization finishing signatures drop_in
 floor 2: encoder cross_encoder objectives train_step binary_index
-floor 3: text_index text_files judged_files evaluation table_files training_files development
+floor 3: search text_index text_files judged_files evaluation table_files training_files development
 floor 3: checkpoints training_run training standard_library machine costs cost_report quality
-floor 4: demo cost_lab train_command commands command_parser
+floor 4: util demo cost_lab train_command commands command_parser
 floor 5: __main__ __init__
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from minisbert.arguments import TruncationWarning
 from minisbert.cross_encoder import CrossEncoder
 from minisbert.encoder import SentenceTransformer
 from minisbert.index import FlatIndex
+from minisbert.quantization import quantize_embeddings
 from minisbert.similarity import (
     cosine_similarity,
     dot_similarity,
@@ -36,7 +38,7 @@ from minisbert.similarity import (
 from minisbert.topk import topk
 
 if TYPE_CHECKING:
-    from minisbert.quantization import quantize_embeddings
+    from minisbert import util
     from minisbert.training import train
     from minisbert.training_files import read_examples
 
@@ -60,21 +62,16 @@ __all__ = [
     "read_examples",
     "topk",
     "train",
+    "util",
 ]
+
+# Imported when asked for: a search should start at once.
+LATER = {"read_examples": "training_files", "train": "training", "util": "util"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import what only some need when it is asked for: a search should start at once."""
-    if name == "train":
-        from minisbert.training import train
-
-        return train
-    if name == "read_examples":
-        from minisbert.training_files import read_examples
-
-        return read_examples
-    if name == "quantize_embeddings":
-        from minisbert.quantization import quantize_embeddings
-
-        return quantize_embeddings
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """Import what only some need."""
+    if name not in LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(f"{__name__}.{LATER[name]}")
+    return module if name == LATER[name] else getattr(module, name)

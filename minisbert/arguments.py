@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
 
+from minisbert.batching import Result, keep_freed_memory, plan_batches, run_batches
 from minisbert.ragged import Array
 
 OnTruncate = Literal["warn", "error", "ignore"]
@@ -24,7 +25,7 @@ class TruncationWarning(UserWarning):
 
 def read_texts(inputs: Iterable[str], name: str = "inputs") -> list[str]:
     """A list of the texts; TypeError naming the first that is none."""
-    if isinstance(inputs, (str, bytes)) or not isinstance(inputs, Iterable):
+    if isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Iterable):
         raise TypeError(
             f"{name} must be an iterable of str, got {type(inputs).__name__}; pass a list of texts"
         )
@@ -50,30 +51,71 @@ def report_truncation(lengths: Array, limit: int, on_truncate: OnTruncate) -> No
     )
     if on_truncate == "error":
         raise ValueError(f"{message}; shorten or split them, or pass on_truncate='ignore'")
-    # The line that called this package, through however many of its functions.
+    warn_caller(f"{message}; what is beyond is left out", TruncationWarning)
+
+
+def warn_caller(message: str, category: type[Warning] = UserWarning, once: bool = False) -> None:
+    """Warn of the line that called this package, each time or once, as Python otherwise does."""
     frame = sys._getframe(1)
     while frame.f_back and frame.f_globals.get("__name__", "").startswith("minisbert."):
         frame = frame.f_back
-    # An empty registry of its own: Python would otherwise show the same sentence only once.
+    # In an empty registry no sentence was shown before.
+    registry = frame.f_globals.setdefault("__warningregistry__", {}) if once else {}
     warnings.warn_explicit(
-        f"{message}; what is beyond is left out",
-        TruncationWarning,
-        frame.f_code.co_filename,
-        frame.f_lineno,
-        registry={},
+        message, category, frame.f_code.co_filename, frame.f_lineno, registry=registry
     )
 
 
 @contextmanager
-def progress_bar(texts: int, shown: bool) -> Iterator[Callable[[int], Any] | None]:
+def progress_bar(
+    texts: int, shown: bool, what: str = "encode"
+) -> Iterator[Callable[[int], Any] | None]:
     """A bar that counts texts, or nothing."""
     if not shown:
         yield None
         return
     from tqdm import tqdm  # imported when wanted: it takes longer than a short encode
 
-    with tqdm(total=texts, unit="text", desc="encode") as bar:
+    with tqdm(total=texts, unit="text", desc=what) as bar:
         yield bar.update
+
+
+def run_texts(
+    function: Callable[[Array], Result],
+    lengths: Array,
+    threads: int,
+    batch_size: int | None,
+    show_progress_bar: bool | None,
+) -> Iterator[tuple[Array, Result]]:
+    """Apply a function to texts in batches on several threads, as `run_batches` does, with a bar.
+
+    function  of the indices of some texts
+    lengths   (n,)                tokens of each text
+    """
+    keep_freed_memory()
+    if show_progress_bar is None:
+        show_progress_bar = len(lengths) >= LONG_WORK and sys.stderr.isatty()
+    batches = plan_batches(lengths, threads, batch_size)
+    with progress_bar(len(lengths), show_progress_bar) as advance:
+        yield from run_batches(function, batches, threads, advance)
+
+
+def check_options(
+    batch_size: int | None,
+    convert_to_numpy: bool,
+    convert_to_tensor: bool,
+    device: str | None,
+    on_truncate: str,
+) -> None:
+    """Refuse what neither `encode` nor `predict` can do."""
+    check_positive("batch_size", batch_size)
+    if convert_to_tensor or not convert_to_numpy:
+        raise TypeError(
+            "convert_to_tensor must be False and convert_to_numpy True, since minisbert has no "
+            "torch; wrap the result in torch.from_numpy"
+        )
+    check_device(device)
+    check_truncation(on_truncate)
 
 
 def check_device(device: str | None) -> None:
@@ -84,14 +126,6 @@ def check_device(device: str | None) -> None:
 def check_truncation(on_truncate: str) -> None:
     if on_truncate not in ("warn", "error", "ignore"):
         raise ValueError(f'on_truncate must be "warn", "error" or "ignore", got {on_truncate!r}')
-
-
-def check_conversion(convert_to_numpy: bool, convert_to_tensor: bool) -> None:
-    if convert_to_tensor or not convert_to_numpy:
-        raise TypeError(
-            "convert_to_tensor must be False and convert_to_numpy True, since minisbert has no "
-            "torch; wrap the result in torch.from_numpy"
-        )
 
 
 def check_positive(name: str, value: int | None) -> None:

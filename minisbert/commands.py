@@ -222,7 +222,9 @@ def load_model(arguments: argparse.Namespace) -> Any:
 
         return CrossEncoder(arguments.model, threads=arguments.threads)
     # Only some commands let the model be read in another way.
-    reading = {name: getattr(arguments, name, None) for name in ("pooling", "blocks")}
+    reading: dict[str, Any] = {
+        name: getattr(arguments, name, None) for name in ("pooling", "blocks")
+    }
     return SentenceTransformer(arguments.model, threads=arguments.threads, **reading)
 
 

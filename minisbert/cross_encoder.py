@@ -8,7 +8,6 @@ avoid. Names and defaults are those of sentence-transformers.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,22 +16,22 @@ import numpy as np
 
 from minisbert.activations import ACTIVATIONS
 from minisbert.arguments import (
-    LONG_WORK,
     OnTruncate,
-    check_conversion,
     check_device,
+    check_options,
     check_positive,
-    check_truncation,
-    progress_bar,
     read_texts,
     report_truncation,
+    run_texts,
 )
 from minisbert.arrangement import ArrangedParameters
-from minisbert.batching import count_threads, keep_freed_memory, plan_batches, run_batches
+from minisbert.batching import count_threads
+from minisbert.drop_in import DropIn, accept_old_names, predict_method, refuse_others
 from minisbert.heads import load_head, make_head, read_cross_encoder_config
 from minisbert.hub import resolve_model
 from minisbert.layers import softmax_forward
 from minisbert.networks import score_forward
+from minisbert.prompts import choose_prompt
 from minisbert.ragged import Array, join_sentences
 from minisbert.saving import TORCH_PATHS, save_cross_encoder
 from minisbert.tokenization import TokenIds, Tokenizer
@@ -45,8 +44,16 @@ SCORE_ACTIVATIONS: dict[str, Activation] = {
     "softmax": softmax_forward,
 }
 
+# What people pass to sentence-transformers, as it prints itself.
+TORCH_MODULES = {
+    "Identity()": "identity",
+    "ReLU()": "relu",
+    "Sigmoid()": "sigmoid",
+    "Tanh()": "tanh",
+}
 
-class CrossEncoder:
+
+class CrossEncoder(DropIn):
     """A model that scores pairs of texts, loaded from a sequence-classification directory.
 
     Parameters
@@ -59,15 +66,20 @@ class CrossEncoder:
     max_length : int
         The most tokens of a pair, its three special ones included; the model's own if left out.
     activation_fn : str or callable
-        Turns logits into scores: "sigmoid", "identity", ..., or a function of a float32 array. The
-        model's own if left out: the logistic function for one label, none for several, unless the
-        directory says otherwise.
+        Turns logits into scores: "sigmoid", "identity", ..., or a function of a float32 array; for
+        a module of torch, such as Sigmoid(), its namesake here is taken. The model's own if left
+        out: the logistic function for one label, none for several, unless the directory says
+        otherwise.
     device : None or "cpu"
+    local_files_only : bool
+        Don't fetch a named model, but raise FileNotFoundError if it is not on this machine.
     threads : int
         Cores to use; all that the process may use if left out.
     fresh_head : int
         The seed of a new head, to be trained: the directory may then be any BERT's, a bi-encoder's
         too. Its scores mean nothing until then.
+    **others
+        Other arguments of sentence-transformers are refused, each with the reason.
 
     Raises
     ------
@@ -75,6 +87,7 @@ class CrossEncoder:
         If the directory is missing or not a model with a classification head.
     """
 
+    @accept_old_names(model_name="model_name_or_path", default_activation_function="activation_fn")
     def __init__(
         self,
         model_name_or_path: str | os.PathLike[str],
@@ -83,13 +96,16 @@ class CrossEncoder:
         max_length: int | None = None,
         activation_fn: str | Activation | None = None,
         device: str | None = None,
+        local_files_only: bool = False,
         threads: int | None = None,
         fresh_head: int | None = None,
+        **others: None,
     ) -> None:
+        refuse_others("CrossEncoder", others)
         check_device(device)
         check_positive("num_labels", num_labels)
         count_threads(threads)
-        self.model_directory = resolve_model(model_name_or_path)
+        self.model_directory = resolve_model(model_name_or_path, not local_files_only)
         fresh_labels = None if fresh_head is None else num_labels or 1
         self.config = read_cross_encoder_config(self.model_directory, fresh_labels)
         self.num_labels = self.config.num_labels
@@ -139,10 +155,12 @@ class CrossEncoder:
     def parameters(self, parameters: Mapping[str, Array]) -> None:
         self._arranged = ArrangedParameters(dict(parameters))
 
+    @predict_method
     def predict(
         self,
         inputs: tuple[str, str] | Iterable[Sequence[str]],
         *,
+        prompt: str | None = None,
         batch_size: int | None = None,
         show_progress_bar: bool | None = None,
         activation_fn: str | Activation | None = None,
@@ -153,12 +171,14 @@ class CrossEncoder:
         return_logits: bool = False,
         on_truncate: OnTruncate = "warn",
         threads: int | None = None,
-    ) -> Array:
+    ) -> Any:
         """Score pairs of texts.
 
         Parameters
         ----------
         inputs : iterable of pairs, or one pair as a tuple
+        prompt : str
+            Text put in front of the first text of every pair.
         batch_size : int
             The most pairs in a batch; by default batches are cut by tokens.
         activation_fn : str or callable
@@ -186,30 +206,25 @@ class CrossEncoder:
         ValueError
             If an option has no such value; if a pair is too long and `on_truncate="error"`.
         """
-        check_conversion(convert_to_numpy, convert_to_tensor)
-        check_device(device)
-        check_positive("batch_size", batch_size)
-        check_truncation(on_truncate)
+        check_options(batch_size, convert_to_numpy, convert_to_tensor, device, on_truncate)
         activation = _find_activation(activation_fn or self.activation_fn)
+        prompt = choose_prompt({}, None, None, prompt)
         single = isinstance(inputs, tuple) and len(inputs) == 2 and isinstance(inputs[0], str)
-        pairs = _read_pairs([inputs] if single else inputs)
-        keep_freed_memory()
+        pairs = [(prompt + a, b) for a, b in _read_pairs([inputs] if single else inputs)]
         workers = count_threads(self.threads if threads is None else threads)
         tokens = self.tokenizer.encode_pairs(pairs, self.max_length)
         report_truncation(tokens.lengths, self.max_length, on_truncate)
 
         logits = np.empty((len(pairs), self.num_labels), np.float32)
-        batches = plan_batches(np.minimum(tokens.lengths, self.max_length), workers, batch_size)
-        if show_progress_bar is None:
-            show_progress_bar = len(pairs) >= LONG_WORK and sys.stderr.isatty()
-        with progress_bar(len(pairs), show_progress_bar) as advance:
-            for indices, scores in run_batches(
-                lambda indices: self._score(tokens, indices),
-                batches,
-                workers,
-                advance,
-            ):
-                logits[indices] = scores
+        lengths = np.minimum(tokens.lengths, self.max_length)
+        for indices, scores in run_texts(
+            lambda indices: self._score(tokens, indices),
+            lengths,
+            workers,
+            batch_size,
+            show_progress_bar,
+        ):
+            logits[indices] = scores
         scores = logits if return_logits else activation(logits)
         if self.num_labels == 1:
             scores = scores[:, 0]
@@ -311,14 +326,18 @@ class CrossEncoder:
 
 
 def _find_activation(activation: str | Activation) -> Activation:
-    if callable(activation):
-        return activation
-    if activation not in SCORE_ACTIVATIONS:
+    name = activation
+    if type(activation).__module__.startswith("torch."):
+        # Its repr has its settings in the brackets, and those with settings are not taken.
+        name = TORCH_MODULES.get(repr(activation), repr(activation))
+    if callable(name):
+        return name
+    if name not in SCORE_ACTIVATIONS:
         raise ValueError(
             f"activation_fn must be a function or one of {', '.join(SCORE_ACTIVATIONS)}, "
-            f"got {activation!r}; leave it out for the model's own"
+            f"got {name!r}; leave it out for the model's own"
         )
-    return SCORE_ACTIVATIONS[activation]
+    return SCORE_ACTIVATIONS[name]
 
 
 def _read_pairs(inputs: Any) -> list[tuple[str, str]]:

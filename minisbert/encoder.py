@@ -7,10 +7,9 @@ back in the order of the texts. Names and argument order are those of sentence-t
 from __future__ import annotations
 
 import os
-import sys
-import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,36 +17,40 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from minisbert.arguments import (
-    LONG_WORK,
     OnTruncate,
-    check_conversion,
     check_device,
+    check_options,
     check_positive,
-    check_truncation,
-    progress_bar,
     read_texts,
     report_truncation,
+    run_texts,
 )
 from minisbert.arrangement import ArrangedParameters
-from minisbert.batching import count_threads, keep_freed_memory, plan_batches, run_batches
-from minisbert.config import (
-    DenseConfig,
-    NormalizeConfig,
-    PoolingConfig,
-    measure_width,
-    parameter_shapes,
-)
+from minisbert.batching import count_threads
+from minisbert.config import DenseConfig, NormalizeConfig, measure_width, parameter_shapes
 from minisbert.config_files import override_reading, read_model_config
+from minisbert.drop_in import DropInEncoder, encode_method, refuse_others
+from minisbert.finishing import check_output, finish_embeddings
 from minisbert.hub import resolve_model
-from minisbert.networks import embed_forward
+from minisbert.networks import embed_forward, token_forward
+from minisbert.prompts import (
+    DOCUMENT,
+    QUERY,
+    choose_prompt,
+    count_prompt_tokens,
+    find_prompt,
+    merge_prompts,
+    name_prompt,
+)
+from minisbert.quantization import Precision
 from minisbert.ragged import Array, join_sentences
 from minisbert.saving import save_sentence_transformer
-from minisbert.similarity import PAIRWISE_SIMILARITIES, SIMILARITIES, normalize_forward
+from minisbert.similarity import PAIRWISE_SIMILARITIES, SIMILARITIES
 from minisbert.tokenization import Tokenizer
 from minisbert.weights import load_dense, load_parameters
 
 
-class SentenceTransformer:
+class SentenceTransformer(DropInEncoder):
     """A sentence-embedding model, loaded from a sentence-transformers directory.
 
     Parameters
@@ -61,12 +64,16 @@ class SentenceTransformer:
     similarity_fn_name : "cosine", "dot", "euclidean" or "manhattan"
     truncate_dim : int
         Keep only the first so many dimensions.
+    local_files_only : bool
+        Don't fetch a named model, but raise FileNotFoundError if it is not on this machine.
     threads : int
         Cores to use; all that the process may use if left out.
     pooling : "cls", "mean", "max" or another key of `minisbert.pooling.POOLINGS`
         Instead of the model's own, to see what it is worth.
     blocks : int
         Run only the first so many blocks; with 0 the rows of the word table are pooled as they are.
+    **others
+        Other arguments of sentence-transformers are refused, each with the reason.
 
     Raises
     ------
@@ -79,23 +86,26 @@ class SentenceTransformer:
         model_name_or_path: str | os.PathLike[str],
         *,
         device: str | None = None,
-        prompts: Mapping[str, str] | None = None,
+        prompts: Mapping[str, str | None] | None = None,
         default_prompt_name: str | None = None,
         similarity_fn_name: str | None = None,
         truncate_dim: int | None = None,
+        local_files_only: bool = False,
         threads: int | None = None,
         pooling: str | None = None,
         blocks: int | None = None,
+        **others: None,
     ) -> None:
+        refuse_others("SentenceTransformer", others)
         check_device(device)
         count_threads(threads)
-        self.model_directory: Path = resolve_model(model_name_or_path)
+        self.model_directory: Path = resolve_model(model_name_or_path, not local_files_only)
         whole = read_model_config(self.model_directory)
         self.config = override_reading(whole, pooling, blocks)
-        self.prompts = {**self.config.prompts, **(prompts or {})}
+        self.prompts = merge_prompts(self.config.prompts, prompts)
         self.default_prompt_name = default_prompt_name or self.config.default_prompt_name
         if self.default_prompt_name is not None:
-            self._find_prompt(self.default_prompt_name)
+            find_prompt(self.prompts, self.default_prompt_name)
         self.similarity_fn_name = similarity_fn_name or self.config.similarity_fn_name
         if self.similarity_fn_name not in SIMILARITIES:
             raise ValueError(
@@ -152,6 +162,8 @@ class SentenceTransformer:
         """The width of an embedding, after `truncate_dim`."""
         return self._width if self.truncate_dim is None else min(self._width, self.truncate_dim)
 
+    get_sentence_embedding_dimension = get_embedding_dimension
+
     def token_lengths(self, texts: Iterable[str]) -> Array:
         """Count the tokens of each text, special tokens included, nothing cut.
 
@@ -159,6 +171,7 @@ class SentenceTransformer:
         """
         return self.tokenizer.count(read_texts(texts))
 
+    @encode_method
     def encode(
         self,
         inputs: str | Iterable[str],
@@ -166,8 +179,8 @@ class SentenceTransformer:
         prompt: str | None = None,
         batch_size: int | None = None,
         show_progress_bar: bool | None = None,
-        output_value: Literal["sentence_embedding"] = "sentence_embedding",
-        precision: Literal["float32"] = "float32",
+        output_value: Literal["sentence_embedding", "token_embeddings"] = "sentence_embedding",
+        precision: Precision | None = "float32",
         convert_to_numpy: bool = True,
         convert_to_tensor: bool = False,
         device: str | None = None,
@@ -176,7 +189,7 @@ class SentenceTransformer:
         *,
         on_truncate: OnTruncate = "warn",
         threads: int | None = None,
-    ) -> Array:
+    ) -> Any:
         """Turn texts into embeddings.
 
         Parameters
@@ -190,6 +203,10 @@ class SentenceTransformer:
             batches are cut by tokens, `minisbert.batching.TOKEN_BUDGET` each.
         show_progress_bar : bool
             By default a bar appears for long work on a terminal.
+        output_value : "sentence_embedding" or "token_embeddings"
+            One vector a text, or the network's own, one a token, special tokens included.
+        precision : "float32", "int8", "uint8", "binary" or "ubinary"
+            See `quantize_embeddings`, which takes ranges that these texts alone don't give.
         normalize_embeddings : bool
             Scale every embedding to length 1 (many models do so anyway).
         truncate_dim : int
@@ -202,65 +219,79 @@ class SentenceTransformer:
         Returns
         -------
         (D,) float32 array for one str, else (n, D) float32 array
+            With another precision of its type; with token embeddings a (T, D) float32 array for one
+            str, else a list of n.
 
         Raises
         ------
         TypeError
             If an input is not a str (the message names its index), or tensors are asked for.
         ValueError
-            If an option has no such value; if a text is too long and `on_truncate="error"`.
+            If an option has no such value, or goes with no other that is given; if a text is too
+            long and `on_truncate="error"`.
         """
-        check_conversion(convert_to_numpy, convert_to_tensor)
-        _check_output(output_value, precision)
-        check_device(device)
-        check_positive("batch_size", batch_size)
-        check_positive("truncate_dim", truncate_dim)
-        check_truncation(on_truncate)
-        keep_freed_memory()
+        check_options(batch_size, convert_to_numpy, convert_to_tensor, device, on_truncate)
         workers = count_threads(self.threads if threads is None else threads)
         single = isinstance(inputs, str)
         texts = read_texts([inputs] if isinstance(inputs, str) else inputs)
+        check_output(output_value, precision, normalize_embeddings, truncate_dim, len(texts))
 
-        prompt = self._choose_prompt(prompt_name, prompt)
-        if prompt:
-            texts = [prompt + text for text in texts]
-        tokens = self.tokenizer.encode(texts, self.max_seq_length)
+        prompt = choose_prompt(self.prompts, self.default_prompt_name, prompt_name, prompt)
+        tokens = self.tokenizer.encode([prompt + text for text in texts], self.max_seq_length)
         report_truncation(tokens.lengths, self.max_seq_length, on_truncate)
+        embed: Callable[[Sequence[Array]], Iterable[Array]] = self._embed_tokens
+        rows: Any = [None] * len(texts)
+        if output_value == "sentence_embedding":
+            skip = count_prompt_tokens(self.tokenizer, self.config.modules[0], prompt)
+            embed = partial(self._embed, skip=skip)
+            rows = np.empty((len(texts), self._width), np.float32)
+        lengths = np.minimum(tokens.lengths, self.max_seq_length)
+        for indices, vectors in run_texts(
+            lambda indices: embed([tokens.ids[i] for i in indices]),
+            lengths,
+            workers,
+            batch_size,
+            show_progress_bar,
+        ):
+            for index, vector in zip(indices, vectors, strict=True):
+                rows[index] = vector
+        if output_value == "sentence_embedding":
+            rows = finish_embeddings(
+                rows,
+                self.truncate_dim if truncate_dim is None else truncate_dim,
+                normalize_embeddings,
+                precision,
+                unit=isinstance(self.config.modules[-1], NormalizeConfig),
+            )
+        return rows[0] if single else rows
 
-        skip = self._count_prompt_tokens(prompt)
-        embeddings = np.empty((len(texts), self._width), np.float32)
-        batches = plan_batches(np.minimum(tokens.lengths, self.max_seq_length), workers, batch_size)
-        if show_progress_bar is None:
-            show_progress_bar = len(texts) >= LONG_WORK and sys.stderr.isatty()
-        with progress_bar(len(texts), show_progress_bar) as advance:
-            for indices, vectors in run_batches(
-                lambda indices: self._embed([tokens.ids[i] for i in indices], skip),
-                batches,
-                workers,
-                advance,
-            ):
-                embeddings[indices] = vectors
+    @encode_method
+    def encode_query(
+        self,
+        inputs: str | Iterable[str],
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        **options: Any,
+    ) -> Any:
+        """`encode` with the model's prompt for queries, if it has one and no other is given."""
+        prompt_name = name_prompt(self.prompts, QUERY, prompt_name, prompt)
+        return self.encode(inputs, prompt_name, prompt, **options)
 
-        truncate_dim = self.truncate_dim if truncate_dim is None else truncate_dim
-        if truncate_dim is not None:
-            self._warn_of_length(truncate_dim, normalize_embeddings)
-            embeddings = np.ascontiguousarray(embeddings[:, :truncate_dim])
-        if normalize_embeddings:
-            embeddings = normalize_forward(embeddings)
-        return embeddings[0] if single else embeddings
-
-    def encode_query(self, inputs: str | Iterable[str], **options: Any) -> Array:
-        """`encode` with the model's prompt for queries, if it has one."""
-        return self.encode(inputs, **{"prompt_name": "query", **options})
-
-    def encode_document(self, inputs: str | Iterable[str], **options: Any) -> Array:
-        """`encode` with the model's prompt for documents, if it has one.
+    @encode_method
+    def encode_document(
+        self,
+        inputs: str | Iterable[str],
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        **options: Any,
+    ) -> Any:
+        """`encode` with the model's prompt for documents, if it has one and no other is given.
 
         The first of the prompts "document", "passage" and "corpus" that is not empty is used.
         (sentence-transformers stops at the first that *exists*, and "document" always does.)
         """
-        names = [name for name in ("document", "passage", "corpus") if self.prompts.get(name)]
-        return self.encode(inputs, **{"prompt_name": (names or ["document"])[0], **options})
+        prompt_name = name_prompt(self.prompts, DOCUMENT, prompt_name, prompt)
+        return self.encode(inputs, prompt_name, prompt, **options)
 
     def similarity(self, a: ArrayLike, b: ArrayLike) -> Array:
         """Compare every embedding of `a` with every one of `b`, by the model's own similarity.
@@ -311,49 +342,11 @@ class SentenceTransformer:
         parameters = self._arranged.choose(len(batch.token_ids))
         return embed_forward(parameters, self.config, batch, skip)
 
-    def _warn_of_length(self, truncate_dim: int, normalize_embeddings: bool) -> None:
-        """Cutting unit vectors leaves shorter ones, which a dot product would not forgive."""
-        ends_in_normalize = isinstance(self.config.modules[-1], NormalizeConfig)
-        if ends_in_normalize and truncate_dim < self._width and not normalize_embeddings:
-            warnings.warn(
-                f"embeddings cut to {truncate_dim} dimensions no longer have length 1; "
-                "pass normalize_embeddings=True if they should",
-                stacklevel=3,
-            )
-
-    def _choose_prompt(self, prompt_name: str | None, prompt: str | None) -> str:
-        """The text to put in front: the one given, else the one named, else the default one."""
-        if prompt is not None:
-            if not isinstance(prompt, str):
-                raise TypeError(f"prompt must be a str, got {type(prompt).__name__}")
-            return prompt
-        name = self.default_prompt_name if prompt_name is None else prompt_name
-        return "" if name is None else self._find_prompt(name)
-
-    def _find_prompt(self, name: str) -> str:
-        if name not in self.prompts:
-            raise ValueError(
-                f"prompt_name must be one of {', '.join(sorted(self.prompts))}, got {name!r}; "
-                "pass prompts={name: text} when loading the model"
-            )
-        return self.prompts[name]
-
-    def _count_prompt_tokens(self, prompt: str) -> int:
-        """How many tokens at the front the pooling leaves out: none unless the model says so."""
-        pooling = self.config.modules[0]
-        if not prompt or not isinstance(pooling, PoolingConfig) or pooling.include_prompt:
-            return 0
-        # The prompt's own closing token stands at the end of the text instead.
-        return int(self.tokenizer.count([prompt])[0]) - 1
-
-
-def _check_output(output_value: str, precision: str) -> None:
-    if output_value != "sentence_embedding":
-        raise ValueError(
-            f'output_value must be "sentence_embedding", got {output_value!r}; '
-            "other outputs are not supported"
-        )
-    if precision != "float32":
-        raise ValueError(
-            f'precision must be "float32", got {precision!r}; quantise the returned array instead'
-        )
+    def _embed_tokens(self, token_ids: Sequence[Array]) -> list[Array]:
+        """Run the network alone on one batch of B sentences.  -> B of (T, D)"""
+        batch = join_sentences(token_ids)
+        parameters = self._arranged.choose(len(batch.token_ids))
+        vectors = token_forward(parameters, self.config, batch)
+        ends = np.cumsum([len(ids) for ids in token_ids])
+        # Copies, so that who keeps one sentence doesn't keep the batch.
+        return [sentence.copy() for sentence in np.split(vectors, ends[:-1])]

@@ -43,11 +43,8 @@ def embed_forward(
     out     (B, E)       as wide as the last module makes it
     """
     first_only = _reads_first_only(config, skip)
-    # 1. the network; without blocks the rows of the word table as they are
-    if config.bert.num_hidden_layers:
-        vectors = bert_forward(parameters, config.bert, batch, cache, first_only, rng)
-    else:
-        vectors = embedding_forward(batch.token_ids, parameters[WORDS], cache)
+    # 1. the network
+    vectors = token_forward(parameters, config, batch, cache, first_only, rng)
     # 2. from tokens to sentences
     if not first_only:
         modes = _pooling(config).modes
@@ -62,6 +59,23 @@ def embed_forward(
         elif isinstance(module, NormalizeConfig):
             vectors = normalize_forward(vectors, cache)
     return vectors
+
+
+def token_forward(
+    parameters: Parameters,
+    config: ModelConfig,
+    batch: RaggedBatch,
+    cache: Cache = None,
+    first_only: bool = False,
+    rng: np.random.Generator | None = None,
+) -> Array:
+    """What the pooling reads: the network's vectors; without blocks the rows of the word table.
+
+    Arguments and result are those of `bert_forward`.
+    """
+    if config.bert.num_hidden_layers == 0:
+        return embedding_forward(batch.token_ids, parameters[WORDS], cache)
+    return bert_forward(parameters, config.bert, batch, cache, first_only, rng)
 
 
 def embed_backward(

@@ -12,13 +12,13 @@ binary and ubinary keep one bit for each dimension, whether it is above zero, an
 from __future__ import annotations
 
 import os
-import warnings
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from minisbert.arguments import warn_caller
 from minisbert.index_rows import BLOCK_ROWS
 from minisbert.ragged import Array
 from minisbert.weights import read_safetensors, write_safetensors
@@ -159,7 +159,7 @@ def _quantize_block(rows: Array, precision: Precision, ranges: Array | None) -> 
 
 
 def _find_ranges(embeddings: ArrayLike, name: str, dimension: int | None = None) -> Array:
-    """`find_ranges` for the caller of a public function, who reads the warning."""
+    """`find_ranges`, with names for the messages."""
     rows = _read_rows(embeddings, name)
     M, D = rows.shape
     if dimension is not None and D != dimension:
@@ -175,10 +175,10 @@ def _find_ranges(embeddings: ArrayLike, name: str, dimension: int | None = None)
     for start in range(0, M, BLOCK_ROWS):
         _check_finite(rows[start : start + BLOCK_ROWS], name, start)
     if M < FEW_ROWS:
-        warnings.warn(
+        warn_caller(
             f"ranges are taken from {M} {name}, fewer than {FEW_ROWS}; "
             "later embeddings may lie far beyond them and be clipped",
-            stacklevel=3,
+            once=True,
         )
     return _read_ranges([rows.min(axis=0), rows.max(axis=0)])
 

@@ -182,6 +182,42 @@ def test_activation_can_be_chosen(directory):
     assert np.array_equal(doubled, 2 * logits)
 
 
+class FakeModule:
+    """What a module of torch looks like from here."""
+
+    def __init__(self, printed):
+        self.printed = printed
+
+    def __repr__(self):
+        return self.printed
+
+
+FakeModule.__module__ = "torch.nn.modules.activation"
+
+
+def test_modules_of_torch_are_known_by_name(directory):
+    """Callers' torch.nn.Identity() and the like stand for their namesakes; others are refused."""
+    for printed, name in (("Identity()", "identity"), ("Sigmoid()", "sigmoid"), ("Tanh()", "tanh")):
+        model = CrossEncoder(directory, activation_fn=FakeModule(printed))
+        expected = model.predict(PAIRS[:5], activation_fn=name)
+        assert np.array_equal(model.predict(PAIRS[:5]), expected)
+        again = model.predict(PAIRS[:5], activation_fn=FakeModule(printed))
+        assert np.array_equal(again, expected)
+    with pytest.raises(ValueError, match=r"activation_fn must be .*, got 'Softmax\(dim=1\)'"):
+        CrossEncoder(directory, activation_fn=FakeModule("Softmax(dim=1)"))
+
+
+def test_prompt_is_put_before_the_first_text(model):
+    """A prompt stands in front of the first text of every pair, and of the query of a ranking."""
+    pairs = [("bird", "a cat"), ("tree", "")]
+    expected = model.predict([("the old bird", "a cat"), ("the old tree", "")])
+    assert np.array_equal(model.predict(pairs, prompt="the old "), expected)
+    ranking = model.rank("bird", ["a cat", "tree"], prompt="the old ")
+    assert ranking == model.rank("the old bird", ["a cat", "tree"])
+    with pytest.raises(TypeError, match="prompt must be a str, got int"):
+        model.predict(pairs, prompt=3)
+
+
 def test_rank(model):
     """Documents come best first by logit, with their numbers and scores, and texts if asked."""
     documents = ["a dog", "the old bird", "a tree sings", "a dog"]

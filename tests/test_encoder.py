@@ -134,8 +134,6 @@ def test_modules_after_pooling_are_run(tmp_path):
         ({"truncate_dim": -1}, "truncate_dim must be"),
         ({"threads": 0}, "threads must be"),
         ({"prompt_name": "nobody"}, "prompt_name must be one of document, query, got 'nobody'"),
-        ({"precision": "int8"}, 'precision must be "float32"'),
-        ({"output_value": "tokens"}, 'output_value must be "sentence_embedding"'),
         ({"on_truncate": "cut"}, "on_truncate must be"),
         ({"device": "cuda"}, 'device must be None or "cpu"'),
     ],
@@ -153,6 +151,7 @@ def test_options_without_such_a_value(tiny, options, sentence):
         (["a", "b", 3.5], "got float at index 2"),
         (7, "inputs must be an iterable of str, got int; pass a list of texts"),
         (b"bytes", "got bytes"),
+        ({"text": "a"}, "inputs must be an iterable of str, got dict"),
     ],
 )
 def test_inputs_that_are_no_texts(tiny, inputs, sentence):
@@ -165,14 +164,6 @@ def test_tensors_are_refused(tiny):
     """`convert_to_tensor` says why it can't be had."""
     with pytest.raises(TypeError, match="minisbert has no torch"):
         tiny.encode(["a"], convert_to_tensor=True)
-
-
-def test_unknown_arguments_are_refused(tiny_directory, tiny):
-    """A misspelt argument is an error, not ignored."""
-    with pytest.raises(TypeError):
-        tiny.encode(["a"], batchsize=3)
-    with pytest.raises(TypeError):
-        SentenceTransformer(tiny_directory, trust_remote_code=True)
 
 
 @pytest.mark.parametrize("tokens", [2, 0, 10_000, "8"])

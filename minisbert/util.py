@@ -1,0 +1,38 @@
+"""Functions under the names that sentence-transformers' `util` has for them, and nothing else."""
+
+from minisbert.finishing import normalize_embeddings, truncate_embeddings
+from minisbert.quantization import quantize_embeddings
+from minisbert.search import (
+    community_detection,
+    paraphrase_mining,
+    paraphrase_mining_embeddings,
+    semantic_search,
+)
+from minisbert.similarity import cosine_similarity as cos_sim
+from minisbert.similarity import cosine_similarity as pytorch_cos_sim
+from minisbert.similarity import dot_similarity as dot_score
+from minisbert.similarity import euclidean_similarity as euclidean_sim
+from minisbert.similarity import manhattan_similarity as manhattan_sim
+from minisbert.similarity import pairwise_cosine_similarity as pairwise_cos_sim
+from minisbert.similarity import pairwise_dot_similarity as pairwise_dot_score
+from minisbert.similarity import pairwise_euclidean_similarity as pairwise_euclidean_sim
+from minisbert.similarity import pairwise_manhattan_similarity as pairwise_manhattan_sim
+
+__all__ = [
+    "community_detection",
+    "cos_sim",
+    "dot_score",
+    "euclidean_sim",
+    "manhattan_sim",
+    "normalize_embeddings",
+    "pairwise_cos_sim",
+    "pairwise_dot_score",
+    "pairwise_euclidean_sim",
+    "pairwise_manhattan_sim",
+    "paraphrase_mining",
+    "paraphrase_mining_embeddings",
+    "pytorch_cos_sim",
+    "quantize_embeddings",
+    "semantic_search",
+    "truncate_embeddings",
+]

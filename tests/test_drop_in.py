@@ -1,0 +1,106 @@
+"""What code written for sentence-transformers says besides: done as it says, or refused."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+from minisbert import CrossEncoder, SentenceTransformer
+from minisbert.drop_in import NOT_TAKEN
+from models import make_cross_encoder_directory
+
+TEXTS = ["a bird", "the old tree"]
+
+
+@pytest.fixture(scope="module")
+def pairs_directory(tmp_path_factory):
+    return make_cross_encoder_directory(tmp_path_factory.mktemp("pairs"))
+
+
+@pytest.mark.parametrize("argument", sorted(NOT_TAKEN))
+@pytest.mark.parametrize("kind", [SentenceTransformer, CrossEncoder])
+def test_other_arguments_are_refused(kind, argument):
+    """Each argument that loading has no use for is refused by name, and its value not shown."""
+    if argument not in inspect.signature(kind).parameters:
+        with pytest.raises(ValueError, match=f"^{argument} must be left out, got a str;") as caught:
+            kind("model", **{argument: "secret"})
+        assert "secret" not in str(caught.value)
+
+
+def test_arguments_that_ask_for_nothing_are_taken(tiny_directory, pairs_directory):
+    """Callers may say None, False or an empty dict for what they don't want."""
+    nothing = {"revision": None, "trust_remote_code": False, "model_kwargs": {}, "token": None}
+    assert SentenceTransformer(tiny_directory, **nothing).encode("a").shape == (32,)
+    CrossEncoder(pairs_directory, device="cpu", **nothing)
+
+
+def test_unknown_arguments_are_refused(tiny, tiny_directory, pairs_directory):
+    """A misspelt argument is an error that names it."""
+    with pytest.raises(TypeError, match="SentenceTransformer got an unexpected argument 'devise'"):
+        SentenceTransformer(tiny_directory, devise="cpu")
+    with pytest.raises(TypeError, match="CrossEncoder got an unexpected argument 'pooling'"):
+        CrossEncoder(pairs_directory, pooling="max")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'batchsize'"):
+        tiny.encode(TEXTS, batchsize=3)
+
+
+def test_code_that_comes_with_a_model_is_never_run(tiny_directory):
+    """trust_remote_code=True is refused with the reason."""
+    with pytest.raises(ValueError, match="no code that comes with a model is ever run"):
+        SentenceTransformer(tiny_directory, trust_remote_code=True)
+
+
+def test_local_files_only(monkeypatch, tmp_path):
+    """A named model that is not on this machine is not fetched if it must not be."""
+    monkeypatch.setenv("MINISBERT_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    for kind in (SentenceTransformer, CrossEncoder):
+        with pytest.raises(FileNotFoundError, match="must be on this machine, got nobody/none"):
+            kind("nobody/none", local_files_only=True)
+
+
+def test_older_names_of_arguments(tiny, pairs_directory):
+    """`sentences` is `inputs`, and the activation has its older names; giving both is an error."""
+    assert np.array_equal(tiny.encode(sentences=TEXTS), tiny.encode(inputs=TEXTS))
+    model = CrossEncoder(model_name=pairs_directory, default_activation_function="identity")
+    expected = model.predict([tuple(TEXTS)], return_logits=True)
+    assert np.array_equal(model.predict(sentences=[tuple(TEXTS)]), expected)
+    sigmoid = model.predict([tuple(TEXTS)], activation_fct="sigmoid")
+    assert sigmoid == pytest.approx(1 / (1 + np.exp(-expected)))
+    with pytest.raises(TypeError, match="inputs must be given once, got sentences too"):
+        tiny.encode(inputs=TEXTS, sentences=TEXTS)
+    with pytest.raises(TypeError, match="multiple values"):
+        tiny.encode(TEXTS, sentences=TEXTS)
+
+
+def test_methods_keep_their_names_and_docstrings():
+    """`help` shows what it showed."""
+    assert SentenceTransformer.encode.__name__ == "encode"
+    assert SentenceTransformer.encode.__doc__.startswith("Turn texts into embeddings")
+
+
+def test_older_names_of_methods(tiny):
+    """The width goes by its older name too."""
+    assert tiny.get_sentence_embedding_dimension() == tiny.get_embedding_dimension() == 32
+
+
+def test_truncating_for_a_while(tiny):
+    """Embeddings are cut inside the `with` block only, and whatever happens there."""
+    whole = tiny.encode(TEXTS, normalize_embeddings=True)
+    for context in (tiny.truncate_embeddings, tiny.truncate_sentence_embeddings):
+        with context(8):
+            assert tiny.get_embedding_dimension() == 8
+            assert tiny.encode(TEXTS, normalize_embeddings=True).shape == (2, 8)
+        assert np.array_equal(tiny.encode(TEXTS, normalize_embeddings=True), whole)
+    with pytest.raises(RuntimeError), tiny.truncate_embeddings(8):
+        raise RuntimeError
+    assert tiny.truncate_dim is None
+    with pytest.raises(ValueError, match="truncate_dim must be"), tiny.truncate_embeddings(0):
+        pass
+
+
+def test_evaluators_are_called(tiny):
+    """`evaluate` gives an evaluator the model and the folder, and back what it finds."""
+    assert tiny.evaluate(lambda model, folder: (model, folder), "there") == (tiny, "there")
+    assert tiny.device == "cpu"
+    assert tiny.model_card_data.set_evaluation_metrics(None, {"spearman": 1.0}, 0, 0) is None

@@ -1,0 +1,53 @@
+"""Calls whose types are checked by test_types.py; never run.
+
+A line that is to be refused says so by `type: ignore`: mypy complains of one that it doesn't need.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from typing_extensions import assert_type
+
+from minisbert import CrossEncoder, FlatIndex, SentenceTransformer, util
+from minisbert.candidates import ScanReport
+from minisbert.ragged import Array
+from minisbert.search import Hit
+from minisbert.signatures import Matrix, Vector
+
+
+def encode(model: SentenceTransformer, texts: Iterator[str]) -> None:
+    assert_type(model.encode("one"), Vector)
+    assert_type(model.encode(["one"]), Matrix)
+    assert_type(model.encode(texts, "query", precision="int8", threads=2), Matrix)
+    assert_type(model.encode("one", output_value="token_embeddings"), Matrix)
+    assert_type(model.encode(["one"], output_value="token_embeddings"), list[Matrix])
+    assert_type(model.encode_query("one"), Vector)
+    assert_type(model.encode_document(["one"], prompt="passage: "), Matrix)
+    assert_type(model.get_embedding_dimension(), int)
+    with model.truncate_embeddings(64):
+        assert_type(model.similarity([1.0], [[1.0]]), Array)
+
+
+def refuse(model: SentenceTransformer, texts: list[str]) -> None:
+    assert_type(model.encode("one"), Matrix)  # type: ignore[assert-type]
+    model.encode(texts, batchsize=3)  # type: ignore[call-overload]
+    model.encode(texts, convert_to_tensor=True)  # type: ignore[call-overload]
+    model.encode(texts, precision="int4")  # type: ignore[call-overload]
+    model.encode([1, 2])  # type: ignore[list-item]
+    SentenceTransformer("model", revision="main")  # type: ignore[arg-type]
+
+
+def predict(model: CrossEncoder, pairs: list[tuple[str, str]]) -> None:
+    assert_type(model.predict(("one", "two")), np.float32 | Vector)
+    assert_type(model.predict(pairs, return_logits=True), Vector | Matrix)
+    model.predict(pairs, normalize=True)  # type: ignore[call-overload]
+
+
+def search(index: FlatIndex, rows: Matrix) -> None:
+    assert_type(index.search(rows), tuple[Array, Array])
+    assert_type(index.search(rows, report=True), tuple[Array, Array, ScanReport])
+    hits = util.semantic_search(rows, rows, top_k=3)
+    assert_type(hits, list[list[Hit]])
+    assert_type(hits[0][0]["corpus_id"], int)
+    assert_type(util.paraphrase_mining_embeddings(rows), list[list[float | int]])
+    assert_type(util.community_detection(rows), list[list[int]])
