@@ -13,6 +13,7 @@ from minisbert.commands import (
     run_evaluate_retrieval,
     run_evaluate_sts,
     run_evaluate_table,
+    run_explain,
     run_fetch,
     run_index,
     run_info,
@@ -70,6 +71,11 @@ def make_parser() -> argparse.ArgumentParser:
     command = add(run_similarity, "print how alike two texts are", DEFAULT_MODEL)
     command.add_argument("a", metavar="A")
     command.add_argument("b", metavar="B")
+
+    command = add(run_explain, "show what each pair of tokens adds to a similarity", DEFAULT_MODEL)
+    command.add_argument("a", metavar="A")
+    command.add_argument("b", metavar="B")
+    command.add_argument("--out", metavar="FILE", help="a picture as well: .png, .svg or .pdf")
 
     command = add(run_index, "make a directory that can be searched", DEFAULT_MODEL)
     command.add_argument("file", metavar="FILE", help="texts, one a line; - is standard input")

@@ -55,6 +55,28 @@ def run_similarity(arguments: argparse.Namespace) -> None:
     print(f"{model.similarity(a, b).item():.4f}")
 
 
+def run_explain(arguments: argparse.Namespace) -> None:
+    from minisbert.explain import explain
+    from minisbert.heat_map import draw_heat_map, write_heat_map
+
+    if arguments.out and not arguments.out.endswith((".png", ".svg", ".pdf")):
+        raise ValueError(f"--out must end in .png, .svg or .pdf, got {arguments.out}; rename it")
+    model = load_model(arguments)
+    found = explain(model, arguments.a, arguments.b)
+    matrix = (found.tokens_a, found.tokens_b, found.contributions)
+    if arguments.out:
+        title = f"{model.similarity_fn_name} {found.score:.4f}"
+        try:
+            draw_heat_map(*matrix, title, Path(arguments.out))
+        except ModuleNotFoundError:
+            raise ValueError(
+                "--out must be left out, since matplotlib, which draws, is not installed; "
+                "`pip install minisbert[plots]`"
+            ) from None
+    color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    print(write_heat_map(*matrix, color))
+
+
 def run_index(arguments: argparse.Namespace) -> None:
     from minisbert.text_files import read_texts
     from minisbert.text_index import TextIndex

@@ -30,6 +30,7 @@ from minisbert.batching import count_threads
 from minisbert.config import DenseConfig, NormalizeConfig, measure_width, parameter_shapes
 from minisbert.config_files import override_reading, read_model_config
 from minisbert.drop_in import DropInEncoder, encode_method, refuse_others
+from minisbert.explain import Explanation, explain
 from minisbert.finishing import check_output, finish_embeddings
 from minisbert.hub import resolve_model
 from minisbert.networks import embed_forward, token_forward
@@ -292,6 +293,10 @@ class SentenceTransformer(DropInEncoder):
         """
         prompt_name = name_prompt(self.prompts, DOCUMENT, prompt_name, prompt)
         return self.encode(inputs, prompt_name, prompt, **options)
+
+    def explain(self, a: str, b: str) -> Explanation:
+        """Take the similarity of two texts apart, by pairs of tokens: see `explain.explain`."""
+        return explain(self, a, b)
 
     def similarity(self, a: ArrayLike, b: ArrayLike) -> Array:
         """Compare every embedding of `a` with every one of `b`, by the model's own similarity.

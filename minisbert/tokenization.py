@@ -131,6 +131,27 @@ class Tokenizer:
             types.append(token_types)
         return TokenIds(ids, lengths, types if self._gives_types else None)
 
+    def name_tokens(self, text: str, max_length: int) -> list[str]:
+        """What `encode` makes of a text, for the eye: for each token what it stands for.
+
+        That is a piece of the text, after "##" where it goes on with a word, as WordPiece writes
+        it; for a special token its name.
+        """
+        encoding = self._encode_one(0, text)
+        special = np.array(encoding.special_tokens_mask, bool)
+        names, last = [], 0
+        for name, alone, (start, end) in zip(
+            encoding.tokens, special, encoding.offsets, strict=True
+        ):
+            piece = text[start:end].strip()
+            goes_on = start == last > 0 and text[last - 1 : last].isalnum() and piece.isalnum()
+            names.append(name if alone or not piece else "##" * goes_on + piece)
+            last = last if alone else end
+        kept = np.arange(len(names))
+        if len(names) > max_length:
+            kept = _cut_tokens(kept, special, max_length, self._cut_front)
+        return [names[place] for place in kept]
+
     def count(self, texts: Sequence[str]) -> Array:
         """Count the tokens of each text, special tokens included, uncut.  -> (B,) int64"""
         return np.array(
