@@ -8,7 +8,7 @@ floor 0: tokenizer_files tokenization tiles activations layers relative_bias hea
 floor 0: similarity optimizer topk candidates topk_int8 hamming metrics
 floor 1: bert arrangement networks losses batching topk_blas arguments prompts saving
 floor 1: index_rows index_files index_builder index quantization finishing signatures drop_in
-floor 2: heat_map explain encoder cross_encoder objectives train_step binary_index
+floor 2: heat_map explain streaming encoder cross_encoder objectives train_step binary_index
 floor 3: search text_index text_files judged_files evaluation table_files training_files development
 floor 3: checkpoints training_run training standard_library machine costs cost_report quality
 floor 4: util demo cost_lab train_command commands command_parser

@@ -23,8 +23,7 @@ def run_fetch(arguments: argparse.Namespace) -> None:
 
 
 def run_encode(arguments: argparse.Namespace) -> None:
-    import numpy as np
-
+    from minisbert.streaming import name_leftovers
     from minisbert.text_files import read_texts
     from minisbert.weights import write_file
 
@@ -37,16 +36,20 @@ def run_encode(arguments: argparse.Namespace) -> None:
     if arguments.texts and (arguments.file or arguments.column or arguments.field):
         raise ValueError("texts must be arguments or stand in a file, got both; leave one out")
     texts = arguments.texts or read_texts(arguments.file or "-", arguments.column, arguments.field)
-    embeddings = load_model(arguments).encode(texts)
+    model = load_model(arguments)
+    if arguments.out and arguments.out.endswith(".npy"):
+        partial, _ = name_leftovers(Path(arguments.out))
+        if partial.exists():
+            say(f"going on with {partial}; remove it to begin anew")
+        model.encode_to_file(texts, arguments.out, resume=partial.exists())
+        return
+    lines = write_json_lines(texts, model.encode(texts))
     if not arguments.out:
-        for line in write_json_lines(texts, embeddings):
+        for line in lines:
             print(line)
         return
     with write_file(Path(arguments.out)) as file:
-        if arguments.out.endswith(".npy"):
-            np.save(file, embeddings)
-        else:
-            file.writelines(line.encode() + b"\n" for line in write_json_lines(texts, embeddings))
+        file.writelines(line.encode() + b"\n" for line in lines)
 
 
 def run_similarity(arguments: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ back in the order of the texts. Names and argument order are those of sentence-t
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -47,6 +47,7 @@ from minisbert.quantization import Precision
 from minisbert.ragged import Array, join_sentences
 from minisbert.saving import save_sentence_transformer
 from minisbert.similarity import PAIRWISE_SIMILARITIES, SIMILARITIES
+from minisbert.streaming import CHUNK, encode_iter, encode_to_file
 from minisbert.tokenization import Tokenizer
 from minisbert.weights import load_dense, load_parameters
 
@@ -293,6 +294,23 @@ class SentenceTransformer(DropInEncoder):
         """
         prompt_name = name_prompt(self.prompts, DOCUMENT, prompt_name, prompt)
         return self.encode(inputs, prompt_name, prompt, **options)
+
+    def encode_iter(
+        self, texts: Iterable[str], chunk: int = CHUNK, **options: Any
+    ) -> Iterator[Array]:
+        """Yield the embedding of each text while they come: see `streaming.encode_iter`."""
+        return encode_iter(self, texts, chunk, **options)
+
+    def encode_to_file(
+        self,
+        texts: Iterable[str],
+        path: str | os.PathLike[str],
+        resume: bool = True,
+        chunk: int = CHUNK,
+        **options: Any,
+    ) -> Array:
+        """Write embeddings into a .npy file, or go on with it: see `streaming.encode_to_file`."""
+        return encode_to_file(self, texts, path, resume, chunk, **options)
 
     def explain(self, a: str, b: str) -> Explanation:
         """Take the similarity of two texts apart, by pairs of tokens: see `explain.explain`."""

@@ -12,7 +12,7 @@ h_i says is another matter: by the last block it has taken something of all toke
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,24 +21,9 @@ from minisbert.heat_map import write_heat_map
 from minisbert.pooling import POOLINGS
 from minisbert.prompts import choose_prompt, count_prompt_tokens
 from minisbert.ragged import Array
-from minisbert.tokenization import Tokenizer
 
-
-class BiEncoder(Protocol):
-    """What is asked of a `SentenceTransformer`."""
-
-    config: ModelConfig
-    prompts: dict[str, str]
-    default_prompt_name: str | None
-    similarity_fn_name: str
-    truncate_dim: int | None
-    tokenizer: Tokenizer
-
-    @property
-    def max_seq_length(self) -> int: ...
-
-    @property
-    def encode(self) -> Any: ...
+if TYPE_CHECKING:
+    from minisbert.signatures import BiEncoder
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,17 @@ Only they read this file; nothing imports it when it runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol, overload
 
 import numpy as np
 from typing_extensions import Required, TypedDict, Unpack
 
 from minisbert.arguments import OnTruncate
+from minisbert.config import ModelConfig
 from minisbert.quantization import Precision
 from minisbert.ragged import Array
+from minisbert.tokenization import Tokenizer
 
 Vector = np.ndarray[tuple[int], np.dtype[Any]]
 Matrix = np.ndarray[tuple[int, int], np.dtype[Any]]
@@ -105,3 +107,23 @@ class Predict(Protocol):
     def __call__(
         self, inputs: Iterable[Sequence[str]], **options: Unpack[PredictOptions]
     ) -> Vector | Matrix: ...
+
+
+class BiEncoder(Protocol):
+    """What functions ask of a `SentenceTransformer`, which stands above them."""
+
+    config: ModelConfig
+    prompts: dict[str, str]
+    default_prompt_name: str | None
+    similarity_fn_name: str
+    truncate_dim: int | None
+    tokenizer: Tokenizer
+
+    @property
+    def parameters(self) -> Mapping[str, Array]: ...
+
+    @property
+    def max_seq_length(self) -> int: ...
+
+    @property
+    def encode(self) -> Encode: ...

@@ -112,6 +112,21 @@ def test_encode_writes_files(run, tiny, tiny_directory, lines, tmp_path, suffix)
     assert np.array_equal(vectors, tiny.encode(lines.read_text().splitlines()))
 
 
+def test_encode_goes_on(run, tiny, tiny_directory, lines, tmp_path, monkeypatch):
+    """encode --out goes on with what a run left, and says so; a finished file is replaced."""
+    out = tmp_path / "vectors.npy"
+    options = ("--file", lines, "--model", tiny_directory, "--out", out)
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "no space")))
+            assert run("encode", *options)[0] == 2
+        assert (tmp_path / "vectors.npy.partial").exists()
+        code, _, error = run("encode", *options)
+        assert code == 0
+        assert "minisbert: going on with" in error
+        assert np.array_equal(np.load(out), tiny.encode(lines.read_text().splitlines()))
+
+
 def test_similarity(run, tiny, tiny_directory):
     """similarity prints one number of four places."""
     a, b = tiny.encode(["a cat", "the dog"])
