@@ -42,7 +42,7 @@ def work(directory: Path, path: Path) -> None:
 
 
 def run_child(directory: Path, path: Path, delay: float | None) -> tuple[bool, int]:
-    """Start a child, and kill it so long after its first chunk, or not with None.  -> killed, texts encoded"""
+    """Start a child and kill it so long after its first chunk, or not.  -> killed, texts encoded"""
     environment = {**os.environ, "PYTHONPATH": str(Path(minisbert.__file__).parents[1])}
     command = [sys.executable, __file__, str(directory), str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as child:
