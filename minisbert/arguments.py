@@ -68,7 +68,7 @@ def warn_caller(message: str, category: type[Warning] = UserWarning, once: bool 
 
 @contextmanager
 def progress_bar(
-    texts: int, shown: bool, what: str = "encode"
+    texts: int | None, shown: bool, what: str = "encode"
 ) -> Iterator[Callable[[int], Any] | None]:
     """A bar that counts texts, or nothing."""
     if not shown:

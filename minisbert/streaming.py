@@ -11,13 +11,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterable, Iterator, Sized
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minisbert.arguments import progress_bar
 from minisbert.json_fields import COUNT, TEXT, Fields, read_fields
 from minisbert.ragged import Array
 from minisbert.weights import sync_directory, write_file
@@ -63,7 +65,8 @@ def encode_iter(
     """
     check_options(texts, chunk, options)
     for piece in cut_texts(texts, chunk):
-        yield from model.encode(piece, **options)
+        for embedding in model.encode(piece, **{"show_progress_bar": False, **options}):
+            yield embedding.copy()  # who keeps one should not keep its whole chunk
 
 
 def encode_to_file(
@@ -90,7 +93,7 @@ def encode_to_file(
     chunk : int
         Texts that are in memory at a time, and what is lost at most.
     **options
-        As `encode` takes them.
+        As `encode` takes them. By default a bar appears on a terminal.
 
     Returns
     -------
@@ -114,6 +117,7 @@ def encode_to_file(
             "output_value must be 'sentence_embedding' for a file, got "
             f"{options['output_value']!r}; its rows are all of one width"
         )
+    shown = options.pop("show_progress_bar", None)
     path = Path(os.path.realpath(path))  # a link is followed, not replaced
     partial, journal = name_leftovers(path)
     if resume and path.exists() and not partial.exists():
@@ -143,13 +147,17 @@ def encode_to_file(
     with partial.open("r+b" if done else "wb") as file:
         file.truncate(whole)
         file.seek(whole)
-        for piece in cut_texts(rest, chunk, done):
-            rows = np.ascontiguousarray(model.encode(piece, **options))
-            file.write(rows.data)
-            file.flush()
-            os.fsync(file.fileno())
-            done, digest = done + len(piece), digest_texts(iter(piece), len(piece), digest)
-            write_journal(journal, origin, done, digest)
+        total = len(texts) - done if isinstance(texts, Sized) else None
+        with progress_bar(total, sys.stderr.isatty() if shown is None else shown) as advance:
+            for piece in cut_texts(rest, chunk, done):
+                rows = model.encode(piece, show_progress_bar=False, **options)
+                file.write(np.ascontiguousarray(rows).data)
+                file.flush()
+                os.fsync(file.fileno())
+                done, digest = done + len(piece), digest_texts(iter(piece), len(piece), digest)
+                write_journal(journal, origin, done, digest)
+                if advance:
+                    advance(len(piece))
         file.seek(0)
         file.write(make_header(done, like))
         file.flush()
