@@ -119,6 +119,10 @@ def encode_to_file(
         )
     shown = options.pop("show_progress_bar", None)
     path = Path(os.path.realpath(path))  # a link is followed, not replaced
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"path must be in an existing folder, got {path}; make the folder first"
+        )
     partial, journal = name_leftovers(path)
     if resume and path.exists() and not partial.exists():
         raise FileExistsError(

@@ -245,6 +245,12 @@ def test_a_full_disk(tiny, path, monkeypatch):
     assert 0 < len(encoded) < len(TEXTS)
 
 
+def test_a_folder_that_is_not_there(tiny, tmp_path):
+    """The folder is not made, but asked for, before anything is encoded."""
+    with pytest.raises(FileNotFoundError, match="path must be in an existing folder, got"):
+        tiny.encode_to_file(TEXTS, tmp_path / "none" / "x.npy")
+
+
 def test_token_vectors_make_no_file(tiny, path):
     """Their rows are of no one number."""
     with pytest.raises(ValueError, match="output_value must be 'sentence_embedding' for a file"):
