@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from minisbert.directories import recover_directory, write_directory
-from minisbert.json_fields import read_fields
+from minisbert.system.directories import recover_directory, write_directory
+from minisbert.system.json_fields import read_fields
 from minisbert.optimizer import AdamW
 from minisbert.ragged import Array
 from minisbert.weights import read_safetensors, write_file, write_safetensors

@@ -24,7 +24,7 @@ def run_fetch(arguments: argparse.Namespace) -> None:
 
 def run_encode(arguments: argparse.Namespace) -> None:
     from minisbert.streaming import name_leftovers
-    from minisbert.text_files import read_texts
+    from minisbert.system.text_files import read_texts
     from minisbert.weights import write_file
 
     if arguments.out and not arguments.out.endswith((".npy", ".jsonl")):
@@ -81,7 +81,7 @@ def run_explain(arguments: argparse.Namespace) -> None:
 
 
 def run_index(arguments: argparse.Namespace) -> None:
-    from minisbert.text_files import read_texts
+    from minisbert.system.text_files import read_texts
     from minisbert.text_index import TextIndex
 
     check_index_directory(Path(arguments.out))
@@ -206,7 +206,7 @@ def run_info(arguments: argparse.Namespace) -> None:
 def run_bench(arguments: argparse.Namespace) -> None:
     from minisbert.cost_lab import run_cost_lab
     from minisbert.standard_library import read_standard_library
-    from minisbert.text_files import read_texts
+    from minisbert.system.text_files import read_texts
 
     if arguments.texts:
         texts = [text for text in read_texts(arguments.texts) if text.strip()]

@@ -21,7 +21,7 @@ from minisbert.config import (
     PoolingConfig,
 )
 from minisbert.families import FAMILIES
-from minisbert.json_fields import (
+from minisbert.system.json_fields import (
     COUNT,
     FLAG,
     FRACTION,

@@ -17,7 +17,7 @@ import numpy as np
 from minisbert.activations import ACTIVATIONS
 from minisbert.config import BertConfig
 from minisbert.config_files import DENSE_ACTIVATIONS, read_bert_config, read_transformer, torch_path
-from minisbert.json_fields import FRACTION, SIZE, Fields, Rule, one_of, read_fields
+from minisbert.system.json_fields import FRACTION, SIZE, Fields, Rule, one_of, read_fields
 from minisbert.layers import (
     dropout_backward,
     dropout_forward,

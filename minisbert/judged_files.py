@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minisbert.json_fields import shorten
+from minisbert.system.json_fields import shorten
 from minisbert.ragged import Array
-from minisbert.text_files import read_json_lines, read_lines
+from minisbert.system.text_files import read_json_lines, read_lines
 
 
 class StsPairs(NamedTuple):

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minisbert.arguments import progress_bar
-from minisbert.json_fields import COUNT, TEXT, Fields, read_fields
+from minisbert.system.json_fields import COUNT, TEXT, Fields, read_fields
 from minisbert.ragged import Array
 from minisbert.weights import sync_directory, write_file
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
-from minisbert.json_fields import shorten
-from minisbert.text_files import read_json_lines, read_lines, read_rows
+from minisbert.system.json_fields import shorten
+from minisbert.system.text_files import read_json_lines, read_lines, read_rows
 
 # Names are compared folded: in lower case, without underscores, hyphens and spaces.
 TEXT_NAMES = (

@@ -15,7 +15,7 @@ import numpy as np
 import tokenizers
 from tokenizers import normalizers
 
-from minisbert.json_fields import Rule, one_of, read_fields
+from minisbert.system.json_fields import Rule, one_of, read_fields
 from minisbert.ragged import Array
 from minisbert.tokenizer_files import read_tokenizer
 

@@ -14,7 +14,7 @@ import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers, processors
 
 from minisbert.families import FAMILIES, Family
-from minisbert.json_fields import FLAG, Fields, Rule, one_of, read_fields
+from minisbert.system.json_fields import FLAG, Fields, Rule, one_of, read_fields
 
 # A special token is written as a word, or as an object that holds one.
 SPECIAL_TOKEN = Rule(

@@ -21,7 +21,7 @@ from minisbert.checkpoints import (
 )
 from minisbert.config import measure_width
 from minisbert.cross_encoder import CrossEncoder
-from minisbert.directories import check_destination, recover_directory, remove_directory
+from minisbert.system.directories import check_destination, recover_directory, remove_directory
 from minisbert.encoder import SentenceTransformer
 from minisbert.objectives import Objective, make_classifier, make_objective
 from minisbert.ragged import Array

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minisbert.json_fields import shorten
+from minisbert.system.json_fields import shorten
 from minisbert.ragged import Array
 from minisbert.table_files import NO_CONSENSUS, Table, read_number, read_table
 

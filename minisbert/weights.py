@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 
 from minisbert.config import BertConfig, DenseConfig, parameter_shapes
 from minisbert.families import Family
-from minisbert.json_fields import TEXTS, check_relative, read_fields, shorten
+from minisbert.system.json_fields import TEXTS, check_relative, read_fields, shorten
 from minisbert.ragged import Array
 
 DTYPES = {

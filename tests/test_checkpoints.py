@@ -186,7 +186,7 @@ def test_between_two_checkpoints(make_runner, uninterrupted, monkeypatch, killed
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", fail)
         if killed:  # nobody is left to put it back
-            patch.setattr("minisbert.directories.recover_directory", lambda _: None)
+            patch.setattr("minisbert.system.directories.recover_directory", lambda _: None)
         with pytest.raises(KeyboardInterrupt):
             runner.run()
     assert runner.work.exists() != killed

@@ -15,7 +15,7 @@ from minisbert.config_files import (
     read_bert_config,
     read_model_config,
 )
-from minisbert.json_fields import read_fields, shorten
+from minisbert.system.json_fields import read_fields, shorten
 from minisbert.pooling import POOLINGS
 from models import OLD_TYPES, SIZES, edit_json, make_model_directory, write_json
 

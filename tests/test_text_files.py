@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from minisbert.text_files import read_texts
+from minisbert.system.text_files import read_texts
 
 
 @pytest.fixture

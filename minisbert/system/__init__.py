@@ -1,0 +1,1 @@
+"""Disk, json, text: what knows nothing of models."""
