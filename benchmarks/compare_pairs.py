@@ -34,9 +34,10 @@ class MinisbertPairs(Minisbert):
     settings = ({},)
 
     def __init__(self, directory: str, texts: list) -> None:
-        from minisbert import CrossEncoder, networks
-        from minisbert.bert import bert_forward
-        from minisbert.ragged import find_first_rows
+        from minisbert import CrossEncoder
+        from minisbert.network import networks
+        from minisbert.network.bert import bert_forward
+        from minisbert.network.ragged import find_first_rows
 
         self.texts = texts
         self.model = CrossEncoder(directory)

@@ -22,7 +22,7 @@ import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from minisbert import SentenceTransformer
-from minisbert.config import parameter_shapes
+from minisbert.network.config import parameter_shapes
 from minisbert.config_files import read_bert_config
 from minisbert.machine import describe_machine
 from minisbert.weights import write_safetensors

@@ -25,7 +25,7 @@ from minisbert.cross_encoder import CrossEncoder
 from minisbert.encoder import SentenceTransformer
 from minisbert.index import FlatIndex
 from minisbert.quantization import quantize_embeddings
-from minisbert.similarity import (
+from minisbert.network.similarity import (
     cosine_similarity,
     dot_similarity,
     euclidean_similarity,

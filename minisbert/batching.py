@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from minisbert.ragged import Array
+from minisbert.network.ragged import Array
 
 # About 2,000 tokens make the matrix products large enough for full speed; more only costs memory.
 # A batch may be a text longer or shorter.

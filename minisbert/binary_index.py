@@ -17,7 +17,7 @@ from minisbert.hamming import hamming_topk, read_codes
 from minisbert.index import FlatIndex
 from minisbert.index_rows import METRICS, as_matrix, prepare_rows
 from minisbert.quantization import quantize_embeddings
-from minisbert.ragged import Array
+from minisbert.network.ragged import Array
 from minisbert.topk import topk
 
 # Measured on 36,401 real questions by all-MiniLM-L6-v2: the recall of the ten best is 68 % with

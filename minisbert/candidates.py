@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minisbert.ragged import Array
+from minisbert.network.ragged import Array
 from minisbert.topk import run_parts, topk
 
 TOO_MANY = -1

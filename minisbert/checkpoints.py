@@ -19,7 +19,7 @@ from typing import Any
 from minisbert.system.directories import recover_directory, write_directory
 from minisbert.system.json_fields import read_fields
 from minisbert.optimizer import AdamW
-from minisbert.ragged import Array
+from minisbert.network.ragged import Array
 from minisbert.weights import read_safetensors, write_file, write_safetensors
 
 # All that is in a checkpoint.

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from minisbert.config import (
+from minisbert.network.config import (
     BertConfig,
     DenseConfig,
     ModelConfig,
@@ -20,7 +20,7 @@ from minisbert.config import (
     NormalizeConfig,
     PoolingConfig,
 )
-from minisbert.families import FAMILIES
+from minisbert.network.families import FAMILIES
 from minisbert.system.json_fields import (
     COUNT,
     FLAG,

@@ -26,7 +26,7 @@ import numpy as np
 
 from minisbert.cross_encoder import CrossEncoder
 from minisbert.encoder import SentenceTransformer
-from minisbert.ragged import Array
+from minisbert.network.ragged import Array
 from minisbert.topk import topk
 
 STEPS = (1, 1.5, 2, 3, 4, 5, 7)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from minisbert.activations import ACTIVATIONS
+from minisbert.network.activations import ACTIVATIONS
 from minisbert.arguments import (
     OnTruncate,
     check_device,
@@ -24,15 +24,15 @@ from minisbert.arguments import (
     report_truncation,
     run_texts,
 )
-from minisbert.arrangement import ArrangedParameters
+from minisbert.network.arrangement import ArrangedParameters
 from minisbert.batching import count_threads
 from minisbert.drop_in import DropIn, accept_old_names, predict_method, refuse_others
-from minisbert.heads import load_head, make_head, read_cross_encoder_config
+from minisbert.network.heads import load_head, make_head, read_cross_encoder_config
 from minisbert.hub import resolve_model
-from minisbert.layers import softmax_forward
-from minisbert.networks import score_forward
+from minisbert.network.layers import softmax_forward
+from minisbert.network.networks import score_forward
 from minisbert.prompts import choose_prompt
-from minisbert.ragged import Array, join_sentences
+from minisbert.network.ragged import Array, join_sentences
 from minisbert.saving import TORCH_PATHS, save_cross_encoder
 from minisbert.tokenization import TokenIds, Tokenizer
 from minisbert.weights import load_parameters

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minisbert.config import measure_width
+from minisbert.network.config import measure_width
 from minisbert.losses import concatenate
 from minisbert.metrics import spearman
 from minisbert.objectives import CLASSIFIER
-from minisbert.ragged import Array
-from minisbert.similarity import normalize_forward
+from minisbert.network.ragged import Array
+from minisbert.network.similarity import normalize_forward
 from minisbert.topk import topk
 from minisbert.training_files import Examples
 

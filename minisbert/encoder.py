@@ -25,15 +25,15 @@ from minisbert.arguments import (
     report_truncation,
     run_texts,
 )
-from minisbert.arrangement import ArrangedParameters
+from minisbert.network.arrangement import ArrangedParameters
 from minisbert.batching import count_threads
-from minisbert.config import DenseConfig, NormalizeConfig, measure_width, parameter_shapes
+from minisbert.network.config import DenseConfig, NormalizeConfig, measure_width, parameter_shapes
 from minisbert.config_files import override_reading, read_model_config
 from minisbert.drop_in import DropInEncoder, encode_method, refuse_others
 from minisbert.explain import Explanation, explain
 from minisbert.finishing import check_output, finish_embeddings
 from minisbert.hub import resolve_model
-from minisbert.networks import embed_forward, token_forward
+from minisbert.network.networks import embed_forward, token_forward
 from minisbert.prompts import (
     DOCUMENT,
     QUERY,
@@ -44,9 +44,9 @@ from minisbert.prompts import (
     name_prompt,
 )
 from minisbert.quantization import Precision
-from minisbert.ragged import Array, join_sentences
+from minisbert.network.ragged import Array, join_sentences
 from minisbert.saving import save_sentence_transformer
-from minisbert.similarity import PAIRWISE_SIMILARITIES, SIMILARITIES
+from minisbert.network.similarity import PAIRWISE_SIMILARITIES, SIMILARITIES
 from minisbert.streaming import CHUNK, encode_iter, encode_to_file
 from minisbert.tokenization import Tokenizer
 from minisbert.weights import load_dense, load_parameters
@@ -70,7 +70,7 @@ class SentenceTransformer(DropInEncoder):
         Don't fetch a named model, but raise FileNotFoundError if it is not on this machine.
     threads : int
         Cores to use; all that the process may use if left out.
-    pooling : "cls", "mean", "max" or another key of `minisbert.pooling.POOLINGS`
+    pooling : "cls", "mean", "max" or another key of `minisbert.network.pooling.POOLINGS`
         Instead of the model's own, to see what it is worth.
     blocks : int
         Run only the first so many blocks; with 0 the rows of the word table are pooled as they are.

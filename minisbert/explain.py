@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from minisbert.config import ModelConfig, NormalizeConfig, PoolingConfig
+from minisbert.network.config import ModelConfig, NormalizeConfig, PoolingConfig
 from minisbert.heat_map import write_heat_map
-from minisbert.pooling import POOLINGS
+from minisbert.network.pooling import POOLINGS
 from minisbert.prompts import choose_prompt, count_prompt_tokens
-from minisbert.ragged import Array
+from minisbert.network.ragged import Array
 
 if TYPE_CHECKING:
     from minisbert.signatures import BiEncoder

@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike
 
 from minisbert.arguments import check_positive, warn_caller
 from minisbert.quantization import Precision, quantize_embeddings
-from minisbert.ragged import Array
-from minisbert.similarity import normalize_forward, read_rows
+from minisbert.network.ragged import Array
+from minisbert.network.similarity import normalize_forward, read_rows
 
 OUTPUTS = ("sentence_embedding", "token_embeddings")
 

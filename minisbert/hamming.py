@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minisbert.ragged import Array
+from minisbert.network.ragged import Array
 from minisbert.topk import KERNELS, TWIN_ROWS, call, kernel_name, run_parts, share_out, supports
 
 # How many bits are set in each byte.

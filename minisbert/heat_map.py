@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minisbert.ragged import Array
+from minisbert.network.ragged import Array
 from minisbert.weights import write_file
 
 LONGEST = 16  # columns of a word beside the rows, lines of one above the columns

@@ -30,7 +30,7 @@ from minisbert.index_rows import (
     prepare_rows,
     wants_codes,
 )
-from minisbert.ragged import Array
+from minisbert.network.ragged import Array
 from minisbert.topk import kernel_name
 from minisbert.topk_blas import FEWEST_QUERIES, topk_blas
 from minisbert.topk_int8 import (

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from minisbert.index_files import make_metadata
 from minisbert.index_rows import BLOCK_ROWS, as_ids, as_matrix, prepare_rows, wants_codes
-from minisbert.ragged import Array
+from minisbert.network.ragged import Array
 from minisbert.topk_int8 import BLOCK_ROWS as CODED_ROWS
 from minisbert.topk_int8 import block_dtype, encode_rows, make_blocks
 from minisbert.weights import write_file

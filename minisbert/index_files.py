@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minisbert.index_rows import METRICS
-from minisbert.ragged import Array
+from minisbert.network.ragged import Array
 from minisbert.topk_int8 import block_dtype, count_blocks
 from minisbert.weights import read_safetensors, write_safetensors
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minisbert.ragged import Array
+from minisbert.network.ragged import Array
 from minisbert.topk import kernel_name, pair_dots
 from minisbert.topk_int8 import LARGEST_DIMENSION
 

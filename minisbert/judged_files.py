@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minisbert.system.json_fields import shorten
-from minisbert.ragged import Array
+from minisbert.network.ragged import Array
 from minisbert.system.text_files import read_json_lines, read_lines
 
 

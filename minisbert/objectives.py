@@ -27,7 +27,7 @@ from minisbert.losses import (
     triplet_backward,
     triplet_forward,
 )
-from minisbert.ragged import Array, Cache
+from minisbert.network.ragged import Array, Cache
 
 Parameters = Mapping[str, Array]
 Gradients = dict[str, Any]

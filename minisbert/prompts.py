@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from minisbert.arguments import warn_caller
-from minisbert.config import PoolingConfig
+from minisbert.network.config import PoolingConfig
 from minisbert.tokenization import Tokenizer
 
 # The names that a model's prompt for queries, and for documents, may have.

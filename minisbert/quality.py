@@ -18,7 +18,7 @@ from minisbert.cross_encoder import CrossEncoder
 from minisbert.encoder import SentenceTransformer
 from minisbert.judged_files import StsPairs
 from minisbert.metrics import rank_values, spearman
-from minisbert.ragged import Array
+from minisbert.network.ragged import Array
 
 # Of the pairs, how many are scored again.
 SHARE = 0.25

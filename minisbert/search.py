@@ -19,8 +19,8 @@ from minisbert.arguments import check_positive, progress_bar, read_texts
 from minisbert.encoder import SentenceTransformer
 from minisbert.index import QUERIES_AT_ONCE
 from minisbert.index_rows import METRICS, as_matrix, prepare_rows
-from minisbert.ragged import Array
-from minisbert.similarity import SIMILARITIES, cosine_similarity
+from minisbert.network.ragged import Array
+from minisbert.network.similarity import SIMILARITIES, cosine_similarity
 from minisbert.topk import kernel_name, take_best, topk
 from minisbert.topk_blas import FEWEST_QUERIES, topk_blas
 

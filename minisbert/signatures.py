@@ -12,9 +12,9 @@ import numpy as np
 from typing_extensions import Required, TypedDict, Unpack
 
 from minisbert.arguments import OnTruncate
-from minisbert.config import ModelConfig
+from minisbert.network.config import ModelConfig
 from minisbert.quantization import Precision
-from minisbert.ragged import Array
+from minisbert.network.ragged import Array
 from minisbert.tokenization import Tokenizer
 
 Vector = np.ndarray[tuple[int], np.dtype[Any]]

@@ -16,7 +16,7 @@ import tokenizers
 from tokenizers import normalizers
 
 from minisbert.system.json_fields import Rule, one_of, read_fields
-from minisbert.ragged import Array
+from minisbert.network.ragged import Array
 from minisbert.tokenizer_files import read_tokenizer
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers, processors
 
-from minisbert.families import FAMILIES, Family
+from minisbert.network.families import FAMILIES, Family
 from minisbert.system.json_fields import FLAG, Fields, Rule, one_of, read_fields
 
 # A special token is written as a word, or as an object that holds one.

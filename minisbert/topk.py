@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minisbert.ragged import Array
+from minisbert.network.ragged import Array
 
 try:
     from minisbert._topk import ffi, lib

@@ -21,7 +21,7 @@ from minisbert.candidates import (
     filter_parts,
     score_candidates,
 )
-from minisbert.ragged import Array
+from minisbert.network.ragged import Array
 from minisbert.topk import call, pair_dots, share_out
 
 # Rows of a product: with their scores for some hundred queries they stay in cache.

@@ -18,7 +18,7 @@ from minisbert.candidates import (
     filter_parts,
     score_candidates,
 )
-from minisbert.ragged import Array
+from minisbert.network.ragged import Array
 from minisbert.topk import KERNELS, call, kernel_name, run_parts, share_out
 
 BLOCK_ROWS = 16

@@ -14,7 +14,7 @@ import numpy as np
 from minisbert.checkpoints import find_work_directory
 from minisbert.cross_encoder import CrossEncoder
 from minisbert.encoder import SentenceTransformer
-from minisbert.heads import has_head
+from minisbert.network.heads import has_head
 from minisbert.hub import resolve_model
 from minisbert.objectives import make_objective
 from minisbert.training import check_output, train

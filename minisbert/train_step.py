@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minisbert.batching import limit_blas
-from minisbert.bert import WORDS, Gradients, Parameters
-from minisbert.config import ModelConfig
-from minisbert.heads import CrossEncoderConfig
-from minisbert.networks import embed_backward, embed_forward, score_backward, score_forward
+from minisbert.network.bert import WORDS, Gradients, Parameters
+from minisbert.network.config import ModelConfig
+from minisbert.network.heads import CrossEncoderConfig
+from minisbert.network.networks import embed_backward, embed_forward, score_backward, score_forward
 from minisbert.objectives import Objective
 from minisbert.optimizer import AdamW, add_gradients, clip, run_in_turn
-from minisbert.ragged import Array, Cache, RaggedBatch, join_sentences
+from minisbert.network.ragged import Array, Cache, RaggedBatch, join_sentences
 
 # Of a batch's tokens, how many of one length may stay together.
 LARGEST_PIECE = 1 / 8

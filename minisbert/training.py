@@ -19,12 +19,12 @@ from minisbert.checkpoints import (
     STATE,
     find_work_directory,
 )
-from minisbert.config import measure_width
+from minisbert.network.config import measure_width
 from minisbert.cross_encoder import CrossEncoder
 from minisbert.system.directories import check_destination, recover_directory, remove_directory
 from minisbert.encoder import SentenceTransformer
 from minisbert.objectives import Objective, make_classifier, make_objective
-from minisbert.ragged import Array
+from minisbert.network.ragged import Array
 from minisbert.saving import MODEL_FILES, WEIGHTS
 from minisbert.train_step import Trainer, make_network
 from minisbert.training_files import Examples, find_overlap, make_examples

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minisbert.system.json_fields import shorten
-from minisbert.ragged import Array
+from minisbert.network.ragged import Array
 from minisbert.table_files import NO_CONSENSUS, Table, read_number, read_table
 
 NEEDS = {

@@ -26,7 +26,7 @@ from minisbert.cross_encoder import CrossEncoder
 from minisbert.development import measure_development
 from minisbert.encoder import SentenceTransformer
 from minisbert.optimizer import schedule
-from minisbert.ragged import Array
+from minisbert.network.ragged import Array
 from minisbert.train_step import Batch, Trainer
 from minisbert.training_files import Examples
 

@@ -8,15 +8,15 @@ from minisbert.search import (
     paraphrase_mining_embeddings,
     semantic_search,
 )
-from minisbert.similarity import cosine_similarity as cos_sim
-from minisbert.similarity import cosine_similarity as pytorch_cos_sim
-from minisbert.similarity import dot_similarity as dot_score
-from minisbert.similarity import euclidean_similarity as euclidean_sim
-from minisbert.similarity import manhattan_similarity as manhattan_sim
-from minisbert.similarity import pairwise_cosine_similarity as pairwise_cos_sim
-from minisbert.similarity import pairwise_dot_similarity as pairwise_dot_score
-from minisbert.similarity import pairwise_euclidean_similarity as pairwise_euclidean_sim
-from minisbert.similarity import pairwise_manhattan_similarity as pairwise_manhattan_sim
+from minisbert.network.similarity import cosine_similarity as cos_sim
+from minisbert.network.similarity import cosine_similarity as pytorch_cos_sim
+from minisbert.network.similarity import dot_similarity as dot_score
+from minisbert.network.similarity import euclidean_similarity as euclidean_sim
+from minisbert.network.similarity import manhattan_similarity as manhattan_sim
+from minisbert.network.similarity import pairwise_cosine_similarity as pairwise_cos_sim
+from minisbert.network.similarity import pairwise_dot_similarity as pairwise_dot_score
+from minisbert.network.similarity import pairwise_euclidean_similarity as pairwise_euclidean_sim
+from minisbert.network.similarity import pairwise_manhattan_similarity as pairwise_manhattan_sim
 
 __all__ = [
     "community_detection",

@@ -19,10 +19,10 @@ from typing import BinaryIO
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from minisbert.config import BertConfig, DenseConfig, parameter_shapes
-from minisbert.families import Family
+from minisbert.network.config import BertConfig, DenseConfig, parameter_shapes
+from minisbert.network.families import Family
 from minisbert.system.json_fields import TEXTS, check_relative, read_fields, shorten
-from minisbert.ragged import Array
+from minisbert.network.ragged import Array
 
 DTYPES = {
     "F64": np.float64,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minisbert.layers import RowGradient
+from minisbert.network.layers import RowGradient
 
 # In float64 the differences themselves are good to about 1e-10 of the largest slope.
 STEP = 1e-5

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from gradients import check_twins
 
-from minisbert.activations import (
+from minisbert.network.activations import (
     ACTIVATIONS,
     gelu_backward,
     gelu_forward,

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from gradients import check_parameters
 
-from minisbert.arrangement import arrange_for_few, arrange_for_many
-from minisbert.bert import bert_backward, bert_forward, cut_slices
+from minisbert.network.arrangement import arrange_for_few, arrange_for_many
+from minisbert.network.bert import bert_backward, bert_forward, cut_slices
 from minisbert.config_files import read_model_config
-from minisbert.ragged import RaggedBatch, group_lengths, join_sentences
+from minisbert.network.ragged import RaggedBatch, group_lengths, join_sentences
 from minisbert.weights import load_parameters
 from models import make_model_directory
 from plain_bert import plain_bert
@@ -50,7 +50,7 @@ def test_slices_and_cache_change_nothing(network, monkeypatch):
     """The slices of inference give what the one slice of training gives."""
     config, parameters = network
     batch = join_sentences([RNG.integers(0, config.vocab_size, 7) for _ in range(9)])
-    monkeypatch.setattr("minisbert.bert.SLICE", 10)
+    monkeypatch.setattr("minisbert.network.bert.SLICE", 10)
     sliced = bert_forward(parameters, config, batch)
     assert np.allclose(bert_forward(parameters, config, batch, []), sliced, rtol=0, atol=1e-12)
 

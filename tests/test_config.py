@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
-from minisbert.activations import ACTIVATIONS
-from minisbert.config import DenseConfig, NormalizeConfig, PoolingConfig, parameter_shapes
+from minisbert.network.activations import ACTIVATIONS
+from minisbert.network.config import DenseConfig, NormalizeConfig, PoolingConfig, parameter_shapes
 from minisbert.config_files import (
     DENSE_ACTIVATIONS,
     HIDDEN_ACTIVATIONS,
@@ -16,7 +16,7 @@ from minisbert.config_files import (
     read_model_config,
 )
 from minisbert.system.json_fields import read_fields, shorten
-from minisbert.pooling import POOLINGS
+from minisbert.network.pooling import POOLINGS
 from models import OLD_TYPES, SIZES, edit_json, make_model_directory, write_json
 
 

@@ -9,8 +9,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from minisbert import CrossEncoder, SentenceTransformer, TruncationWarning
-from minisbert.bert import bert_forward
-from minisbert.ragged import find_first_rows, group_lengths, join_sentences
+from minisbert.network.bert import bert_forward
+from minisbert.network.ragged import find_first_rows, group_lengths, join_sentences
 from models import edit_json, make_cross_encoder_directory, make_model_directory
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "pairs.json").read_text("utf-8"))
@@ -79,7 +79,7 @@ def test_cls_pooling_takes_the_same_saving(tmp_path, monkeypatch):
     texts = ["a bird", "the old bird sings all day", ""]
     saved = model.encode(texts)
     monkeypatch.setattr(
-        "minisbert.networks.bert_forward",
+        "minisbert.network.networks.bert_forward",
         lambda parameters, config, batch, cache, first_only, rng: bert_forward(
             parameters, config, batch
         )[find_first_rows(batch.groups)[0] if first_only else slice(None)],

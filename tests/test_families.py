@@ -8,17 +8,17 @@ from gradients import check_gradient, check_parameters, check_twins, differentia
 from safetensors.numpy import load_file, save_file
 
 from minisbert import CrossEncoder, SentenceTransformer
-from minisbert.arrangement import arrange_for_few, arrange_for_many
-from minisbert.bert import bert_backward, bert_forward
-from minisbert.config import RELATIVE_BIAS, WIDENING, BertConfig, parameter_shapes
+from minisbert.network.arrangement import arrange_for_few, arrange_for_many
+from minisbert.network.bert import bert_backward, bert_forward
+from minisbert.network.config import RELATIVE_BIAS, WIDENING, BertConfig, parameter_shapes
 from minisbert.config_files import read_bert_config, read_model_config
-from minisbert.families import FAMILIES
-from minisbert.heads import head_backward, head_forward, head_shapes, read_cross_encoder_config
-from minisbert.layers import attention_backward, attention_forward
+from minisbert.network.families import FAMILIES
+from minisbert.network.heads import head_backward, head_forward, head_shapes, read_cross_encoder_config
+from minisbert.network.layers import attention_backward, attention_forward
 from minisbert.objectives import make_objective
 from minisbert.optimizer import is_decayed
-from minisbert.ragged import find_first_rows, group_lengths, join_sentences
-from minisbert.relative_bias import find_buckets, relative_bias_backward, relative_bias_forward
+from minisbert.network.ragged import find_first_rows, group_lengths, join_sentences
+from minisbert.network.relative_bias import find_buckets, relative_bias_backward, relative_bias_forward
 from minisbert.tokenization import Tokenizer
 from minisbert.train_step import Batch, Trainer, make_network
 from minisbert.weights import load_parameters

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from gradients import check_twins
 
-from minisbert import layers
-from minisbert.activations import gelu_forward
-from minisbert.ragged import find_first_rows, group_lengths
+from minisbert.network import layers
+from minisbert.network.activations import gelu_forward
+from minisbert.network.ragged import find_first_rows, group_lengths
 
 RNG = np.random.default_rng(7)
 

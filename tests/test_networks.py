@@ -5,9 +5,9 @@ import pytest
 from gradients import check_gradient, differentiate
 
 from minisbert import CrossEncoder, SentenceTransformer
-from minisbert.bert import WORDS
-from minisbert.networks import embed_backward, embed_forward, score_backward, score_forward
-from minisbert.ragged import join_sentences
+from minisbert.network.bert import WORDS
+from minisbert.network.networks import embed_backward, embed_forward, score_backward, score_forward
+from minisbert.network.ragged import join_sentences
 from models import make_cross_encoder_directory, make_model_directory
 
 RNG = np.random.default_rng(31)

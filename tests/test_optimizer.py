@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minisbert import optimizer
-from minisbert.layers import RowGradient
+from minisbert.network.layers import RowGradient
 from minisbert.optimizer import AdamW, add_gradients, clip, schedule
 
 RNG = np.random.default_rng(23)

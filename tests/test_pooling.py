@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from gradients import check_twins
 
-from minisbert.pooling import POOLINGS, pooling_backward, pooling_forward
-from minisbert.ragged import group_lengths
+from minisbert.network.pooling import POOLINGS, pooling_backward, pooling_forward
+from minisbert.network.ragged import group_lengths
 
 # Two sentences of two tokens, one of one token; the second has negative features only.
 HIDDEN = np.array([[1.0, 2], [3, 6], [-4, -1], [-2, -3], [5, 5]])

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from minisbert import CrossEncoder, SentenceTransformer
 from minisbert.system.directories import recover_directory, write_directory
-from minisbert.heads import load_head
+from minisbert.network.heads import load_head
 from minisbert.saving import MODEL_FILES, WEIGHTS, save_cross_encoder
 from models import edit_json, make_cross_encoder_directory, make_model_directory, write_json
 

@@ -13,7 +13,7 @@ from minisbert.search import (
     paraphrase_mining_embeddings,
     semantic_search,
 )
-from minisbert.similarity import (
+from minisbert.network.similarity import (
     cosine_similarity,
     dot_similarity,
     euclidean_similarity,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from gradients import check_twins
 
-from minisbert import similarity
+from minisbert.network import similarity
 
 RNG = np.random.default_rng(3)
 A = RNG.standard_normal((4, 6)).astype(np.float32)

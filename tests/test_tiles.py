@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from minisbert.layers import linear_forward
-from minisbert.tiles import cut_runs, cut_tiles
+from minisbert.network.layers import linear_forward
+from minisbert.network.tiles import cut_runs, cut_tiles
 
 RNG = np.random.default_rng(7)
 

@@ -54,8 +54,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minisbert import SentenceTransformer, bert
-from minisbert.layers import linear_forward
+from minisbert import SentenceTransformer
+
+from minisbert.network import bert
+from minisbert.network.layers import linear_forward
 from models import make_model_directory
 
 TABLE = re.findall(r"^ +(\w+)  .+\n +(test_\w+)\.(test_\w+)$", __doc__, re.MULTILINE)

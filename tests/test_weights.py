@@ -13,7 +13,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from minisbert.config import parameter_shapes
+from minisbert.network.config import parameter_shapes
 from minisbert.config_files import read_model_config
 from minisbert.weights import (
     load_dense,

@@ -10,7 +10,7 @@ from typing_extensions import assert_type
 
 from minisbert import CrossEncoder, FlatIndex, SentenceTransformer, util
 from minisbert.candidates import ScanReport
-from minisbert.ragged import Array
+from minisbert.network.ragged import Array
 from minisbert.search import Hit
 from minisbert.signatures import Matrix, Vector
 

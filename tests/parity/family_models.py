@@ -6,7 +6,7 @@ import tokenizers
 import torch
 import transformers
 
-from minisbert.families import FAMILIES
+from minisbert.network.families import FAMILIES
 from models import VOCABULARY, write_bpe
 
 # Something of many scripts, so that vocabularies hold more than ASCII.

@@ -12,11 +12,11 @@ from sentence_transformers.sentence_transformer import modules
 from transformers.models.mpnet.modeling_mpnet import MPNetEncoder
 
 from minisbert import CrossEncoder, SentenceTransformer
-from minisbert.bert import bert_forward
+from minisbert.network.bert import bert_forward
 from minisbert.config_files import POOLING_FLAGS, read_bert_config
-from minisbert.families import FAMILIES
-from minisbert.ragged import join_sentences
-from minisbert.relative_bias import find_buckets
+from minisbert.network.families import FAMILIES
+from minisbert.network.ragged import join_sentences
+from minisbert.network.relative_bias import find_buckets
 from minisbert.tokenization import Tokenizer
 from minisbert.weights import load_parameters
 

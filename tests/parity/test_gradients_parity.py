@@ -5,8 +5,8 @@ import pytest
 from torch_peer import TorchPeer
 
 from minisbert import CrossEncoder, SentenceTransformer
-from minisbert.families import FAMILIES
-from minisbert.layers import RowGradient
+from minisbert.network.families import FAMILIES
+from minisbert.network.layers import RowGradient
 from minisbert.losses import CONCATENATIONS
 from minisbert.objectives import make_classifier, make_objective
 from minisbert.train_step import Batch, Trainer, make_network

@@ -9,8 +9,8 @@ import transformers
 from torch_peer import TorchPeer
 
 from minisbert import CrossEncoder, SentenceTransformer, optimizer, train
-from minisbert.bert import WORDS as WORD_TABLE
-from minisbert.layers import RowGradient
+from minisbert.network.bert import WORDS as WORD_TABLE
+from minisbert.network.layers import RowGradient
 from minisbert.objectives import make_classifier, make_objective
 from minisbert.optimizer import AdamW, schedule
 from minisbert.train_step import Batch, Trainer, make_network

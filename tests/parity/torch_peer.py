@@ -5,8 +5,8 @@ import torch
 import transformers
 from torch.func import functional_call
 
-from minisbert.config import DenseConfig, NormalizeConfig, PoolingConfig, parameter_shapes
-from minisbert.heads import CrossEncoderConfig, head_shapes
+from minisbert.network.config import DenseConfig, NormalizeConfig, PoolingConfig, parameter_shapes
+from minisbert.network.heads import CrossEncoderConfig, head_shapes
 from minisbert.objectives import CLASSIFIER
 
 # So small are these networks that a second thread only waits, and is waited for.

@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from minisbert.activations import ACTIVATIONS
-from minisbert.config import RELATIVE_BIAS, WIDENING, BertConfig
-from minisbert.layers import (
+from minisbert.network.activations import ACTIVATIONS
+from minisbert.network.config import RELATIVE_BIAS, WIDENING, BertConfig
+from minisbert.network.layers import (
     attention_backward,
     attention_forward,
     dropout_backward,
@@ -33,8 +33,8 @@ from minisbert.layers import (
     linear_backward,
     linear_forward,
 )
-from minisbert.ragged import Array, Cache, RaggedBatch, find_first_rows
-from minisbert.relative_bias import relative_bias_backward, relative_bias_forward
+from minisbert.network.ragged import Array, Cache, RaggedBatch, find_first_rows
+from minisbert.network.relative_bias import relative_bias_backward, relative_bias_forward
 
 Parameters = Mapping[str, Array]
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minisbert.ragged import Array, Cache, Group
+from minisbert.network.ragged import Array, Cache, Group
 
 
 def pool_cls(sentences: Array) -> Array:

@@ -9,8 +9,8 @@ from functools import cached_property
 
 import numpy as np
 
-from minisbert.bert import Parameters
-from minisbert.tiles import TILE, cut_tiles
+from minisbert.network.bert import Parameters
+from minisbert.network.tiles import TILE, cut_tiles
 
 # Up to here products in tiles are quicker than BLAS on two threads.
 FEW_TOKENS = 24

@@ -12,7 +12,7 @@ from functools import reduce
 
 import numpy as np
 
-from minisbert.ragged import Array
+from minisbert.network.ragged import Array
 
 TILE = 64
 

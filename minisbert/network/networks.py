@@ -12,19 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from minisbert.activations import ACTIVATIONS
-from minisbert.bert import WORDS, Gradients, Parameters, bert_backward, bert_forward
-from minisbert.config import DenseConfig, ModelConfig, NormalizeConfig, PoolingConfig
-from minisbert.heads import CrossEncoderConfig, head_backward, head_forward
-from minisbert.layers import (
+from minisbert.network.activations import ACTIVATIONS
+from minisbert.network.bert import WORDS, Gradients, Parameters, bert_backward, bert_forward
+from minisbert.network.config import DenseConfig, ModelConfig, NormalizeConfig, PoolingConfig
+from minisbert.network.heads import CrossEncoderConfig, head_backward, head_forward
+from minisbert.network.layers import (
     embedding_backward,
     embedding_forward,
     linear_backward,
     linear_forward,
 )
-from minisbert.pooling import pooling_backward, pooling_forward
-from minisbert.ragged import Array, Cache, RaggedBatch
-from minisbert.similarity import normalize_backward, normalize_forward
+from minisbert.network.pooling import pooling_backward, pooling_forward
+from minisbert.network.ragged import Array, Cache, RaggedBatch
+from minisbert.network.similarity import normalize_backward, normalize_forward
 
 
 def embed_forward(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from minisbert.families import FAMILIES, Family
+from minisbert.network.families import FAMILIES, Family
 
 # Parameters that only one family has: MPNet's numbers by distance, ALBERT's way from the word
 # table's width to that of the blocks.

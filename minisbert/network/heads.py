@@ -14,17 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from minisbert.activations import ACTIVATIONS
-from minisbert.config import BertConfig
+from minisbert.network.activations import ACTIVATIONS
+from minisbert.network.config import BertConfig
 from minisbert.config_files import DENSE_ACTIVATIONS, read_bert_config, read_transformer, torch_path
 from minisbert.system.json_fields import FRACTION, SIZE, Fields, Rule, one_of, read_fields
-from minisbert.layers import (
+from minisbert.network.layers import (
     dropout_backward,
     dropout_forward,
     linear_backward,
     linear_forward,
 )
-from minisbert.ragged import Array, Cache
+from minisbert.network.ragged import Array, Cache
 from minisbert.weights import find_tensor, load_pooler, load_tensors
 
 # Scores may also be weights over the labels.
