@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from minisbert import SentenceTransformer, batching
-from minisbert.hub import fetch_model
+from minisbert.model_files.hub import fetch_model
 
 TEXT = "the river rose in spring and the old mill turned again while children ran along the bank"
 WORDS = TEXT.split()

@@ -11,7 +11,7 @@ import pytest
 from bench_encode import make_texts
 from minisbert import SentenceTransformer
 from minisbert.costs import compare_batched, compare_naively, make_cross_encoder
-from minisbert.hub import fetch_model
+from minisbert.model_files.hub import fetch_model
 
 
 @pytest.fixture(scope="module")

@@ -251,7 +251,7 @@ class Products:
     def __init__(self, directory: str, texts: list[str]) -> None:
         from threadpoolctl import ThreadpoolController
 
-        from minisbert.config_files import read_bert_config
+        from minisbert.model_files.configs import read_bert_config
 
         bert = read_bert_config(Path(directory) / "config.json")
         D, F = bert.hidden_size, bert.intermediate_size
@@ -298,7 +298,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
 
-    from minisbert.hub import resolve_model
+    from minisbert.model_files.hub import resolve_model
 
     directory = str(resolve_model(arguments.model))
     texts = read_texts(arguments.texts, arguments.count)

@@ -130,7 +130,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
 
-    from minisbert.hub import resolve_model
+    from minisbert.model_files.hub import resolve_model
 
     directory = str(resolve_model(arguments.model))
     texts = json.dumps(read_texts(None, arguments.count))

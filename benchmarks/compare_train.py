@@ -69,7 +69,7 @@ def compare_quality(
     name: str, seeds: list[int], model: str, kept: Path, threads: int, sides: list[str]
 ) -> None:
     """Train what is not kept, measure all, print a line a run and the means."""
-    from minisbert.weights import read_safetensors
+    from minisbert.model_files.weights import read_safetensors
 
     print(describe_machine())
     task = TASKS[name]
@@ -243,7 +243,7 @@ def main() -> None:
         )
         return
 
-    from minisbert.hub import resolve_model
+    from minisbert.model_files.hub import resolve_model
 
     model = str(resolve_model(arguments.model))
     if arguments.command == "speed":

@@ -23,9 +23,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from minisbert import SentenceTransformer
 from minisbert.network.config import parameter_shapes
-from minisbert.config_files import read_bert_config
+from minisbert.model_files.configs import read_bert_config
 from minisbert.machine import describe_machine
-from minisbert.weights import write_safetensors
+from minisbert.model_files.weights import write_safetensors
 
 BASE = {
     "hidden_size": 768,

@@ -62,7 +62,7 @@ def load_model(directory, task: Task, seed: int, labels: int = 1):
 
 def train_one(side: str, name: str, seed: int, model: str, out: Path, threads: int) -> None:
     """Train in this process; leave a model directory and run.json."""
-    from minisbert.weights import write_safetensors
+    from minisbert.model_files.weights import write_safetensors
 
     task = TASKS[name]
     examples = read_task(task)

@@ -20,7 +20,7 @@ from minisbert.system.directories import recover_directory, write_directory
 from minisbert.system.json_fields import read_fields
 from minisbert.optimizer import AdamW
 from minisbert.network.ragged import Array
-from minisbert.weights import read_safetensors, write_file, write_safetensors
+from minisbert.model_files.weights import read_safetensors, write_file, write_safetensors
 
 # All that is in a checkpoint.
 FILES = STATE, TENSORS, MODEL = "state.json", "state.safetensors", "model"

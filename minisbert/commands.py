@@ -17,7 +17,7 @@ from typing import Any
 
 
 def run_fetch(arguments: argparse.Namespace) -> None:
-    from minisbert.hub import fetch_model
+    from minisbert.model_files.hub import fetch_model
 
     print(fetch_model(arguments.name))
 
@@ -25,7 +25,7 @@ def run_fetch(arguments: argparse.Namespace) -> None:
 def run_encode(arguments: argparse.Namespace) -> None:
     from minisbert.streaming import name_leftovers
     from minisbert.system.text_files import read_texts
-    from minisbert.weights import write_file
+    from minisbert.model_files.weights import write_file
 
     if arguments.out and not arguments.out.endswith((".npy", ".jsonl")):
         raise ValueError(f"--out must end in .npy or .jsonl, got {arguments.out}; rename it")
@@ -101,7 +101,7 @@ def run_index(arguments: argparse.Namespace) -> None:
 
 
 def run_search(arguments: argparse.Namespace) -> None:
-    from minisbert.hub import resolve_model
+    from minisbert.model_files.hub import resolve_model
     from minisbert.text_index import TextIndex
 
     index = TextIndex.load(arguments.directory)
@@ -195,7 +195,7 @@ def show_measure(value: float) -> str:
 
 def run_info(arguments: argparse.Namespace) -> None:
     from minisbert import __version__
-    from minisbert.hub import models_home
+    from minisbert.model_files.hub import models_home
     from minisbert.machine import describe_machine
 
     facts = {"minisbert": __version__, "models": str(models_home()), **describe_machine()}
@@ -257,7 +257,7 @@ def check_index_directory(directory: Path) -> None:
     """Refuse, before any work, to put an index among other files or over a file of another kind."""
     from minisbert.index_files import FORMAT
     from minisbert.text_index import FILE_NAME
-    from minisbert.weights import read_safetensors
+    from minisbert.model_files.weights import read_safetensors
 
     names = [path.name for path in directory.iterdir()] if directory.exists() else []
     foreign = FILE_NAME not in names and any(not name.startswith(".") for name in names)

@@ -25,7 +25,7 @@ from minisbert.costs import (
     fit_rungs,
     predict_largest,
 )
-from minisbert.weights import write_file
+from minisbert.model_files.weights import write_file
 
 NAMES = {
     "naive": "cross-encoder, pair by pair",

@@ -28,14 +28,14 @@ from minisbert.network.arrangement import ArrangedParameters
 from minisbert.batching import count_threads
 from minisbert.drop_in import DropIn, accept_old_names, predict_method, refuse_others
 from minisbert.network.heads import load_head, make_head, read_cross_encoder_config
-from minisbert.hub import resolve_model
+from minisbert.model_files.hub import resolve_model
 from minisbert.network.layers import softmax_forward
 from minisbert.network.networks import score_forward
 from minisbert.prompts import choose_prompt
 from minisbert.network.ragged import Array, join_sentences
-from minisbert.saving import TORCH_PATHS, save_cross_encoder
+from minisbert.model_files.saving import TORCH_PATHS, save_cross_encoder
 from minisbert.tokenization import TokenIds, Tokenizer
-from minisbert.weights import load_parameters
+from minisbert.model_files.weights import load_parameters
 
 Activation = Callable[[Array], Array]
 
@@ -59,7 +59,7 @@ class CrossEncoder(DropIn):
     Parameters
     ----------
     model_name_or_path : str or path
-        A directory, which never touches the network, or a model's name (see `minisbert.hub`).
+        A directory, which never touches the network, or a model's name (see `minisbert.model_files.hub`).
     num_labels : int
         Only checked: a head has as many outputs as it was trained with. With `fresh_head` it is how
         many to make; 1 if left out.

@@ -28,11 +28,11 @@ from minisbert.arguments import (
 from minisbert.network.arrangement import ArrangedParameters
 from minisbert.batching import count_threads
 from minisbert.network.config import DenseConfig, NormalizeConfig, measure_width, parameter_shapes
-from minisbert.config_files import override_reading, read_model_config
+from minisbert.model_files.configs import override_reading, read_model_config
 from minisbert.drop_in import DropInEncoder, encode_method, refuse_others
 from minisbert.explain import Explanation, explain
 from minisbert.finishing import check_output, finish_embeddings
-from minisbert.hub import resolve_model
+from minisbert.model_files.hub import resolve_model
 from minisbert.network.networks import embed_forward, token_forward
 from minisbert.prompts import (
     DOCUMENT,
@@ -45,11 +45,11 @@ from minisbert.prompts import (
 )
 from minisbert.quantization import Precision
 from minisbert.network.ragged import Array, join_sentences
-from minisbert.saving import save_sentence_transformer
+from minisbert.model_files.saving import save_sentence_transformer
 from minisbert.network.similarity import PAIRWISE_SIMILARITIES, SIMILARITIES
 from minisbert.streaming import CHUNK, encode_iter, encode_to_file
 from minisbert.tokenization import Tokenizer
-from minisbert.weights import load_dense, load_parameters
+from minisbert.model_files.weights import load_dense, load_parameters
 
 
 class SentenceTransformer(DropInEncoder):
@@ -58,7 +58,7 @@ class SentenceTransformer(DropInEncoder):
     Parameters
     ----------
     model_name_or_path : str or path
-        A directory, which never touches the network, or a model's name (see `minisbert.hub`).
+        A directory, which never touches the network, or a model's name (see `minisbert.model_files.hub`).
     device : None or "cpu"
     prompts : mapping of str to str
         Texts put in front of every input, by name; they replace the model's own of that name.

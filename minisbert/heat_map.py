@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from minisbert.network.ragged import Array
-from minisbert.weights import write_file
+from minisbert.model_files.weights import write_file
 
 LONGEST = 16  # columns of a word beside the rows, lines of one above the columns
 CELL = 5  # a number of three digits with its sign, and its shade

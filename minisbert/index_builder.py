@@ -16,7 +16,7 @@ from minisbert.index_rows import BLOCK_ROWS, as_ids, as_matrix, prepare_rows, wa
 from minisbert.network.ragged import Array
 from minisbert.topk_int8 import BLOCK_ROWS as CODED_ROWS
 from minisbert.topk_int8 import block_dtype, encode_rows, make_blocks
-from minisbert.weights import write_file
+from minisbert.model_files.weights import write_file
 
 Piece = ArrayLike | tuple[ArrayLike, ArrayLike]
 

@@ -20,7 +20,7 @@ import numpy as np
 from minisbert.index_rows import METRICS
 from minisbert.network.ragged import Array
 from minisbert.topk_int8 import block_dtype, count_blocks
-from minisbert.weights import read_safetensors, write_safetensors
+from minisbert.model_files.weights import read_safetensors, write_safetensors
 
 FORMAT = "minisbert-flat-index"
 PLAIN, EXTENDED = "1", "2"  # versions: rows only; with codes, ids, or a choice about codes

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 from minisbert.arguments import warn_caller
 from minisbert.index_rows import BLOCK_ROWS
 from minisbert.network.ragged import Array
-from minisbert.weights import read_safetensors, write_safetensors
+from minisbert.model_files.weights import read_safetensors, write_safetensors
 
 Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 

@@ -22,7 +22,7 @@ import numpy as np
 from minisbert.arguments import progress_bar
 from minisbert.system.json_fields import COUNT, TEXT, Fields, read_fields
 from minisbert.network.ragged import Array
-from minisbert.weights import sync_directory, write_file
+from minisbert.model_files.weights import sync_directory, write_file
 
 if TYPE_CHECKING:
     from minisbert.signatures import BiEncoder

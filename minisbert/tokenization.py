@@ -17,7 +17,7 @@ from tokenizers import normalizers
 
 from minisbert.system.json_fields import Rule, one_of, read_fields
 from minisbert.network.ragged import Array
-from minisbert.tokenizer_files import read_tokenizer
+from minisbert.model_files.tokenizers import read_tokenizer
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from minisbert.checkpoints import find_work_directory
 from minisbert.cross_encoder import CrossEncoder
 from minisbert.encoder import SentenceTransformer
 from minisbert.network.heads import has_head
-from minisbert.hub import resolve_model
+from minisbert.model_files.hub import resolve_model
 from minisbert.objectives import make_objective
 from minisbert.training import check_output, train
 from minisbert.training_files import Examples, read_examples

@@ -25,7 +25,7 @@ from minisbert.system.directories import check_destination, recover_directory, r
 from minisbert.encoder import SentenceTransformer
 from minisbert.objectives import Objective, make_classifier, make_objective
 from minisbert.network.ragged import Array
-from minisbert.saving import MODEL_FILES, WEIGHTS
+from minisbert.model_files.saving import MODEL_FILES, WEIGHTS
 from minisbert.train_step import Trainer, make_network
 from minisbert.training_files import Examples, find_overlap, make_examples
 from minisbert.training_run import Model, Run, Settings, training_bar

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from minisbert import SentenceTransformer
-from minisbert.hub import fetch_model
+from minisbert.model_files.hub import fetch_model
 from models import make_model_directory
 
 

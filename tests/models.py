@@ -19,7 +19,7 @@ from tokenizers import (
 )
 
 from minisbert.network.config import parameter_shapes
-from minisbert.config_files import POOLING_FLAGS, read_bert_config
+from minisbert.model_files.configs import POOLING_FLAGS, read_bert_config
 from minisbert.network.families import FAMILIES
 from minisbert.network.heads import head_shapes, read_cross_encoder_config
 

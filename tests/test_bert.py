@@ -6,9 +6,9 @@ from gradients import check_parameters
 
 from minisbert.network.arrangement import arrange_for_few, arrange_for_many
 from minisbert.network.bert import bert_backward, bert_forward, cut_slices
-from minisbert.config_files import read_model_config
+from minisbert.model_files.configs import read_model_config
 from minisbert.network.ragged import RaggedBatch, group_lengths, join_sentences
-from minisbert.weights import load_parameters
+from minisbert.model_files.weights import load_parameters
 from models import make_model_directory
 from plain_bert import plain_bert
 

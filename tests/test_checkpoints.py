@@ -10,7 +10,9 @@ import pytest
 from kills import ENDS, run_child, write_job
 from tasks import make_task
 
-from minisbert import CrossEncoder, SentenceTransformer, checkpoints, saving, training, training_run
+from minisbert import CrossEncoder, SentenceTransformer, checkpoints, training, training_run
+
+from minisbert.model_files import saving
 from minisbert.checkpoints import MODEL, STATE, Progress, digest, find_work_directory
 from minisbert.development import Measure
 from minisbert.training import train

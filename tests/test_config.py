@@ -8,7 +8,7 @@ import pytest
 
 from minisbert.network.activations import ACTIVATIONS
 from minisbert.network.config import DenseConfig, NormalizeConfig, PoolingConfig, parameter_shapes
-from minisbert.config_files import (
+from minisbert.model_files.configs import (
     DENSE_ACTIVATIONS,
     HIDDEN_ACTIVATIONS,
     POOLING_FLAGS,

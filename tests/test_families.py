@@ -11,7 +11,7 @@ from minisbert import CrossEncoder, SentenceTransformer
 from minisbert.network.arrangement import arrange_for_few, arrange_for_many
 from minisbert.network.bert import bert_backward, bert_forward
 from minisbert.network.config import RELATIVE_BIAS, WIDENING, BertConfig, parameter_shapes
-from minisbert.config_files import read_bert_config, read_model_config
+from minisbert.model_files.configs import read_bert_config, read_model_config
 from minisbert.network.families import FAMILIES
 from minisbert.network.heads import head_backward, head_forward, head_shapes, read_cross_encoder_config
 from minisbert.network.layers import attention_backward, attention_forward
@@ -21,7 +21,7 @@ from minisbert.network.ragged import find_first_rows, group_lengths, join_senten
 from minisbert.network.relative_bias import find_buckets, relative_bias_backward, relative_bias_forward
 from minisbert.tokenization import Tokenizer
 from minisbert.train_step import Batch, Trainer, make_network
-from minisbert.weights import load_parameters
+from minisbert.model_files.weights import load_parameters
 from models import (
     SIZES,
     VOCABULARY,

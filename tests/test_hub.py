@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from minisbert import hub, sources
+from minisbert.model_files import hub
+
+from minisbert.model_files import sources
 
 REPOSITORY = "tiny/model"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -133,7 +135,8 @@ def homes(tmp_path, monkeypatch):
 
 FETCH = """
 import json, sys
-from minisbert import hub, sources
+from minisbert.model_files import hub
+from minisbert.model_files import sources
 for name, value in json.loads(sys.argv[2]).items():
     setattr(hub if hasattr(hub, name) else sources, name, value)
 try:

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import minisbert
-from minisbert import weights
+from minisbert.model_files import weights
 from minisbert.index import FlatIndex
 from minisbert.index_rows import BLOCK_ROWS
 from minisbert.topk import pair_dots, topk
-from minisbert.weights import write_safetensors
+from minisbert.model_files.weights import write_safetensors
 
 
 @pytest.fixture

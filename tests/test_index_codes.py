@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minisbert import index, index_rows, weights
+from minisbert import index, index_rows
+
+from minisbert.model_files import weights
 from minisbert.index import FlatIndex
 from minisbert.index_builder import build_index
 from minisbert.topk import topk

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from minisbert import CrossEncoder, SentenceTransformer
 from minisbert.system.directories import recover_directory, write_directory
 from minisbert.network.heads import load_head
-from minisbert.saving import MODEL_FILES, WEIGHTS, save_cross_encoder
+from minisbert.model_files.saving import MODEL_FILES, WEIGHTS, save_cross_encoder
 from models import edit_json, make_cross_encoder_directory, make_model_directory, write_json
 
 TEXTS = ["", "a bird", "The old bird sings all day in the tree .", "cat , dog ! " * 30]
@@ -363,7 +363,7 @@ def test_refused(tiny, tmp_path, monkeypatch, left, message):
         tiny.save(saved)
         (saved / left).write_text("mine")
     before = read_tree(tmp_path)
-    monkeypatch.setattr("minisbert.saving._copy_tokenizer", None)
+    monkeypatch.setattr("minisbert.model_files.saving._copy_tokenizer", None)
     with pytest.raises(FileExistsError, match=message):
         tiny.save(saved)
     assert read_tree(tmp_path) == before

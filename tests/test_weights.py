@@ -14,8 +14,8 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from minisbert.network.config import parameter_shapes
-from minisbert.config_files import read_model_config
-from minisbert.weights import (
+from minisbert.model_files.configs import read_model_config
+from minisbert.model_files.weights import (
     load_dense,
     load_parameters,
     read_safetensors,

@@ -16,7 +16,7 @@ import numpy as np
 
 from minisbert.network.activations import ACTIVATIONS
 from minisbert.network.config import BertConfig
-from minisbert.config_files import DENSE_ACTIVATIONS, read_bert_config, read_transformer, torch_path
+from minisbert.model_files.configs import DENSE_ACTIVATIONS, read_bert_config, read_transformer, torch_path
 from minisbert.system.json_fields import FRACTION, SIZE, Fields, Rule, one_of, read_fields
 from minisbert.network.layers import (
     dropout_backward,
@@ -25,7 +25,7 @@ from minisbert.network.layers import (
     linear_forward,
 )
 from minisbert.network.ragged import Array, Cache
-from minisbert.weights import find_tensor, load_pooler, load_tensors
+from minisbert.model_files.weights import find_tensor, load_pooler, load_tensors
 
 # Scores may also be weights over the labels.
 SCORE_ACTIVATIONS = {**DENSE_ACTIVATIONS, "Softmax": "softmax"}

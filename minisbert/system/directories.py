@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 
-from minisbert.weights import sync_directory
+from minisbert.model_files.weights import sync_directory
 
 
 @contextmanager

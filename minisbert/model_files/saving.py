@@ -16,13 +16,13 @@ from textwrap import indent
 from typing import Any
 
 from minisbert.network.config import BertConfig, DenseConfig, ModelConfig, PoolingConfig, parameter_shapes
-from minisbert.config_files import POOLING_FLAGS, read_bert_config
+from minisbert.model_files.configs import POOLING_FLAGS, read_bert_config
 from minisbert.system.directories import write_directory
 from minisbert.network.heads import SCORE_ACTIVATIONS, CrossEncoderConfig, head_shapes
 from minisbert.system.json_fields import read_fields
 from minisbert.network.ragged import Array
-from minisbert.tokenizer_files import SENTENCEPIECE_FILES
-from minisbert.weights import load_pooler, write_file, write_safetensors
+from minisbert.model_files.tokenizers import SENTENCEPIECE_FILES
+from minisbert.model_files.weights import load_pooler, write_file, write_safetensors
 
 TOKENIZER_FILES = (
     "tokenizer.json",

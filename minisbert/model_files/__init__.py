@@ -1,0 +1,1 @@
+"""A name, a directory, its files."""
