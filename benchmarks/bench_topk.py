@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minisbert.topk import KERNELS, lib, topk, topk_numpy
+from minisbert.search.topk import KERNELS, lib, topk, topk_numpy
 
 RUNS = [*(name for name, number in KERNELS.items() if lib.minisbert_supports(number)), "numpy"]
 

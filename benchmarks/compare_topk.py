@@ -36,7 +36,7 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from minisbert.topk import kernel_name, topk
+from minisbert.search.topk import kernel_name, topk
 
 try:
     import faiss

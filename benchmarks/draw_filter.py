@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from minisbert import FlatIndex, SentenceTransformer
-from minisbert.topk_int8 import encode_queries
+from minisbert.search.int8_filter import encode_queries
 from real_rows import MODEL, load_embeddings
 
 QUERY = "How do I lose weight without going hungry?"

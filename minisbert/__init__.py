@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 from minisbert.arguments import TruncationWarning
 from minisbert.cross_encoder import CrossEncoder
 from minisbert.encoder import SentenceTransformer
-from minisbert.index import FlatIndex
-from minisbert.quantization import quantize_embeddings
+from minisbert.search.flat_index import FlatIndex
+from minisbert.search.quantization import quantize_embeddings
 from minisbert.network.similarity import (
     cosine_similarity,
     dot_similarity,
@@ -35,7 +35,7 @@ from minisbert.network.similarity import (
     pairwise_euclidean_similarity,
     pairwise_manhattan_similarity,
 )
-from minisbert.topk import topk
+from minisbert.search.topk import topk
 
 if TYPE_CHECKING:
     from minisbert import util

@@ -82,7 +82,7 @@ def run_explain(arguments: argparse.Namespace) -> None:
 
 def run_index(arguments: argparse.Namespace) -> None:
     from minisbert.system.text_files import read_texts
-    from minisbert.text_index import TextIndex
+    from minisbert.search.text_index import TextIndex
 
     check_index_directory(Path(arguments.out))
     read = read_texts(arguments.file, arguments.column, arguments.field)
@@ -102,7 +102,7 @@ def run_index(arguments: argparse.Namespace) -> None:
 
 def run_search(arguments: argparse.Namespace) -> None:
     from minisbert.model_files.hub import resolve_model
-    from minisbert.text_index import TextIndex
+    from minisbert.search.text_index import TextIndex
 
     index = TextIndex.load(arguments.directory)
     if arguments.model is None:
@@ -255,8 +255,8 @@ def load_model(arguments: argparse.Namespace) -> Any:
 
 def check_index_directory(directory: Path) -> None:
     """Refuse, before any work, to put an index among other files or over a file of another kind."""
-    from minisbert.index_files import FORMAT
-    from minisbert.text_index import FILE_NAME
+    from minisbert.search.index_files import FORMAT
+    from minisbert.search.text_index import FILE_NAME
     from minisbert.model_files.weights import read_safetensors
 
     names = [path.name for path in directory.iterdir()] if directory.exists() else []

@@ -27,7 +27,7 @@ import numpy as np
 from minisbert.cross_encoder import CrossEncoder
 from minisbert.encoder import SentenceTransformer
 from minisbert.network.ragged import Array
-from minisbert.topk import topk
+from minisbert.search.topk import topk
 
 STEPS = (1, 1.5, 2, 3, 4, 5, 7)
 LADDER = (*(int(step * power) for power in (10, 100, 1000) for step in STEPS), 10_000)

@@ -16,7 +16,7 @@ from pathlib import Path
 from minisbert import standard_library
 from minisbert.encoder import SentenceTransformer
 from minisbert.model_files.hub import models_home
-from minisbert.text_index import FILE_NAME, Hit, TextIndex
+from minisbert.search.text_index import FILE_NAME, Hit, TextIndex
 
 MODEL = "all-MiniLM-L6-v2"
 

@@ -13,7 +13,7 @@ from minisbert.metrics import spearman
 from minisbert.objectives import CLASSIFIER
 from minisbert.network.ragged import Array
 from minisbert.network.similarity import normalize_forward
-from minisbert.topk import topk
+from minisbert.search.topk import topk
 from minisbert.training_files import Examples
 
 # Of MRR@10.

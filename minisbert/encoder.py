@@ -43,7 +43,7 @@ from minisbert.prompts import (
     merge_prompts,
     name_prompt,
 )
-from minisbert.quantization import Precision
+from minisbert.search.quantization import Precision
 from minisbert.network.ragged import Array, join_sentences
 from minisbert.model_files.saving import save_sentence_transformer
 from minisbert.network.similarity import PAIRWISE_SIMILARITIES, SIMILARITIES

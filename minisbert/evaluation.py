@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minisbert.index import FlatIndex
+from minisbert.search.flat_index import FlatIndex
 from minisbert.judged_files import RetrievalTask, StsPairs
 from minisbert.metrics import average_precision, ndcg, pearson, recall, reciprocal_rank, spearman
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from minisbert.arguments import check_positive, warn_caller
-from minisbert.quantization import Precision, quantize_embeddings
+from minisbert.search.quantization import Precision, quantize_embeddings
 from minisbert.network.ragged import Array
 from minisbert.network.similarity import normalize_forward, read_rows
 

@@ -10,7 +10,7 @@ import numpy as np
 from threadpoolctl import threadpool_info
 
 from minisbert.batching import count_threads
-from minisbert.topk import kernel_name
+from minisbert.search.topk import kernel_name
 
 
 def describe_machine() -> dict[str, str]:

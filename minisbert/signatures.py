@@ -13,7 +13,7 @@ from typing_extensions import Required, TypedDict, Unpack
 
 from minisbert.arguments import OnTruncate
 from minisbert.network.config import ModelConfig
-from minisbert.quantization import Precision
+from minisbert.search.quantization import Precision
 from minisbert.network.ragged import Array
 from minisbert.tokenization import Tokenizer
 

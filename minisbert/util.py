@@ -1,8 +1,8 @@
 """Functions under the names that sentence-transformers' `util` has for them, and nothing else."""
 
 from minisbert.finishing import normalize_embeddings, truncate_embeddings
-from minisbert.quantization import quantize_embeddings
-from minisbert.search import (
+from minisbert.search.quantization import quantize_embeddings
+from minisbert.search.mining import (
     community_detection,
     paraphrase_mining,
     paraphrase_mining_embeddings,

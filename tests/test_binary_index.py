@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from minisbert.binary_index import BinaryIndex
-from minisbert.hamming import hamming_topk
-from minisbert.index import FlatIndex
-from minisbert.quantization import quantize_embeddings
+from minisbert.search.binary_index import BinaryIndex
+from minisbert.search.hamming import hamming_topk
+from minisbert.search.flat_index import FlatIndex
+from minisbert.search.quantization import quantize_embeddings
 
 
 @pytest.fixture

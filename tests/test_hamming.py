@@ -5,11 +5,11 @@ from importlib import import_module
 import numpy as np
 import pytest
 
-from minisbert.hamming import hamming_numpy, hamming_topk
-from minisbert.topk import KERNELS
+from minisbert.search.hamming import hamming_numpy, hamming_topk
+from minisbert.search.topk import KERNELS
 
 # The package has a function of this name too, which hides the module.
-topk_module = import_module("minisbert.topk")
+topk_module = import_module("minisbert.search.topk")
 lib = topk_module.lib
 
 RUNS = [name for name, number in KERNELS.items() if lib.minisbert_supports(number)]

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 import minisbert
 from minisbert.model_files import weights
-from minisbert.index import FlatIndex
-from minisbert.index_rows import BLOCK_ROWS
-from minisbert.topk import pair_dots, topk
+from minisbert.search.flat_index import FlatIndex
+from minisbert.search.index_rows import BLOCK_ROWS
+from minisbert.search.topk import pair_dots, topk
 from minisbert.model_files.weights import write_safetensors
 
 
@@ -443,7 +443,7 @@ def test_failed_write_keeps_the_old_file(saved, monkeypatch):
 FILL_DISK = """
 import resource, signal, sys
 import numpy as np
-from minisbert.index import FlatIndex
+from minisbert.search.flat_index import FlatIndex
 index = FlatIndex.load(sys.argv[1])
 index.add(np.ones((5000, 8)))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

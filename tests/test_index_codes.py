@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minisbert import index, index_rows
+from minisbert.search.mining import flat_index as index
+
+from minisbert.search.mining import index_rows
 
 from minisbert.model_files import weights
-from minisbert.index import FlatIndex
-from minisbert.index_builder import build_index
-from minisbert.topk import topk
+from minisbert.search.flat_index import FlatIndex
+from minisbert.search.index_builder import build_index
+from minisbert.search.topk import topk
 
 METRICS = ["cosine", "dot"]
 

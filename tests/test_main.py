@@ -14,7 +14,7 @@ from minisbert import CrossEncoder, SentenceTransformer, __version__
 from minisbert.__main__ import main
 from minisbert.evaluation import evaluate_sts
 from minisbert.judged_files import read_sts
-from minisbert.text_index import TextIndex
+from minisbert.search.text_index import TextIndex
 from models import make_cross_encoder_directory
 
 

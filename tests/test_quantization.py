@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import minisbert
-from minisbert.index import BLOCK_ROWS
-from minisbert.quantization import find_ranges, load_ranges, quantize_embeddings, save_ranges
+from minisbert.search.flat_index import BLOCK_ROWS
+from minisbert.search.quantization import find_ranges, load_ranges, quantize_embeddings, save_ranges
 from minisbert.model_files.weights import write_safetensors
 
 RANGES = np.array([[0, -1], [255, 1.55]], np.float32)  # steps of 1 and of 0.01

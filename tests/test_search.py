@@ -5,9 +5,11 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from minisbert import FlatIndex, search
-from minisbert.index_rows import prepare_rows
-from minisbert.search import (
+from minisbert import FlatIndex
+
+from minisbert.search.mining import mining as search
+from minisbert.search.index_rows import prepare_rows
+from minisbert.search.mining import (
     community_detection,
     paraphrase_mining,
     paraphrase_mining_embeddings,
@@ -19,7 +21,7 @@ from minisbert.network.similarity import (
     euclidean_similarity,
     manhattan_similarity,
 )
-from minisbert.topk import pair_dots
+from minisbert.search.topk import pair_dots
 
 
 def make_rows(M: int, D: int = 24, seed: int = 0) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minisbert import FlatIndex
-from minisbert.text_index import FILE_NAME, Hit, TextIndex
+from minisbert.search.text_index import FILE_NAME, Hit, TextIndex
 
 TEXTS = ["north", "", "öst 🧭", "south\nwest"]
 EMBEDDINGS = np.float32([[0, 1], [0, 0], [2, 0], [-3, -4]])

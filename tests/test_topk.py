@@ -7,10 +7,10 @@ from importlib import import_module
 import numpy as np
 import pytest
 
-from minisbert.topk import KERNELS, kernel_name, pair_dots, topk, topk_numpy
+from minisbert.search.topk import KERNELS, kernel_name, pair_dots, topk, topk_numpy
 
 # The package has a function of this name too, which hides the module.
-module = import_module("minisbert.topk")
+module = import_module("minisbert.search.topk")
 
 RUNS = [name for name, number in KERNELS.items() if module.lib.minisbert_supports(number)]
 DIMENSIONS = [*range(71), 384, 768, 1023]

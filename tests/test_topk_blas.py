@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_topk_int8 import KINDS, make_rows, same
 
-from minisbert import topk_blas
-from minisbert.topk import topk, topk_numpy
+from minisbert.search.mining import blas_filter as topk_blas
+from minisbert.search.topk import topk, topk_numpy
 
 
 def search(queries, rows, k, threads=1):

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minisbert import topk_int8
-from minisbert.topk import KERNELS, topk, topk_numpy
-from minisbert.topk_int8 import (
+from minisbert.search.mining import int8_filter as topk_int8
+from minisbert.search.topk import KERNELS, topk, topk_numpy
+from minisbert.search.int8_filter import (
     BLOCK_ROWS,
     LARGEST_NORM,
     encode_queries,
@@ -20,7 +20,7 @@ from minisbert.topk_int8 import (
 )
 
 # The package has a function of this name too, which hides the module.
-lib = import_module("minisbert.topk").lib
+lib = import_module("minisbert.search.topk").lib
 
 RUNS = [name for name, number in KERNELS.items() if lib.minisbert_supports(number)]
 DIMENSIONS = [1, 2, 4, 5, 16, 17, 64, 384, 1024, 1041, 4096]
@@ -114,7 +114,7 @@ def test_every_kernel_gives_the_float32_answer(kernel, kind, D):
 @pytest.mark.parametrize("D", [64, 384])
 def test_filter_works_on_many_rows(kernel, D, monkeypatch):
     """On 6,000 rows the filter leaves a few candidates, and threads cut the rows into parts."""
-    monkeypatch.setattr(import_module("minisbert.topk"), "SMALLEST_SHARE", 1000)
+    monkeypatch.setattr(import_module("minisbert.search.topk"), "SMALLEST_SHARE", 1000)
     rows = make_rows("gaussian", 6000, D)
     queries = make_rows("gaussian", 9, D, seed=1)
     expected = topk_numpy(queries, rows, 10)

@@ -9,9 +9,9 @@ import numpy as np
 from typing_extensions import assert_type
 
 from minisbert import CrossEncoder, FlatIndex, SentenceTransformer, util
-from minisbert.candidates import ScanReport
+from minisbert.search.candidates import ScanReport
 from minisbert.network.ragged import Array
-from minisbert.search import Hit
+from minisbert.search.mining import Hit
 from minisbert.signatures import Matrix, Vector
 
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from sentence_transformers.util.quantization import quantize_embeddings as quantize_theirs
 
-from minisbert.hamming import hamming_topk
-from minisbert.quantization import find_ranges, quantize_embeddings
+from minisbert.search.hamming import hamming_topk
+from minisbert.search.quantization import find_ranges, quantize_embeddings
 
 PRECISIONS = ["float32", "int8", "uint8", "binary", "ubinary"]
 

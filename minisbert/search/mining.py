@@ -17,12 +17,12 @@ from numpy.typing import ArrayLike
 
 from minisbert.arguments import check_positive, progress_bar, read_texts
 from minisbert.encoder import SentenceTransformer
-from minisbert.index import QUERIES_AT_ONCE
-from minisbert.index_rows import METRICS, as_matrix, prepare_rows
+from minisbert.search.flat_index import QUERIES_AT_ONCE
+from minisbert.search.index_rows import METRICS, as_matrix, prepare_rows
 from minisbert.network.ragged import Array
 from minisbert.network.similarity import SIMILARITIES, cosine_similarity
-from minisbert.topk import kernel_name, take_best, topk
-from minisbert.topk_blas import FEWEST_QUERIES, topk_blas
+from minisbert.search.topk import kernel_name, take_best, topk
+from minisbert.search.blas_filter import FEWEST_QUERIES, topk_blas
 
 ScoreFunction = Callable[[Any, Any], Any]
 

@@ -18,10 +18,10 @@ from typing import Any, Literal, NamedTuple, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minisbert.candidates import ScanReport, score_candidates
-from minisbert.index_builder import Piece, build_index
-from minisbert.index_files import IndexContent, RowFile, open_index, write_index
-from minisbert.index_rows import (
+from minisbert.search.candidates import ScanReport, score_candidates
+from minisbert.search.index_builder import Piece, build_index
+from minisbert.search.index_files import IndexContent, RowFile, open_index, write_index
+from minisbert.search.index_rows import (
     BLOCK_ROWS,
     METRICS,
     as_ids,
@@ -31,9 +31,9 @@ from minisbert.index_rows import (
     wants_codes,
 )
 from minisbert.network.ragged import Array
-from minisbert.topk import kernel_name
-from minisbert.topk_blas import FEWEST_QUERIES, topk_blas
-from minisbert.topk_int8 import (
+from minisbert.search.topk import kernel_name
+from minisbert.search.blas_filter import FEWEST_QUERIES, topk_blas
+from minisbert.search.int8_filter import (
     count_blocks,
     encode_rows,
     make_blocks,

@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minisbert.index_rows import METRICS
+from minisbert.search.index_rows import METRICS
 from minisbert.network.ragged import Array
-from minisbert.topk_int8 import block_dtype, count_blocks
+from minisbert.search.int8_filter import block_dtype, count_blocks
 from minisbert.model_files.weights import read_safetensors, write_safetensors
 
 FORMAT = "minisbert-flat-index"

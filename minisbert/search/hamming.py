@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from minisbert.network.ragged import Array
-from minisbert.topk import KERNELS, TWIN_ROWS, call, kernel_name, run_parts, share_out, supports
+from minisbert.search.topk import KERNELS, TWIN_ROWS, call, kernel_name, run_parts, share_out, supports
 
 # How many bits are set in each byte.
 BIT_COUNTS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(1, dtype=np.uint8)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minisbert.network.ragged import Array
-from minisbert.topk import run_parts, topk
+from minisbert.search.topk import run_parts, topk
 
 TOO_MANY = -1
 

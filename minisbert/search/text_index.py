@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minisbert.index import FlatIndex
+from minisbert.search.flat_index import FlatIndex
 
 FILE_NAME = "index.safetensors"
 

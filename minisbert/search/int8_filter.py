@@ -12,14 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minisbert.candidates import (
+from minisbert.search.candidates import (
     Findings,
     ScanReport,
     filter_parts,
     score_candidates,
 )
 from minisbert.network.ragged import Array
-from minisbert.topk import KERNELS, call, kernel_name, run_parts, share_out
+from minisbert.search.topk import KERNELS, call, kernel_name, run_parts, share_out
 
 BLOCK_ROWS = 16
 GROUP = 8  # queries whose codes lie together

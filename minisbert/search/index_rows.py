@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from minisbert.network.ragged import Array
-from minisbert.topk import kernel_name, pair_dots
-from minisbert.topk_int8 import LARGEST_DIMENSION
+from minisbert.search.topk import kernel_name, pair_dots
+from minisbert.search.int8_filter import LARGEST_DIMENSION
 
 METRICS = ("cosine", "dot")
 

@@ -15,14 +15,14 @@ from __future__ import annotations
 import numpy as np
 
 from minisbert.batching import limit_blas
-from minisbert.candidates import (
+from minisbert.search.candidates import (
     Findings,
     ScanReport,
     filter_parts,
     score_candidates,
 )
 from minisbert.network.ragged import Array
-from minisbert.topk import call, pair_dots, share_out
+from minisbert.search.topk import call, pair_dots, share_out
 
 # Rows of a product: with their scores for some hundred queries they stay in cache.
 BLOCK_ROWS = 2048

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from minisbert.arguments import warn_caller
-from minisbert.index_rows import BLOCK_ROWS
+from minisbert.search.index_rows import BLOCK_ROWS
 from minisbert.network.ragged import Array
 from minisbert.model_files.weights import read_safetensors, write_safetensors
 

@@ -1,0 +1,1 @@
+"""The scan and the indexes."""
