@@ -6,7 +6,9 @@ Each benchmark first checks the vectors against those of the texts encoded alone
 import numpy as np
 import pytest
 
-from minisbert import SentenceTransformer, batching
+from minisbert import SentenceTransformer
+
+from minisbert.encoding import batching
 from minisbert.model_files.hub import fetch_model
 
 TEXT = "the river rose in spring and the old mill turned again while children ran along the bank"

@@ -117,7 +117,7 @@ class MinisbertSteps:
     name = "minisbert"
 
     def __init__(self, directory: str, _: object) -> None:
-        from minisbert.batching import keep_freed_memory
+        from minisbert.encoding.batching import keep_freed_memory
         from minisbert.objectives import make_objective
         from minisbert.train_step import Trainer, make_network
         from minisbert.training_run import Run, Settings

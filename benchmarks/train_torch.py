@@ -22,7 +22,7 @@ class TorchTraining:
         import transformers
         from torch.nn import functional
 
-        from minisbert.tokenization import Tokenizer
+        from minisbert.encoding.tokenization import Tokenizer
 
         warnings.simplefilter("ignore")
         transformers.logging.set_verbosity_error()

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from minisbert.batching import Result, keep_freed_memory, plan_batches, run_batches
+from minisbert.encoding.batching import Result, keep_freed_memory, plan_batches, run_batches
 from minisbert.network.ragged import Array
 
 OnTruncate = Literal["warn", "error", "ignore"]

@@ -23,7 +23,7 @@ def run_fetch(arguments: argparse.Namespace) -> None:
 
 
 def run_encode(arguments: argparse.Namespace) -> None:
-    from minisbert.streaming import name_leftovers
+    from minisbert.encoding.streaming import name_leftovers
     from minisbert.system.text_files import read_texts
     from minisbert.model_files.weights import write_file
 
@@ -59,8 +59,8 @@ def run_similarity(arguments: argparse.Namespace) -> None:
 
 
 def run_explain(arguments: argparse.Namespace) -> None:
-    from minisbert.explain import explain
-    from minisbert.heat_map import draw_heat_map, write_heat_map
+    from minisbert.encoding.explain import explain
+    from minisbert.encoding.heat_map import draw_heat_map, write_heat_map
 
     if arguments.out and not arguments.out.endswith((".png", ".svg", ".pdf")):
         raise ValueError(f"--out must end in .png, .svg or .pdf, got {arguments.out}; rename it")

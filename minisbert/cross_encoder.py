@@ -25,16 +25,16 @@ from minisbert.arguments import (
     run_texts,
 )
 from minisbert.network.arrangement import ArrangedParameters
-from minisbert.batching import count_threads
-from minisbert.drop_in import DropIn, accept_old_names, predict_method, refuse_others
+from minisbert.encoding.batching import count_threads
+from minisbert.encoding.drop_in import DropIn, accept_old_names, predict_method, refuse_others
 from minisbert.network.heads import load_head, make_head, read_cross_encoder_config
 from minisbert.model_files.hub import resolve_model
 from minisbert.network.layers import softmax_forward
 from minisbert.network.networks import score_forward
-from minisbert.prompts import choose_prompt
+from minisbert.encoding.prompts import choose_prompt
 from minisbert.network.ragged import Array, join_sentences
 from minisbert.model_files.saving import TORCH_PATHS, save_cross_encoder
-from minisbert.tokenization import TokenIds, Tokenizer
+from minisbert.encoding.tokenization import TokenIds, Tokenizer
 from minisbert.model_files.weights import load_parameters
 
 Activation = Callable[[Array], Array]

@@ -26,15 +26,15 @@ from minisbert.arguments import (
     run_texts,
 )
 from minisbert.network.arrangement import ArrangedParameters
-from minisbert.batching import count_threads
+from minisbert.encoding.batching import count_threads
 from minisbert.network.config import DenseConfig, NormalizeConfig, measure_width, parameter_shapes
 from minisbert.model_files.configs import override_reading, read_model_config
-from minisbert.drop_in import DropInEncoder, encode_method, refuse_others
-from minisbert.explain import Explanation, explain
-from minisbert.finishing import check_output, finish_embeddings
+from minisbert.encoding.drop_in import DropInEncoder, encode_method, refuse_others
+from minisbert.encoding.explain import Explanation, explain
+from minisbert.encoding.finishing import check_output, finish_embeddings
 from minisbert.model_files.hub import resolve_model
 from minisbert.network.networks import embed_forward, token_forward
-from minisbert.prompts import (
+from minisbert.encoding.prompts import (
     DOCUMENT,
     QUERY,
     choose_prompt,
@@ -47,8 +47,8 @@ from minisbert.search.quantization import Precision
 from minisbert.network.ragged import Array, join_sentences
 from minisbert.model_files.saving import save_sentence_transformer
 from minisbert.network.similarity import PAIRWISE_SIMILARITIES, SIMILARITIES
-from minisbert.streaming import CHUNK, encode_iter, encode_to_file
-from minisbert.tokenization import Tokenizer
+from minisbert.encoding.streaming import CHUNK, encode_iter, encode_to_file
+from minisbert.encoding.tokenization import Tokenizer
 from minisbert.model_files.weights import load_dense, load_parameters
 
 
@@ -202,7 +202,7 @@ class SentenceTransformer(DropInEncoder):
             Text put in front of every input, by name or itself; `prompt` wins.
         batch_size : int
             The most texts in a batch. Unlike sentence-transformers' 32 the default is none:
-            batches are cut by tokens, `minisbert.batching.TOKEN_BUDGET` each.
+            batches are cut by tokens, `minisbert.encoding.batching.TOKEN_BUDGET` each.
         show_progress_bar : bool
             By default a bar appears for long work on a terminal.
         output_value : "sentence_embedding" or "token_embeddings"

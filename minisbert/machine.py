@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_info
 
-from minisbert.batching import count_threads
+from minisbert.encoding.batching import count_threads
 from minisbert.search.topk import kernel_name
 
 

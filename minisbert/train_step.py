@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minisbert.batching import limit_blas
+from minisbert.encoding.batching import limit_blas
 from minisbert.network.bert import WORDS, Gradients, Parameters
 from minisbert.network.config import ModelConfig
 from minisbert.network.heads import CrossEncoderConfig

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minisbert.arguments import OnTruncate, check_positive, check_truncation
-from minisbert.batching import count_threads, keep_freed_memory
+from minisbert.encoding.batching import count_threads, keep_freed_memory
 from minisbert.checkpoints import (
     FILES,
     STATE,

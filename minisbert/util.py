@@ -1,6 +1,6 @@
 """Functions under the names that sentence-transformers' `util` has for them, and nothing else."""
 
-from minisbert.finishing import normalize_embeddings, truncate_embeddings
+from minisbert.encoding.finishing import normalize_embeddings, truncate_embeddings
 from minisbert.search.quantization import quantize_embeddings
 from minisbert.search.mining import (
     community_detection,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from minisbert import batching
+from minisbert.encoding import batching
 
 
 def count_blas_threads() -> int:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minisbert import CrossEncoder, SentenceTransformer
-from minisbert.drop_in import NOT_TAKEN
+from minisbert.encoding.drop_in import NOT_TAKEN
 from models import make_cross_encoder_directory
 
 TEXTS = ["a bird", "the old tree"]

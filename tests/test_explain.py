@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from minisbert import SentenceTransformer, TruncationWarning, __main__
-from minisbert.explain import explain
-from minisbert.heat_map import measure_width, write_heat_map
+from minisbert.encoding.explain import explain
+from minisbert.encoding.heat_map import measure_width, write_heat_map
 from models import edit_json, make_model_directory
 
 PAIRS = [

@@ -19,7 +19,7 @@ from minisbert.objectives import make_objective
 from minisbert.optimizer import is_decayed
 from minisbert.network.ragged import find_first_rows, group_lengths, join_sentences
 from minisbert.network.relative_bias import find_buckets, relative_bias_backward, relative_bias_forward
-from minisbert.tokenization import Tokenizer
+from minisbert.encoding.tokenization import Tokenizer
 from minisbert.train_step import Batch, Trainer, make_network
 from minisbert.model_files.weights import load_parameters
 from models import (

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minisbert import quantize_embeddings
-from minisbert.finishing import normalize_embeddings, truncate_embeddings
+from minisbert.encoding.finishing import normalize_embeddings, truncate_embeddings
 
 TEXTS = ["a", "a bird", "the bird sings", "the old tree", "car , dog !"]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minisbert import SentenceTransformer
-from minisbert.prompts import DOCUMENT, QUERY, choose_prompt, count_prompt_tokens, name_prompt
+from minisbert.encoding.prompts import DOCUMENT, QUERY, choose_prompt, count_prompt_tokens, name_prompt
 from models import edit_json, make_model_directory
 
 PROMPTS = {"query": "", "document": "", "passage": "passage: ", "task": "do "}

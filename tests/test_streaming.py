@@ -6,7 +6,9 @@ import json
 import numpy as np
 import pytest
 
-from minisbert import SentenceTransformer, streaming
+from minisbert import SentenceTransformer
+
+from minisbert.encoding import streaming
 from models import make_model_directory
 
 WORDS = ["a", "bird", "sings", "the", "old", "red", "car", "dog", "runs", "tree"]

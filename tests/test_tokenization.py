@@ -12,7 +12,7 @@ from tokenizers import Tokenizer as LibraryTokenizer
 from tokenizers import models, processors
 
 from minisbert import SentenceTransformer
-from minisbert.tokenization import Tokenizer
+from minisbert.encoding.tokenization import Tokenizer
 from models import VOCABULARY, edit_json, make_model_directory, write_json
 
 CLS, SEP, UNK = (VOCABULARY.index(word) for word in ("[CLS]", "[SEP]", "[UNK]"))
@@ -453,7 +453,7 @@ def test_sixteen_threads_share_one_tokenizer(directory, long_text):
 FORK = """
 import os, sys
 from pathlib import Path
-from minisbert.tokenization import Tokenizer
+from minisbert.encoding.tokenization import Tokenizer
 
 tokenizer = Tokenizer(Path(sys.argv[1]))
 threads = os.listdir("/proc/self/task")

@@ -12,7 +12,7 @@ from minisbert import CrossEncoder, FlatIndex, SentenceTransformer, util
 from minisbert.search.candidates import ScanReport
 from minisbert.network.ragged import Array
 from minisbert.search.mining import Hit
-from minisbert.signatures import Matrix, Vector
+from minisbert.encoding.signatures import Matrix, Vector
 
 
 def encode(model: SentenceTransformer, texts: Iterator[str]) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from minisbert.batching import limit_blas
+from minisbert.encoding.batching import limit_blas
 from minisbert.search.candidates import (
     Findings,
     ScanReport,

@@ -17,7 +17,7 @@ from minisbert.model_files.configs import POOLING_FLAGS, read_bert_config
 from minisbert.network.families import FAMILIES
 from minisbert.network.ragged import join_sentences
 from minisbert.network.relative_bias import find_buckets
-from minisbert.tokenization import Tokenizer
+from minisbert.encoding.tokenization import Tokenizer
 from minisbert.model_files.weights import load_parameters
 
 LIMIT = 64

@@ -12,7 +12,7 @@ import numpy as np
 
 import minisbert
 from minisbert import SentenceTransformer
-from minisbert.streaming import name_leftovers
+from minisbert.encoding.streaming import name_leftovers
 
 KILLS = 100
 TEXTS = 3000

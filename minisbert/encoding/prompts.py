@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from minisbert.arguments import warn_caller
 from minisbert.network.config import PoolingConfig
-from minisbert.tokenization import Tokenizer
+from minisbert.encoding.tokenization import Tokenizer
 
 # The names that a model's prompt for queries, and for documents, may have.
 QUERY = ("query",)

@@ -15,7 +15,7 @@ from minisbert.arguments import OnTruncate
 from minisbert.network.config import ModelConfig
 from minisbert.search.quantization import Precision
 from minisbert.network.ragged import Array
-from minisbert.tokenization import Tokenizer
+from minisbert.encoding.tokenization import Tokenizer
 
 Vector = np.ndarray[tuple[int], np.dtype[Any]]
 Matrix = np.ndarray[tuple[int, int], np.dtype[Any]]

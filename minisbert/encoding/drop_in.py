@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from minisbert.arguments import check_positive
 
 if TYPE_CHECKING:
-    from minisbert.signatures import Encode, Predict
+    from minisbert.encoding.signatures import Encode, Predict
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

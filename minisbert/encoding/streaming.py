@@ -25,7 +25,7 @@ from minisbert.network.ragged import Array
 from minisbert.model_files.weights import sync_directory, write_file
 
 if TYPE_CHECKING:
-    from minisbert.signatures import BiEncoder
+    from minisbert.encoding.signatures import BiEncoder
 
 # Texts that go through the network together, and that a kill can cost: some seconds' work.
 CHUNK = 1024

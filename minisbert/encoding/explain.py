@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from minisbert.network.config import ModelConfig, NormalizeConfig, PoolingConfig
-from minisbert.heat_map import write_heat_map
+from minisbert.encoding.heat_map import write_heat_map
 from minisbert.network.pooling import POOLINGS
-from minisbert.prompts import choose_prompt, count_prompt_tokens
+from minisbert.encoding.prompts import choose_prompt, count_prompt_tokens
 from minisbert.network.ragged import Array
 
 if TYPE_CHECKING:
-    from minisbert.signatures import BiEncoder
+    from minisbert.encoding.signatures import BiEncoder
 
 
 @dataclass(frozen=True)
