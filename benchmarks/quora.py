@@ -34,7 +34,7 @@ from pathlib import Path
 import numpy as np
 
 from minisbert import FlatIndex, SentenceTransformer
-from minisbert.metrics import choose_threshold, precision_recall
+from minisbert.evaluation.metrics import choose_threshold, precision_recall
 from minisbert.search.topk import kernel_name
 
 PACKAGES = ("minisbert", "numpy", "tokenizers")

@@ -100,8 +100,8 @@ def measure(name: str, directory: Path | str, classifier: dict) -> dict[str, flo
     """Every figure of a task for a model, x 100."""
     from minisbert import CrossEncoder, SentenceTransformer
     from minisbert.development import measure_development
-    from minisbert.evaluation import evaluate_sts
-    from minisbert.judged_files import read_sts
+    from minisbert.evaluation.evaluate import evaluate_sts
+    from minisbert.evaluation.judged_files import read_sts
     from minisbert.training_files import read_examples
 
     task = TASKS[name]

@@ -129,8 +129,8 @@ def run_search(arguments: argparse.Namespace) -> None:
 
 
 def run_evaluate_sts(arguments: argparse.Namespace) -> None:
-    from minisbert.evaluation import evaluate_sts
-    from minisbert.judged_files import read_sts
+    from minisbert.evaluation.evaluate import evaluate_sts
+    from minisbert.evaluation.judged_files import read_sts
 
     other_reading = arguments.pooling is not None or arguments.blocks is not None
     if arguments.cross_encoder and other_reading:
@@ -146,8 +146,8 @@ def run_evaluate_sts(arguments: argparse.Namespace) -> None:
 
 
 def run_evaluate_retrieval(arguments: argparse.Namespace) -> None:
-    from minisbert.evaluation import evaluate_retrieval
-    from minisbert.judged_files import read_beir
+    from minisbert.evaluation.evaluate import evaluate_retrieval
+    from minisbert.evaluation.judged_files import read_beir
 
     task = read_beir(arguments.directory, arguments.split)
     model = load_model(arguments)
@@ -170,8 +170,8 @@ def run_evaluate_retrieval(arguments: argparse.Namespace) -> None:
 
 def run_evaluate_table(arguments: argparse.Namespace) -> None:
     from minisbert.encoder import SentenceTransformer
-    from minisbert.evaluation import evaluate_sts
-    from minisbert.judged_files import read_sts
+    from minisbert.evaluation.evaluate import evaluate_sts
+    from minisbert.evaluation.judged_files import read_sts
 
     pairs = read_sts(arguments.file)
     L = load_model(arguments).config.bert.num_hidden_layers
@@ -219,7 +219,7 @@ def run_bench(arguments: argparse.Namespace) -> None:
     trained = judged = None
     if arguments.pairs:
         from minisbert.cross_encoder import CrossEncoder
-        from minisbert.judged_files import read_sts
+        from minisbert.evaluation.judged_files import read_sts
 
         judged = read_sts(arguments.pairs)
         trained = CrossEncoder(arguments.cross_encoder_model, threads=arguments.threads)

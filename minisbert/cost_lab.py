@@ -14,7 +14,7 @@ from minisbert.cost_report import draw_costs, write_results, write_table
 from minisbert.costs import LADDER, make_cross_encoder, measure_costs
 from minisbert.cross_encoder import CrossEncoder
 from minisbert.encoder import SentenceTransformer
-from minisbert.judged_files import StsPairs
+from minisbert.evaluation.judged_files import StsPairs
 from minisbert.machine import describe_machine
 from minisbert.quality import measure_quality, write_quality
 

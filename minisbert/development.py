@@ -9,7 +9,7 @@ import numpy as np
 
 from minisbert.network.config import measure_width
 from minisbert.losses import concatenate
-from minisbert.metrics import spearman
+from minisbert.evaluation.metrics import spearman
 from minisbert.objectives import CLASSIFIER
 from minisbert.network.ragged import Array
 from minisbert.network.similarity import normalize_forward

@@ -16,8 +16,8 @@ import numpy as np
 
 from minisbert.cross_encoder import CrossEncoder
 from minisbert.encoder import SentenceTransformer
-from minisbert.judged_files import StsPairs
-from minisbert.metrics import rank_values, spearman
+from minisbert.evaluation.judged_files import StsPairs
+from minisbert.evaluation.metrics import rank_values, spearman
 from minisbert.network.ragged import Array
 
 # Of the pairs, how many are scored again.

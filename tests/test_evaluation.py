@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from minisbert import SentenceTransformer
-from minisbert.evaluation import evaluate_retrieval, evaluate_sts
-from minisbert.judged_files import RetrievalTask, StsPairs
+from minisbert.evaluation.evaluate import evaluate_retrieval, evaluate_sts
+from minisbert.evaluation.judged_files import RetrievalTask, StsPairs
 
 PAIRS = StsPairs(
     ["a bird", "the dog", "a bird", "a cat"],

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from minisbert.judged_files import read_beir, read_sts
+from minisbert.evaluation.judged_files import read_beir, read_sts
 
 SEVEN = 'news\tfile\t2012\t{}\t{}\tA bird sings.\tA "dog" runs.\n'
 

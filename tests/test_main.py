@@ -12,8 +12,8 @@ import pytest
 
 from minisbert import CrossEncoder, SentenceTransformer, __version__
 from minisbert.__main__ import main
-from minisbert.evaluation import evaluate_sts
-from minisbert.judged_files import read_sts
+from minisbert.evaluation.evaluate import evaluate_sts
+from minisbert.evaluation.judged_files import read_sts
 from minisbert.search.text_index import TextIndex
 from models import make_cross_encoder_directory
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from minisbert.metrics import (
+from minisbert.evaluation.metrics import (
     average_precision,
     choose_threshold,
     ndcg,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from minisbert import CrossEncoder, SentenceTransformer
-from minisbert.judged_files import StsPairs
-from minisbert.metrics import spearman
+from minisbert.evaluation.judged_files import StsPairs
+from minisbert.evaluation.metrics import spearman
 from minisbert.quality import measure_quality, write_quality
 from models import WORDS, make_cross_encoder_directory
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from minisbert.evaluation import average_measures
-from minisbert.metrics import pearson, rank_values, spearman
+from minisbert.evaluation.evaluate import average_measures
+from minisbert.evaluation.metrics import pearson, rank_values, spearman
 
 TREC_NAMES = {
     "nDCG@10": "nDCG@10",

@@ -5,8 +5,8 @@ import pytest
 import sentence_transformers
 
 from minisbert import FlatIndex
-from minisbert.evaluation import evaluate_retrieval
-from minisbert.judged_files import read_beir
+from minisbert.evaluation.evaluate import evaluate_retrieval
+from minisbert.evaluation.judged_files import read_beir
 
 
 def test_scifact_is_that_of_sentence_transformers(minilm, minilm_directory, data_directory):

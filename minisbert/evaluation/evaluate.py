@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minisbert.search.flat_index import FlatIndex
-from minisbert.judged_files import RetrievalTask, StsPairs
-from minisbert.metrics import average_precision, ndcg, pearson, recall, reciprocal_rank, spearman
+from minisbert.evaluation.judged_files import RetrievalTask, StsPairs
+from minisbert.evaluation.metrics import average_precision, ndcg, pearson, recall, reciprocal_rank, spearman
 
 RECALL_DEPTHS = (1, 10, 100)
 PRECISION_DEPTH = 100  # of MAP
@@ -139,7 +139,7 @@ def evaluate_retrieval(
 def average_measures(
     rankings: Sequence[tuple[Sequence[float], Sequence[float]]], k: int
 ) -> dict[str, float]:
-    """Means over queries, each a pair (ranked, judged) of grades; see `minisbert.metrics`."""
+    """Means over queries, each a pair (ranked, judged) of grades; see `minisbert.evaluation.metrics`."""
     measures = {
         f"nDCG@{k}": [ndcg(ranked, judged, k) for ranked, judged in rankings],
         f"MRR@{k}": [reciprocal_rank(ranked, k) for ranked, _ in rankings],
