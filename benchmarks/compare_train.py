@@ -118,9 +118,9 @@ class MinisbertSteps:
 
     def __init__(self, directory: str, _: object) -> None:
         from minisbert.encoding.batching import keep_freed_memory
-        from minisbert.objectives import make_objective
-        from minisbert.train_step import Trainer, make_network
-        from minisbert.training_run import Run, Settings
+        from minisbert.training.objectives import make_objective
+        from minisbert.training.step import Trainer, make_network
+        from minisbert.training.run import Run, Settings
 
         task = TASKS["sts"]
         model = load_model(directory, task, 0)

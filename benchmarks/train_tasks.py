@@ -44,7 +44,7 @@ TASKS = {
 
 
 def read_task(task: Task):
-    from minisbert.training_files import read_examples
+    from minisbert.training.examples import read_examples
 
     return read_examples(DATA / task.file, task.objective, cross_encoder=task.cross_encoder)[1]
 
@@ -99,10 +99,10 @@ def train_one(side: str, name: str, seed: int, model: str, out: Path, threads: i
 def measure(name: str, directory: Path | str, classifier: dict) -> dict[str, float]:
     """Every figure of a task for a model, x 100."""
     from minisbert import CrossEncoder, SentenceTransformer
-    from minisbert.development import measure_development
+    from minisbert.training.development import measure_development
     from minisbert.evaluation.evaluate import evaluate_sts
     from minisbert.evaluation.judged_files import read_sts
-    from minisbert.training_files import read_examples
+    from minisbert.training.examples import read_examples
 
     task = TASKS[name]
     make = CrossEncoder if task.cross_encoder else SentenceTransformer

@@ -39,8 +39,8 @@ from minisbert.search.topk import topk
 
 if TYPE_CHECKING:
     from minisbert import util
-    from minisbert.training import train
-    from minisbert.training_files import read_examples
+    from minisbert.training.loop import train
+    from minisbert.training.examples import read_examples
 
 __version__ = "0.1.0"
 

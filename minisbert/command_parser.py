@@ -142,7 +142,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def add_train_options(command: argparse.ArgumentParser) -> None:
-    """The options of `train`; what is not given is as `minisbert.training_run.Settings` has it."""
+    """The options of `train`; what is not given is as `minisbert.training.run.Settings` has it."""
     command.add_argument("file", metavar="FILE", help="examples: CSV, TSV or JSON lines")
     command.add_argument("--out", required=True, metavar="DIR", help="the directory to make")
     command.add_argument(

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import minisbert
-from minisbert import CrossEncoder, SentenceTransformer, training, training_run
+from minisbert import CrossEncoder, SentenceTransformer
+from minisbert.training.loop import loop as training
+from minisbert.training.loop import run as training_run
 
 READY, BEGINS, ENDS = "ready", "a checkpoint begins", "a checkpoint ends"
 

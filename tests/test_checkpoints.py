@@ -10,12 +10,18 @@ import pytest
 from kills import ENDS, run_child, write_job
 from tasks import make_task
 
-from minisbert import CrossEncoder, SentenceTransformer, checkpoints, training, training_run
+from minisbert import CrossEncoder, SentenceTransformer
+
+from minisbert.training.loop import checkpoints
+
+from minisbert.training.loop import loop as training
+
+from minisbert.training.loop import run as training_run
 
 from minisbert.model_files import saving
-from minisbert.checkpoints import MODEL, STATE, Progress, digest, find_work_directory
-from minisbert.development import Measure
-from minisbert.training import train
+from minisbert.training.checkpoints import MODEL, STATE, Progress, digest, find_work_directory
+from minisbert.training.development import Measure
+from minisbert.training.loop import train
 from models import make_cross_encoder_directory, make_model_directory, write_json
 
 # 3 steps an epoch, 6 in all, a checkpoint after every second of them.

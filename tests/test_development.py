@@ -5,10 +5,10 @@ import pytest
 from tasks import make_task
 
 from minisbert import CrossEncoder, SentenceTransformer
-from minisbert.development import measure_development, measure_ranking
+from minisbert.training.development import measure_development, measure_ranking
 from minisbert.evaluation.metrics import spearman
-from minisbert.objectives import CLASSIFIER, make_classifier
-from minisbert.training_files import make_examples
+from minisbert.training.objectives import CLASSIFIER, make_classifier
+from minisbert.training.examples import make_examples
 from models import make_cross_encoder_directory, make_model_directory
 
 RNG = np.random.default_rng(17)

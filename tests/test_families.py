@@ -15,12 +15,12 @@ from minisbert.model_files.configs import read_bert_config, read_model_config
 from minisbert.network.families import FAMILIES
 from minisbert.network.heads import head_backward, head_forward, head_shapes, read_cross_encoder_config
 from minisbert.network.layers import attention_backward, attention_forward
-from minisbert.objectives import make_objective
-from minisbert.optimizer import is_decayed
+from minisbert.training.objectives import make_objective
+from minisbert.training.optimizer import is_decayed
 from minisbert.network.ragged import find_first_rows, group_lengths, join_sentences
 from minisbert.network.relative_bias import find_buckets, relative_bias_backward, relative_bias_forward
 from minisbert.encoding.tokenization import Tokenizer
-from minisbert.train_step import Batch, Trainer, make_network
+from minisbert.training.step import Batch, Trainer, make_network
 from minisbert.model_files.weights import load_parameters
 from models import (
     SIZES,

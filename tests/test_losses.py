@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from gradients import check_twins
 
-from minisbert import losses
+from minisbert.training.loop import losses
 
 RNG = np.random.default_rng(17)
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from minisbert.losses import CONCATENATIONS, triplet_forward
-from minisbert.objectives import CLASSIFIER, make_classifier, make_objective
-from minisbert.training_files import FOR_CROSS_ENCODERS, NEEDS
+from minisbert.training.losses import CONCATENATIONS, triplet_forward
+from minisbert.training.objectives import CLASSIFIER, make_classifier, make_objective
+from minisbert.training.examples import FOR_CROSS_ENCODERS, NEEDS
 
 RNG = np.random.default_rng(13)
 

@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from minisbert import optimizer
+from minisbert.training.loop import optimizer
 from minisbert.network.layers import RowGradient
-from minisbert.optimizer import AdamW, add_gradients, clip, schedule
+from minisbert.training.optimizer import AdamW, add_gradients, clip, schedule
 
 RNG = np.random.default_rng(23)
 TABLE = "embeddings.word_embeddings.weight"

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from minisbert.table_files import SCORE_NAMES, TEXT_NAMES, read_table
+from minisbert.training.tables import SCORE_NAMES, TEXT_NAMES, read_table
 
 STS = 'news\tfile\t2012\t7\t{}\tA bird sings.\tA "dog" runs.{}\n'
 

@@ -6,9 +6,9 @@ from tasks import make_task
 
 from minisbert import CrossEncoder
 from minisbert.network.bert import WORDS
-from minisbert.objectives import CLASSIFIER, make_classifier, make_objective
+from minisbert.training.objectives import CLASSIFIER, make_classifier, make_objective
 from minisbert.network.ragged import join_sentences
-from minisbert.train_step import Batch, Network, Trainer, deal_out, make_generator, make_network
+from minisbert.training.step import Batch, Network, Trainer, deal_out, make_generator, make_network
 from models import make_cross_encoder_directory
 
 OBJECTIVES = ["cosine", "softmax", "triplet", "ranking", "binary", "classes"]

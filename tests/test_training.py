@@ -7,14 +7,18 @@ import numpy as np
 import pytest
 from tasks import make_task
 
-from minisbert import CrossEncoder, SentenceTransformer, training, training_run
+from minisbert import CrossEncoder, SentenceTransformer
+
+from minisbert.training.loop import loop as training
+
+from minisbert.training.loop import run as training_run
 from minisbert.arguments import TruncationWarning
-from minisbert.checkpoints import find_work_directory
-from minisbert.development import Measure
-from minisbert.objectives import CLASSIFIER
-from minisbert.training import train
-from minisbert.training_files import make_examples, read_examples
-from minisbert.training_run import Settings
+from minisbert.training.checkpoints import find_work_directory
+from minisbert.training.development import Measure
+from minisbert.training.objectives import CLASSIFIER
+from minisbert.training.loop import train
+from minisbert.training.examples import make_examples, read_examples
+from minisbert.training.run import Settings
 from models import make_cross_encoder_directory, make_model_directory
 
 OBJECTIVES = ["cosine", "softmax", "triplet", "ranking", "binary", "classes"]

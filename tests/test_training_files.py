@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minisbert.training_files import (
+from minisbert.training.examples import (
     FOR_CROSS_ENCODERS,
     NEEDS,
     NLI_CLASSES,

@@ -7,9 +7,9 @@ from torch_peer import TorchPeer
 from minisbert import CrossEncoder, SentenceTransformer
 from minisbert.network.families import FAMILIES
 from minisbert.network.layers import RowGradient
-from minisbert.losses import CONCATENATIONS
-from minisbert.objectives import make_classifier, make_objective
-from minisbert.train_step import Batch, Trainer, make_network
+from minisbert.training.losses import CONCATENATIONS
+from minisbert.training.objectives import make_classifier, make_objective
+from minisbert.training.step import Batch, Trainer, make_network
 from models import SIZES, make_cross_encoder_directory, make_model_directory
 
 # Rounding only; our GELU's slope is within 1e-5 of the true one.

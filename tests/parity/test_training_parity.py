@@ -8,12 +8,14 @@ import torch
 import transformers
 from torch_peer import TorchPeer
 
-from minisbert import CrossEncoder, SentenceTransformer, optimizer, train
+from minisbert import CrossEncoder, SentenceTransformer, train
+
+from minisbert.training.loop import optimizer
 from minisbert.network.bert import WORDS as WORD_TABLE
 from minisbert.network.layers import RowGradient
-from minisbert.objectives import make_classifier, make_objective
-from minisbert.optimizer import AdamW, schedule
-from minisbert.train_step import Batch, Trainer, make_network
+from minisbert.training.objectives import make_classifier, make_objective
+from minisbert.training.optimizer import AdamW, schedule
+from minisbert.training.step import Batch, Trainer, make_network
 from models import WORDS, make_model_directory
 
 COLUMNS = {"cosine": 2, "softmax": 2, "triplet": 3, "ranking": 2, "binary": 2, "classes": 2}

@@ -7,7 +7,7 @@ from torch.func import functional_call
 
 from minisbert.network.config import DenseConfig, NormalizeConfig, PoolingConfig, parameter_shapes
 from minisbert.network.heads import CrossEncoderConfig, head_shapes
-from minisbert.objectives import CLASSIFIER
+from minisbert.training.objectives import CLASSIFIER
 
 # So small are these networks that a second thread only waits, and is waited for.
 torch.set_num_threads(1)
@@ -93,7 +93,7 @@ class TorchPeer:
             self.names[(prefix if name.startswith("pooler.") else "") + name] = name
 
     def compute_loss(self, batch):
-        """The loss of a minisbert.train_step.Batch, as a tensor."""
+        """The loss of a minisbert.training.step.Batch, as a tensor."""
         texts = [text for column in batch.ids for text in column]
         types = [text for column in batch.types or [] for text in column]
         mask = pad([np.ones_like(text) for text in texts])

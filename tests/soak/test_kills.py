@@ -6,8 +6,8 @@ import time
 
 from kills import BEGINS, ENDS, READY, run_child, write_job
 
-from minisbert.checkpoints import STATE, find_work_directory
-from minisbert.training_files import read_examples
+from minisbert.training.checkpoints import STATE, find_work_directory
+from minisbert.training.examples import read_examples
 
 KILLS = 20
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from minisbert.arguments import OnTruncate, check_positive, check_truncation
 from minisbert.encoding.batching import count_threads, keep_freed_memory
-from minisbert.checkpoints import (
+from minisbert.training.checkpoints import (
     FILES,
     STATE,
     find_work_directory,
@@ -23,12 +23,12 @@ from minisbert.network.config import measure_width
 from minisbert.cross_encoder import CrossEncoder
 from minisbert.system.directories import check_destination, recover_directory, remove_directory
 from minisbert.encoder import SentenceTransformer
-from minisbert.objectives import Objective, make_classifier, make_objective
+from minisbert.training.objectives import Objective, make_classifier, make_objective
 from minisbert.network.ragged import Array
 from minisbert.model_files.saving import MODEL_FILES, WEIGHTS
-from minisbert.train_step import Trainer, make_network
-from minisbert.training_files import Examples, find_overlap, make_examples
-from minisbert.training_run import Model, Run, Settings, training_bar
+from minisbert.training.step import Trainer, make_network
+from minisbert.training.examples import Examples, find_overlap, make_examples
+from minisbert.training.run import Model, Run, Settings, training_bar
 
 
 class TrainingResult(NamedTuple):

@@ -18,7 +18,7 @@ import numpy as np
 
 from minisbert.system.json_fields import shorten
 from minisbert.network.ragged import Array
-from minisbert.table_files import NO_CONSENSUS, Table, read_number, read_table
+from minisbert.training.tables import NO_CONSENSUS, Table, read_number, read_table
 
 NEEDS = {
     "cosine": "two texts and a score",
@@ -76,7 +76,7 @@ def read_examples(
         fractions, else a class for softmax. `scale` tells a score and `classes` a class.
     columns : sequence of str, optional
         The columns of the texts, then of the label, each a name or a number from 1 (see
-        `minisbert.table_files.read_table`). Default: found by their names.
+        `minisbert.training.tables.read_table`). Default: found by their names.
     classes : sequence of str, optional
         The classes in the order of their numbers, as a development file needs them. Default: those
         of the file, sorted.

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minisbert.losses import (
+from minisbert.training.losses import (
     CONCATENATIONS,
     binary_cross_entropy_backward,
     binary_cross_entropy_forward,

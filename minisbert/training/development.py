@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minisbert.network.config import measure_width
-from minisbert.losses import concatenate
+from minisbert.training.losses import concatenate
 from minisbert.evaluation.metrics import spearman
-from minisbert.objectives import CLASSIFIER
+from minisbert.training.objectives import CLASSIFIER
 from minisbert.network.ragged import Array
 from minisbert.network.similarity import normalize_forward
 from minisbert.search.topk import topk
-from minisbert.training_files import Examples
+from minisbert.training.examples import Examples
 
 # Of MRR@10.
 DEPTH = 10

@@ -19,8 +19,8 @@ from minisbert.network.bert import WORDS, Gradients, Parameters
 from minisbert.network.config import ModelConfig
 from minisbert.network.heads import CrossEncoderConfig
 from minisbert.network.networks import embed_backward, embed_forward, score_backward, score_forward
-from minisbert.objectives import Objective
-from minisbert.optimizer import AdamW, add_gradients, clip, run_in_turn
+from minisbert.training.objectives import Objective
+from minisbert.training.optimizer import AdamW, add_gradients, clip, run_in_turn
 from minisbert.network.ragged import Array, Cache, RaggedBatch, join_sentences
 
 # Of a batch's tokens, how many of one length may stay together.

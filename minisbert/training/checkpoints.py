@@ -18,7 +18,7 @@ from typing import Any
 
 from minisbert.system.directories import recover_directory, write_directory
 from minisbert.system.json_fields import read_fields
-from minisbert.optimizer import AdamW
+from minisbert.training.optimizer import AdamW
 from minisbert.network.ragged import Array
 from minisbert.model_files.weights import read_safetensors, write_file, write_safetensors
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from minisbert.arguments import OnTruncate, check_positive, report_truncation
-from minisbert.checkpoints import (
+from minisbert.training.checkpoints import (
     MODEL,
     STATE,
     Progress,
@@ -23,12 +23,12 @@ from minisbert.checkpoints import (
     write_checkpoint,
 )
 from minisbert.cross_encoder import CrossEncoder
-from minisbert.development import measure_development
+from minisbert.training.development import measure_development
 from minisbert.encoder import SentenceTransformer
-from minisbert.optimizer import schedule
+from minisbert.training.optimizer import schedule
 from minisbert.network.ragged import Array
-from minisbert.train_step import Batch, Trainer
-from minisbert.training_files import Examples
+from minisbert.training.step import Batch, Trainer
+from minisbert.training.examples import Examples
 
 Model = SentenceTransformer | CrossEncoder
 
