@@ -10,7 +10,7 @@ import pytest
 
 from bench_encode import make_texts
 from minisbert import SentenceTransformer
-from minisbert.costs import compare_batched, compare_naively, make_cross_encoder
+from minisbert.costs.measurement import compare_batched, compare_naively, make_cross_encoder
 from minisbert.model_files.hub import fetch_model
 
 

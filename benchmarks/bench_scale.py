@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from minisbert import FlatIndex
-from minisbert.machine import describe_machine
+from minisbert.costs.machine import describe_machine
 from minisbert.search.topk import topk
 from minisbert.search.int8_filter import block_dtype, topk_int8
 from real_rows import PERTURBATION, load_embeddings, make_blocks, make_queries

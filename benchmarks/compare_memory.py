@@ -48,7 +48,7 @@ def main() -> None:
     arguments = parser.parse_args()
     # Imported late: what it holds would not be counted in a process that forks.
     from minisbert import FlatIndex
-    from minisbert.machine import describe_machine
+    from minisbert.costs.machine import describe_machine
 
     for name, fact in describe_machine().items():
         print(f"{name:14} {fact}")

@@ -185,7 +185,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     from minisbert import SentenceTransformer
-    from minisbert.costs import make_cross_encoder
+    from minisbert.costs.measurement import make_cross_encoder
 
     texts = read_texts(None, 2 * arguments.count)
     pairs = list(zip(texts[::2], texts[1::2], strict=False))

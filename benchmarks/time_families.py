@@ -24,7 +24,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from minisbert import SentenceTransformer
 from minisbert.network.config import parameter_shapes
 from minisbert.model_files.configs import read_bert_config
-from minisbert.machine import describe_machine
+from minisbert.costs.machine import describe_machine
 from minisbert.model_files.weights import write_safetensors
 
 BASE = {

@@ -196,7 +196,7 @@ def show_measure(value: float) -> str:
 def run_info(arguments: argparse.Namespace) -> None:
     from minisbert import __version__
     from minisbert.model_files.hub import models_home
-    from minisbert.machine import describe_machine
+    from minisbert.costs.machine import describe_machine
 
     facts = {"minisbert": __version__, "models": str(models_home()), **describe_machine()}
     for name, fact in facts.items():
@@ -204,7 +204,7 @@ def run_info(arguments: argparse.Namespace) -> None:
 
 
 def run_bench(arguments: argparse.Namespace) -> None:
-    from minisbert.cost_lab import run_cost_lab
+    from minisbert.costs.lab import run_cost_lab
     from minisbert.standard_library import read_standard_library
     from minisbert.system.text_files import read_texts
 

@@ -5,10 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from minisbert import CrossEncoder, SentenceTransformer, costs
-from minisbert.cost_lab import run_cost_lab
-from minisbert.cost_report import show_duration, write_table
-from minisbert.costs import Costs, Rung
+from minisbert import CrossEncoder, SentenceTransformer
+
+from minisbert.costs.measurement import measurement as costs
+from minisbert.costs.lab import run_cost_lab
+from minisbert.costs.report import show_duration, write_table
+from minisbert.costs.measurement import Costs, Rung
 
 WORDS = ["the", "old", "bird", "sings", "all", "day", "in", "a", "red", "tree", "cat", "dog"]
 

@@ -6,7 +6,7 @@ import pytest
 from minisbert import CrossEncoder, SentenceTransformer
 from minisbert.evaluation.judged_files import StsPairs
 from minisbert.evaluation.metrics import spearman
-from minisbert.quality import measure_quality, write_quality
+from minisbert.costs.quality import measure_quality, write_quality
 from models import WORDS, make_cross_encoder_directory
 
 RNG = np.random.default_rng(5)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from minisbert.costs import (
+from minisbert.costs.measurement import (
     PAPER_ALL_PAIRS,
     PAPER_ONE_QUERY,
     PAPER_QUESTIONS,
@@ -140,7 +140,7 @@ def answer_one_query(costs: Costs) -> Iterator[tuple[str, float, float, float]]:
 def write_results(
     costs: Costs, path: Path, machine: Mapping[str, Any], worth: Sequence[Any] = ()
 ) -> None:
-    """All raw figures as JSON; `worth` are those of `minisbert.quality`."""
+    """All raw figures as JSON; `worth` are those of `minisbert.costs.quality`."""
     content = {
         "machine": dict(machine),
         "complete": costs.complete,
