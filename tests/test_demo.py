@@ -2,7 +2,7 @@
 
 import pytest
 
-from minisbert import demo
+from minisbert.command_line import demo
 
 
 @pytest.fixture(scope="module")

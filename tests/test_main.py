@@ -222,7 +222,7 @@ def test_info(run, monkeypatch):
 def test_demo_passes_the_question_on(run, monkeypatch):
     """demo hands its question, or None, to the demo."""
     asked = []
-    monkeypatch.setattr("minisbert.demo.run_demo", asked.append)
+    monkeypatch.setattr("minisbert.command_line.demo.run_demo", asked.append)
     run("demo", "why?")
     run("demo")
     assert asked == ["why?", None]

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from minisbert import standard_library
-from minisbert.standard_library import find_first_sentence, read_source, read_standard_library
+from minisbert.command_line import standard_library
+from minisbert.command_line.standard_library import find_first_sentence, read_source, read_standard_library
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_sources_are_not_run(tmp_path):
 def test_nothing_is_imported_here():
     """Reading the library imports none of its modules into this process, and prints nothing."""
     program = (
-        "import sys; from minisbert.standard_library import read_standard_library as read\n"
+        "import sys; from minisbert.command_line.standard_library import read_standard_library as read\n"
         "before = set(sys.modules); read(); print(sorted(set(sys.modules) - before))"
     )
     run = subprocess.run(

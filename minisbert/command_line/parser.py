@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from minisbert.commands import (
+from minisbert.command_line.commands import (
     run_bench,
     run_demo,
     run_encode,

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from minisbert import standard_library
+from minisbert.command_line import standard_library
 from minisbert.encoder import SentenceTransformer
 from minisbert.model_files.hub import models_home
 from minisbert.search.text_index import FILE_NAME, Hit, TextIndex

@@ -205,7 +205,7 @@ def run_info(arguments: argparse.Namespace) -> None:
 
 def run_bench(arguments: argparse.Namespace) -> None:
     from minisbert.costs.lab import run_cost_lab
-    from minisbert.standard_library import read_standard_library
+    from minisbert.command_line.standard_library import read_standard_library
     from minisbert.system.text_files import read_texts
 
     if arguments.texts:
@@ -228,13 +228,13 @@ def run_bench(arguments: argparse.Namespace) -> None:
 
 
 def run_train(arguments: argparse.Namespace) -> None:
-    from minisbert.train_command import run
+    from minisbert.command_line.train import run
 
     run(arguments)
 
 
 def run_demo(arguments: argparse.Namespace) -> None:
-    from minisbert.demo import run_demo
+    from minisbert.command_line.demo import run_demo
 
     run_demo(arguments.question)
 
