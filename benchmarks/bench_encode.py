@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from minisbert import SentenceTransformer
-
 from minisbert.encoding import batching
 from minisbert.model_files.hub import fetch_model
 

@@ -28,8 +28,8 @@ import numpy as np
 
 from minisbert import FlatIndex
 from minisbert.costs.machine import describe_machine
-from minisbert.search.topk import topk
 from minisbert.search.int8_filter import block_dtype, topk_int8
+from minisbert.search.scan import topk
 from real_rows import PERTURBATION, load_embeddings, make_blocks, make_queries
 
 PAPER = 40_000_000  # questions of Quora

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from minisbert.search.topk import KERNELS, lib, topk, topk_numpy
+from minisbert.search.kernel import KERNELS, lib
+from minisbert.search.scan import topk
+from minisbert.search.topk import topk_numpy
 
 RUNS = [*(name for name, number in KERNELS.items() if lib.minisbert_supports(number)), "numpy"]
 

@@ -106,7 +106,7 @@ class Canonical(Codes):
         self.open(folder)
 
     def search(self, queries: np.ndarray, **setting) -> tuple[np.ndarray, np.ndarray]:
-        from minisbert.search.topk import topk
+        from minisbert.search.scan import topk
 
         return topk(queries, self.rows, self.k)
 

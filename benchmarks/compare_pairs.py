@@ -35,13 +35,13 @@ class MinisbertPairs(Minisbert):
 
     def __init__(self, directory: str, texts: list) -> None:
         from minisbert import CrossEncoder
-        from minisbert.network import networks
+        from minisbert.network import heads
         from minisbert.network.bert import bert_forward
         from minisbert.network.ragged import find_first_rows
 
         self.texts = texts
         self.model = CrossEncoder(directory)
-        self.module = networks
+        self.module = heads
 
         def run_whole(parameters, config, batch, cache, first_only, rng):
             return bert_forward(parameters, config, batch)[find_first_rows(batch.groups)[0]]

@@ -36,7 +36,8 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from minisbert.search.topk import kernel_name, topk
+from minisbert.search.kernel import kernel_name
+from minisbert.search.scan import topk
 
 try:
     import faiss

@@ -69,7 +69,7 @@ def compare_quality(
     name: str, seeds: list[int], model: str, kept: Path, threads: int, sides: list[str]
 ) -> None:
     """Train what is not kept, measure all, print a line a run and the means."""
-    from minisbert.model_files.weights import read_safetensors
+    from minisbert.system.safetensors import read_safetensors
 
     print(describe_machine())
     task = TASKS[name]
@@ -117,10 +117,10 @@ class MinisbertSteps:
     name = "minisbert"
 
     def __init__(self, directory: str, _: object) -> None:
-        from minisbert.encoding.batching import keep_freed_memory
+        from minisbert.system.threads import keep_freed_memory
         from minisbert.training.objectives import make_objective
-        from minisbert.training.step import Trainer, make_network
         from minisbert.training.run import Run, Settings
+        from minisbert.training.step import Trainer, make_network
 
         task = TASKS["sts"]
         model = load_model(directory, task, 0)

@@ -1,4 +1,4 @@
-"""Fit the polynomial of `minisbert.network.layers.GELU_COEFFICIENTS` and print how far off GELU then is.
+"""Fit the polynomial of `activations.GELU_COEFFICIENTS` and print how far off GELU then is.
 
 GELU is x Phi(x), with Phi the normal distribution function. Since Phi(-x) = 1 - Phi(x), it can be
 written with the logistic function of an odd function: Phi(x) = 1 / (1 + exp(-x p(x^2))) with

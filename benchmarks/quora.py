@@ -35,7 +35,7 @@ import numpy as np
 
 from minisbert import FlatIndex, SentenceTransformer
 from minisbert.evaluation.metrics import choose_threshold, precision_recall
-from minisbert.search.topk import kernel_name
+from minisbert.search.kernel import kernel_name
 
 PACKAGES = ("minisbert", "numpy", "tokenizers")
 PAPER_QUESTIONS = 40_000_000

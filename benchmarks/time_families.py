@@ -22,10 +22,10 @@ import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from minisbert import SentenceTransformer
-from minisbert.network.config import parameter_shapes
-from minisbert.model_files.configs import read_bert_config
 from minisbert.costs.machine import describe_machine
-from minisbert.model_files.weights import write_safetensors
+from minisbert.model_files.configs import read_bert_config
+from minisbert.network.config import parameter_shapes
+from minisbert.system.safetensors import write_safetensors
 
 BASE = {
     "hidden_size": 768,

@@ -62,7 +62,7 @@ def load_model(directory, task: Task, seed: int, labels: int = 1):
 
 def train_one(side: str, name: str, seed: int, model: str, out: Path, threads: int) -> None:
     """Train in this process; leave a model directory and run.json."""
-    from minisbert.model_files.weights import write_safetensors
+    from minisbert.system.safetensors import write_safetensors
 
     task = TASKS[name]
     examples = read_task(task)
@@ -99,9 +99,9 @@ def train_one(side: str, name: str, seed: int, model: str, out: Path, threads: i
 def measure(name: str, directory: Path | str, classifier: dict) -> dict[str, float]:
     """Every figure of a task for a model, x 100."""
     from minisbert import CrossEncoder, SentenceTransformer
-    from minisbert.training.development import measure_development
     from minisbert.evaluation.evaluate import evaluate_sts
     from minisbert.evaluation.judged_files import read_sts
+    from minisbert.training.development import measure_development
     from minisbert.training.examples import read_examples
 
     task = TASKS[name]

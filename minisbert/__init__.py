@@ -1,18 +1,26 @@
 """Sentence-BERT in NumPy and one small C kernel.
 
-The modules stand on floors. A module imports from lower floors, or from one listed before it on its
-own floor, so this list is also the order to read them in (tests/test_architecture.py holds it):
+The rooms, from top to bottom; nothing imports from a room above its own. Each room's `__init__.py`
+lists its files in reading order (tests/test_architecture.py holds both).
 
-floor 0: ragged json_fields families config config_files weights directories sources hub
-floor 0: tokenizer_files tokenization tiles activations layers relative_bias heads pooling
-floor 0: similarity optimizer topk candidates topk_int8 hamming metrics
-floor 1: bert arrangement networks losses batching topk_blas arguments prompts saving
-floor 1: index_rows index_files index_builder index quantization finishing signatures drop_in
-floor 2: heat_map explain streaming encoder cross_encoder objectives train_step binary_index
-floor 3: search text_index text_files judged_files evaluation table_files training_files development
-floor 3: checkpoints training_run training standard_library machine costs cost_report quality
-floor 4: util demo cost_lab train_command commands command_parser
-floor 5: __main__ __init__
+    __main__        the door of the command line
+    command_line    parser, commands, demo
+    __init__        the public names
+    util            functions under sentence-transformers' names
+    costs           what bi- and cross-encoders cost on this machine
+    training        losses, optimizer, steps, runs, checkpoints
+    evaluation      measures, files of judged texts
+    cross_encoder   CrossEncoder: two texts in, one score out
+    encoder         SentenceTransformer: texts in, embeddings out
+    encoding        tokens, prompts, batches, streams
+    binary_index    `search.binary_index` under its public name
+    quantization    `search.quantization` under its public name
+    search          the scan, its filters, the indexes
+    model_files     a name, a directory, its files
+    network         the mathematics: forward and backward
+    system          disk, files, threads
+    arguments       checks of arguments
+    arrays          the types that every room uses
 """
 
 from __future__ import annotations
@@ -23,8 +31,6 @@ from typing import TYPE_CHECKING, Any
 from minisbert.arguments import TruncationWarning
 from minisbert.cross_encoder import CrossEncoder
 from minisbert.encoder import SentenceTransformer
-from minisbert.search.flat_index import FlatIndex
-from minisbert.search.quantization import quantize_embeddings
 from minisbert.network.similarity import (
     cosine_similarity,
     dot_similarity,
@@ -35,12 +41,14 @@ from minisbert.network.similarity import (
     pairwise_euclidean_similarity,
     pairwise_manhattan_similarity,
 )
-from minisbert.search.topk import topk
+from minisbert.search.flat_index import FlatIndex
+from minisbert.search.quantization import quantize_embeddings
+from minisbert.search.scan import topk
 
 if TYPE_CHECKING:
     from minisbert import util
-    from minisbert.training.loop import train
     from minisbert.training.examples import read_examples
+    from minisbert.training.loop import train
 
 __version__ = "0.1.0"
 
@@ -66,7 +74,7 @@ __all__ = [
 ]
 
 # Imported when asked for: a search should start at once.
-LATER = {"read_examples": "training_files", "train": "training", "util": "util"}
+LATER = {"read_examples": "training.examples", "train": "training.loop", "util": "util"}
 
 
 def __getattr__(name: str) -> Any:

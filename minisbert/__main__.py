@@ -13,8 +13,8 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from minisbert.command_line.parser import make_parser
 from minisbert.command_line.commands import say
+from minisbert.command_line.parser import make_parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:

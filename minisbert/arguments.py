@@ -10,13 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from minisbert.encoding.batching import Result, keep_freed_memory, plan_batches, run_batches
-from minisbert.network.ragged import Array
+from minisbert.arrays import Array
 
 OnTruncate = Literal["warn", "error", "ignore"]
-
-# From here on a progress bar is worth showing on a terminal, if nobody said.
-LONG_WORK = 500
 
 
 class TruncationWarning(UserWarning):
@@ -80,26 +76,6 @@ def progress_bar(
         yield bar.update
 
 
-def run_texts(
-    function: Callable[[Array], Result],
-    lengths: Array,
-    threads: int,
-    batch_size: int | None,
-    show_progress_bar: bool | None,
-) -> Iterator[tuple[Array, Result]]:
-    """Apply a function to texts in batches on several threads, as `run_batches` does, with a bar.
-
-    function  of the indices of some texts
-    lengths   (n,)                tokens of each text
-    """
-    keep_freed_memory()
-    if show_progress_bar is None:
-        show_progress_bar = len(lengths) >= LONG_WORK and sys.stderr.isatty()
-    batches = plan_batches(lengths, threads, batch_size)
-    with progress_bar(len(lengths), show_progress_bar) as advance:
-        yield from run_batches(function, batches, threads, advance)
-
-
 def check_options(
     batch_size: int | None,
     convert_to_numpy: bool,
@@ -131,3 +107,20 @@ def check_truncation(on_truncate: str) -> None:
 def check_positive(name: str, value: int | None) -> None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
         raise ValueError(f"{name} must be a whole number of 1 or more, got {value!r}")
+
+
+def check_whole_number(
+    name: str,
+    value: object,
+    least: int = 1,
+    most: int | None = None,
+    remedy: str = "pass another number",
+) -> None:
+    """Refuse what is not a whole number in a range; ValueError with the remedy as its last words.
+
+    NumPy's integers count as whole numbers, bool does not.
+    """
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not whole or value < least or (most is not None and value > most):  # type: ignore[operator]
+        expected = f"of {least} or more" if most is None else f"from {least} to {most}"
+        raise ValueError(f"{name} must be a whole number {expected}, got {value!r}; {remedy}")

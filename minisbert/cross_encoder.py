@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from minisbert.network.activations import ACTIVATIONS
 from minisbert.arguments import (
     OnTruncate,
     check_device,
@@ -22,20 +21,22 @@ from minisbert.arguments import (
     check_positive,
     read_texts,
     report_truncation,
-    run_texts,
 )
-from minisbert.network.arrangement import ArrangedParameters
-from minisbert.encoding.batching import count_threads
+from minisbert.arrays import Array
+from minisbert.encoding.batching import run_texts
 from minisbert.encoding.drop_in import DropIn, accept_old_names, predict_method, refuse_others
-from minisbert.network.heads import load_head, make_head, read_cross_encoder_config
-from minisbert.model_files.hub import resolve_model
-from minisbert.network.layers import softmax_forward
-from minisbert.network.networks import score_forward
 from minisbert.encoding.prompts import choose_prompt
-from minisbert.network.ragged import Array, join_sentences
-from minisbert.model_files.saving import TORCH_PATHS, save_cross_encoder
 from minisbert.encoding.tokenization import TokenIds, Tokenizer
+from minisbert.model_files.head_files import load_head, make_head, read_cross_encoder_config
+from minisbert.model_files.hub import resolve_model
+from minisbert.model_files.saving import TORCH_PATHS, save_cross_encoder
 from minisbert.model_files.weights import load_parameters
+from minisbert.network.activations import ACTIVATIONS
+from minisbert.network.heads import score_forward
+from minisbert.network.layers import softmax_forward
+from minisbert.network.matrices import ArrangedParameters
+from minisbert.network.ragged import join_sentences
+from minisbert.system.threads import count_threads
 
 Activation = Callable[[Array], Array]
 
@@ -59,7 +60,7 @@ class CrossEncoder(DropIn):
     Parameters
     ----------
     model_name_or_path : str or path
-        A directory, which never touches the network, or a model's name (see `minisbert.model_files.hub`).
+        A directory, which never touches the network, or a model's name (see `model_files.hub`).
     num_labels : int
         Only checked: a head has as many outputs as it was trained with. With `fresh_head` it is how
         many to make; 1 if left out.

@@ -23,17 +23,12 @@ from minisbert.arguments import (
     check_positive,
     read_texts,
     report_truncation,
-    run_texts,
 )
-from minisbert.network.arrangement import ArrangedParameters
-from minisbert.encoding.batching import count_threads
-from minisbert.network.config import DenseConfig, NormalizeConfig, measure_width, parameter_shapes
-from minisbert.model_files.configs import override_reading, read_model_config
+from minisbert.arrays import Array
+from minisbert.encoding.batching import run_texts
 from minisbert.encoding.drop_in import DropInEncoder, encode_method, refuse_others
 from minisbert.encoding.explain import Explanation, explain
 from minisbert.encoding.finishing import check_output, finish_embeddings
-from minisbert.model_files.hub import resolve_model
-from minisbert.network.networks import embed_forward, token_forward
 from minisbert.encoding.prompts import (
     DOCUMENT,
     QUERY,
@@ -43,13 +38,19 @@ from minisbert.encoding.prompts import (
     merge_prompts,
     name_prompt,
 )
-from minisbert.search.quantization import Precision
-from minisbert.network.ragged import Array, join_sentences
-from minisbert.model_files.saving import save_sentence_transformer
-from minisbert.network.similarity import PAIRWISE_SIMILARITIES, SIMILARITIES
 from minisbert.encoding.streaming import CHUNK, encode_iter, encode_to_file
 from minisbert.encoding.tokenization import Tokenizer
+from minisbert.model_files.configs import override_reading, read_model_config
+from minisbert.model_files.hub import resolve_model
+from minisbert.model_files.saving import save_sentence_transformer
 from minisbert.model_files.weights import load_dense, load_parameters
+from minisbert.network.config import DenseConfig, NormalizeConfig, measure_width, parameter_shapes
+from minisbert.network.matrices import ArrangedParameters
+from minisbert.network.ragged import join_sentences
+from minisbert.network.sentence_encoder import embed_forward, token_forward
+from minisbert.network.similarity import PAIRWISE_SIMILARITIES, SIMILARITIES
+from minisbert.search.quantization import Precision
+from minisbert.system.threads import count_threads
 
 
 class SentenceTransformer(DropInEncoder):
@@ -58,7 +59,7 @@ class SentenceTransformer(DropInEncoder):
     Parameters
     ----------
     model_name_or_path : str or path
-        A directory, which never touches the network, or a model's name (see `minisbert.model_files.hub`).
+        A directory, which never touches the network, or a model's name (see `model_files.hub`).
     device : None or "cpu"
     prompts : mapping of str to str
         Texts put in front of every input, by name; they replace the model's own of that name.

@@ -1,13 +1,6 @@
 """Functions under the names that sentence-transformers' `util` has for them, and nothing else."""
 
 from minisbert.encoding.finishing import normalize_embeddings, truncate_embeddings
-from minisbert.search.quantization import quantize_embeddings
-from minisbert.search.mining import (
-    community_detection,
-    paraphrase_mining,
-    paraphrase_mining_embeddings,
-    semantic_search,
-)
 from minisbert.network.similarity import cosine_similarity as cos_sim
 from minisbert.network.similarity import cosine_similarity as pytorch_cos_sim
 from minisbert.network.similarity import dot_similarity as dot_score
@@ -17,6 +10,13 @@ from minisbert.network.similarity import pairwise_cosine_similarity as pairwise_
 from minisbert.network.similarity import pairwise_dot_similarity as pairwise_dot_score
 from minisbert.network.similarity import pairwise_euclidean_similarity as pairwise_euclidean_sim
 from minisbert.network.similarity import pairwise_manhattan_similarity as pairwise_manhattan_sim
+from minisbert.search.mining import (
+    community_detection,
+    paraphrase_mining,
+    paraphrase_mining_embeddings,
+    semantic_search,
+)
+from minisbert.search.quantization import quantize_embeddings
 
 __all__ = [
     "community_detection",

@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
+from blas import count_blas_threads
+from threadpoolctl import threadpool_limits
 
 from minisbert import SentenceTransformer
 from minisbert.model_files.hub import fetch_model
@@ -38,3 +40,12 @@ def tiny_directory(tmp_path_factory) -> Path:
 @pytest.fixture
 def tiny(tiny_directory) -> SentenceTransformer:
     return SentenceTransformer(tiny_directory)
+
+
+@pytest.fixture
+def two_blas_threads():
+    """BLAS at two threads on any machine, put back afterwards."""
+    with threadpool_limits(2, user_api="blas"):
+        if count_blas_threads() != 2:
+            pytest.skip("this NumPy's BLAS has one thread only: nothing to restore")
+        yield

@@ -1,44 +1,61 @@
-"""Count the lines of every file that the README lists: `make size`.
+"""Count lines: of the core, one evening's reading, and of everything else (`make size`)."""
 
-The README's tables name the core, one evening's reading, and the rest, with their lines.
-`--update` writes the counts there; a test says when they are out of date.
-"""
-
-import re
-import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-README = ROOT / "README.md"
-ROW = re.compile(r"^\| \[[^]]+\]\(([^)]+)\) \| (\d+) \|", re.MULTILINE)
+
+# In reading order. It imports nothing but itself, NumPy and the standard library.
+CORE = (
+    "minisbert/arrays.py",
+    "minisbert/network/config.py",
+    "minisbert/network/ragged.py",
+    "minisbert/network/activations.py",
+    "minisbert/network/matrices.py",
+    "minisbert/network/layers.py",
+    "minisbert/network/bert.py",
+    "minisbert/network/pooling.py",
+    "minisbert/network/similarity.py",
+    "minisbert/network/sentence_encoder.py",
+    "minisbert/training/losses.py",
+    "minisbert/training/optimizer.py",
+    "minisbert/training/step.py",
+    "minisbert/search/topk.py",
+)
 
 
 def count_lines(path: Path) -> int:
     return len(path.read_text("utf-8").splitlines())
 
 
-def read_counts() -> dict[str, int]:
-    """The files in the README's tables and the counts that stand there."""
-    return {name: int(lines) for name, lines in ROW.findall(README.read_text("utf-8"))}
+def measure_core() -> dict[str, int]:
+    """The files of the core and their lines."""
+    return {name: count_lines(ROOT / name) for name in CORE}
 
 
-def count_listed() -> dict[str, int]:
-    """The same files, counted."""
-    return {name: count_lines(ROOT / name) for name in read_counts()}
+def sum_lines(folder: str, pattern: str = "*.py") -> int:
+    return sum(count_lines(path) for path in (ROOT / folder).rglob(pattern))
 
 
-def update_readme() -> None:
-    counts = count_listed()
-
-    def correct(row: re.Match[str]) -> str:
-        return row[0].replace(f"| {row[2]} |", f"| {counts[row[1]]} |")
-
-    README.write_text(ROW.sub(correct, README.read_text("utf-8")), "utf-8")
+def print_sizes() -> None:
+    """Print the core file by file, then each room, the C code, the tests and the benchmarks."""
+    core = measure_core()
+    print("the core, in reading order")
+    for name, lines in core.items():
+        print(f"{lines:7}  {name}")
+    print(f"{sum(core.values()):7}  together, {len(core)} files")
+    print("everything")
+    for folder in sorted(path.parent for path in (ROOT / "minisbert").rglob("__init__.py")):
+        files = list(folder.glob("*.py"))
+        lines = sum(map(count_lines, files))
+        print(f"{lines:7}  {folder.relative_to(ROOT)}/ itself, {len(files)} files")
+    for folder, pattern in (
+        ("minisbert", "*.py"),
+        ("csrc", "*.[ch]"),
+        ("tests", "*.py"),
+        ("benchmarks", "*.py"),
+    ):
+        print(f"{sum_lines(folder, pattern):7}  {folder}/{pattern} together")
 
 
 if __name__ == "__main__":
-    if "--update" in sys.argv:
-        update_readme()
-    for name, lines in count_listed().items():
-        print(f"{lines:6}  {name}")
-    print(f"{sum(count_listed().values()):6}  together")
+    print_sizes()

@@ -16,8 +16,8 @@ from typing import Any
 
 import minisbert
 from minisbert import CrossEncoder, SentenceTransformer
-from minisbert.training.loop import loop as training
-from minisbert.training.loop import run as training_run
+from minisbert.training import loop as training
+from minisbert.training import run as training_run
 
 READY, BEGINS, ENDS = "ready", "a checkpoint begins", "a checkpoint ends"
 

@@ -18,10 +18,11 @@ from tokenizers import (
     trainers,
 )
 
-from minisbert.network.config import parameter_shapes
 from minisbert.model_files.configs import POOLING_FLAGS, read_bert_config
+from minisbert.model_files.head_files import read_cross_encoder_config
+from minisbert.network.config import parameter_shapes
 from minisbert.network.families import FAMILIES
-from minisbert.network.heads import head_shapes, read_cross_encoder_config
+from minisbert.network.heads import head_shapes
 
 WORDS = "a the bird tree sings sing old in all day red ##ing car cat dog runs . , ! ?"
 LETTERS = [chr(code) for code in range(ord("b"), ord("z") + 1)]

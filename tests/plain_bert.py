@@ -1,7 +1,7 @@
 """BERT with mean pooling as a textbook has it: padded, masked, no tricks. Read this first.
 
 Sentence-BERT (Reimers & Gurevych 2019) is BERT (Devlin et al. 2019) and one line of pooling. This
-is all of it. `minisbert/network/bert.py` computes the same numbers faster, and the tests hold it to this.
+is all of it. `minisbert/network/bert.py` computes the same numbers faster; tests hold it to this.
 
 Letters: B sentences, T tokens of the longest, D hidden width, H heads, d = D / H, F wide layer.
 """

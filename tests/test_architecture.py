@@ -1,66 +1,142 @@
-"""The floors of the package, as `minisbert/__init__.py` lists them, are kept."""
+"""The rooms of the package, as `minisbert/__init__.py` lists them, and the order inside each."""
 
 import ast
 import re
 from pathlib import Path
 
+import pytest
+
 import minisbert
-from count_lines import count_listed, read_counts
+from count_lines import CORE, measure_core
 
 PACKAGE = Path(minisbert.__file__).parent
+LISTED = re.compile(r"^    (\w+) ", re.MULTILINE)
+ROOMS = [name for name in LISTED.findall(minisbert.__doc__) if (PACKAGE / name).is_dir()]
 
 
-def read_floors() -> dict[str, tuple[int, int]]:
-    """Module name -> (floor, place on the floor), from the docstring of the package."""
-    floors = re.findall(r"^floor (\d): (.+)$", minisbert.__doc__, re.MULTILINE)
-    names = [(name, int(floor)) for floor, line in floors for name in line.split()]
-    return {name: (floor, place) for place, (name, floor) in enumerate(names)}
+def read_docstring(path: Path) -> str:
+    return ast.get_docstring(ast.parse(path.read_text("utf-8")), clean=False) or ""
+
+
+def read_places() -> dict[str, tuple[int, int]]:
+    """Dotted name of every module -> (height of its room, place in it); imports go to lower ones.
+
+    Rooms are listed from top to bottom, the files of a room from the first to be read.
+    """
+    places = {}
+    for height, name in enumerate(reversed(LISTED.findall(minisbert.__doc__))):
+        if name in ROOMS:
+            files = LISTED.findall(read_docstring(PACKAGE / name / "__init__.py"))
+            for place, file in enumerate([*files, "__init__"]):
+                places[f"{name}.{file}"] = height, place
+        else:
+            places[name] = height, 0
+    return places
+
+
+def name_module(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
 
 
 def find_imports(source: str) -> set[str]:
     """Modules of the package that a source imports, at its top or inside a function."""
     found = set()
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("minisbert."):
-            found.add(node.module.split(".")[1])
-        elif isinstance(node, ast.ImportFrom) and node.module == "minisbert":
+        if isinstance(node, ast.ImportFrom) and node.module == "minisbert":
             found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("minisbert."):
+            module = node.module.removeprefix("minisbert.")
+            if module in ROOMS:
+                found.update(f"{module}.{alias.name}" for alias in node.names)
+            else:
+                found.add(module)
         elif isinstance(node, ast.Import):
+            names = (alias.name for alias in node.names)
             found.update(
-                alias.name.split(".")[1]
-                for alias in node.names
-                if alias.name.startswith("minisbert.")
+                name.removeprefix("minisbert.") for name in names if name.startswith("minisbert.")
             )
     return found
 
 
-def find_upward_imports(sources: dict[str, str], floors: dict[str, tuple[int, int]]) -> list[str]:
+def find_upward_imports(sources: dict[str, str], places: dict[str, tuple[int, int]]) -> list[str]:
     return [
         f"{name} imports {other}"
         for name, source in sources.items()
         for other in find_imports(source)
-        if other in floors and floors[other] >= floors[name]
+        if other in places and places[other] >= places[name]
     ]
 
 
+def read_sources() -> dict[str, str]:
+    return {name_module(path): path.read_text("utf-8") for path in PACKAGE.rglob("*.py")}
+
+
+def test_every_module_is_listed():
+    """The docstrings of the package and of its rooms name every module, and nothing else."""
+    assert set(read_sources()) == set(read_places())
+
+
 def test_imports_point_down():
-    """Every module imports only from lower floors, or from modules listed before it on its own."""
-    sources = {path.stem: path.read_text("utf-8") for path in PACKAGE.glob("*.py")}
-    floors = read_floors()
-    assert set(sources) == set(floors)
-    assert find_upward_imports(sources, floors) == []
+    """Every module imports only from lower rooms, or from files listed before it in its own."""
+    assert find_upward_imports(read_sources(), read_places()) == []
 
 
 def test_upward_import_is_found():
     """The check above rejects an import that points up, even inside a function."""
-    floors = {"low": (0, 0), "lower": (0, 1), "high": (1, 0)}
-    sources = {"low": "def f():\n    from minisbert.high import g", "high": "import minisbert.low"}
-    assert find_upward_imports(sources, floors) == ["low imports high"]
+    places = {"low": (0, 0), "network.bert": (1, 0), "network.layers": (1, 1)}
+    sources = {
+        "low": "def f():\n    from minisbert.network.bert import g",
+        "network.bert": "from minisbert.network import layers",
+        "network.layers": "import minisbert.low",
+    }
+    assert find_upward_imports(sources, places) == [
+        "low imports network.bert",
+        "network.bert imports network.layers",
+    ]
 
 
-def test_readme_lists_every_file_with_its_lines():
-    """The README's tables name every module and C file, with the true number of lines."""
-    counts = read_counts()
-    assert counts == count_listed()
-    modules = {f"minisbert/{name}.py" for name in read_floors()} - {"minisbert/__init__.py"}
-    assert modules | {"csrc/topk.h", "csrc/topk.c"} <= set(counts)
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_are_small(room):
+    """A room of more than fourteen files would be two rooms."""
+    files = [path for path in (PACKAGE / room).glob("*.py") if path.name != "__init__.py"]
+    assert len(files) <= 14
+
+
+@pytest.mark.parametrize("name", sorted(read_sources()))
+def test_files_are_short(name):
+    """No module is longer than 400 lines."""
+    assert len(read_sources()[name].splitlines()) <= 400
+
+
+def test_core_is_small():
+    """The core is read in an evening."""
+    lines = measure_core()
+    assert len(lines) <= 14
+    assert sum(lines.values()) <= 2400
+
+
+@pytest.mark.parametrize("path", CORE)
+def test_core_is_closed(path):
+    """A file of the core imports the core, NumPy and the standard library, and nothing else."""
+    core = {name_module(PACKAGE.parent / other) for other in CORE}
+    source = (PACKAGE.parent / path).read_text("utf-8")
+    assert find_imports(source) <= core
+    assert find_foreign_imports(source) == set()
+
+
+def find_foreign_imports(source: str) -> set[str]:
+    """Packages that are neither this one, nor NumPy, nor the standard library."""
+    import sys
+
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            found.add((node.module or "").split(".")[0])
+        elif isinstance(node, ast.Import):
+            found.update(alias.name.split(".")[0] for alias in node.names)
+    return found - {"minisbert", "numpy", *sys.stdlib_module_names}
+
+
+def test_foreign_import_is_found():
+    """The check above rejects a third package."""
+    assert find_foreign_imports("import os\nfrom tqdm import tqdm\nimport numpy") == {"tqdm"}

@@ -44,7 +44,7 @@ Where a file has its test already, the table names it; the others stand below, o
  24b  a flat list of two texts taken for two pairs
       test_cross_encoder.test_what_is_no_pair_is_named
   25  layers numbered by one digit
-      test_config.test_twelve_blocks_are_twelve
+      test_configs.test_twelve_blocks_are_twelve
 """
 
 import ast
@@ -55,7 +55,6 @@ import numpy as np
 import pytest
 
 from minisbert import SentenceTransformer
-
 from minisbert.network import bert
 from minisbert.network.layers import linear_forward
 from models import make_model_directory
@@ -66,7 +65,7 @@ TEXTS = ["", "a bird", "the old bird sings all day in the tree"]
 
 def read_tests(module: str) -> set[str]:
     """The names of a file's test functions."""
-    source = (Path(__file__).parent / f"{module}.py").read_text("utf-8")
+    source = next(Path(__file__).parent.rglob(f"{module}.py")).read_text("utf-8")
     return {node.name for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
 
 

@@ -9,10 +9,10 @@ import numpy as np
 from typing_extensions import assert_type
 
 from minisbert import CrossEncoder, FlatIndex, SentenceTransformer, util
-from minisbert.search.candidates import ScanReport
-from minisbert.network.ragged import Array
-from minisbert.search.mining import Hit
+from minisbert.arrays import Array
 from minisbert.encoding.signatures import Matrix, Vector
+from minisbert.search.candidates import ScanReport
+from minisbert.search.mining import Hit
 
 
 def encode(model: SentenceTransformer, texts: Iterator[str]) -> None:

@@ -24,8 +24,8 @@ def run_fetch(arguments: argparse.Namespace) -> None:
 
 def run_encode(arguments: argparse.Namespace) -> None:
     from minisbert.encoding.streaming import name_leftovers
+    from minisbert.system.disk import write_file
     from minisbert.system.text_files import read_texts
-    from minisbert.model_files.weights import write_file
 
     if arguments.out and not arguments.out.endswith((".npy", ".jsonl")):
         raise ValueError(f"--out must end in .npy or .jsonl, got {arguments.out}; rename it")
@@ -81,8 +81,8 @@ def run_explain(arguments: argparse.Namespace) -> None:
 
 
 def run_index(arguments: argparse.Namespace) -> None:
-    from minisbert.system.text_files import read_texts
     from minisbert.search.text_index import TextIndex
+    from minisbert.system.text_files import read_texts
 
     check_index_directory(Path(arguments.out))
     read = read_texts(arguments.file, arguments.column, arguments.field)
@@ -195,8 +195,8 @@ def show_measure(value: float) -> str:
 
 def run_info(arguments: argparse.Namespace) -> None:
     from minisbert import __version__
-    from minisbert.model_files.hub import models_home
     from minisbert.costs.machine import describe_machine
+    from minisbert.model_files.hub import models_home
 
     facts = {"minisbert": __version__, "models": str(models_home()), **describe_machine()}
     for name, fact in facts.items():
@@ -204,8 +204,8 @@ def run_info(arguments: argparse.Namespace) -> None:
 
 
 def run_bench(arguments: argparse.Namespace) -> None:
-    from minisbert.costs.lab import run_cost_lab
     from minisbert.command_line.standard_library import read_standard_library
+    from minisbert.costs.lab import run_cost_lab
     from minisbert.system.text_files import read_texts
 
     if arguments.texts:
@@ -257,7 +257,7 @@ def check_index_directory(directory: Path) -> None:
     """Refuse, before any work, to put an index among other files or over a file of another kind."""
     from minisbert.search.index_files import FORMAT
     from minisbert.search.text_index import FILE_NAME
-    from minisbert.model_files.weights import read_safetensors
+    from minisbert.system.safetensors import read_safetensors
 
     names = [path.name for path in directory.iterdir()] if directory.exists() else []
     foreign = FILE_NAME not in names and any(not name.startswith(".") for name in names)

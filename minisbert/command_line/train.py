@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from minisbert.training.checkpoints import find_work_directory
 from minisbert.cross_encoder import CrossEncoder
 from minisbert.encoder import SentenceTransformer
-from minisbert.network.heads import has_head
+from minisbert.model_files.head_files import has_head
 from minisbert.model_files.hub import resolve_model
-from minisbert.training.objectives import make_objective
-from minisbert.training.loop import check_output, train
+from minisbert.training.checkpoints import find_work_directory
 from minisbert.training.examples import Examples, read_examples
+from minisbert.training.loop import check_output, train
+from minisbert.training.objectives import make_objective
 from minisbert.training.run import Model, Settings
 
 # Options that are fields of Settings.

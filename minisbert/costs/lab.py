@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from minisbert.costs.report import draw_costs, write_results, write_table
+from minisbert.costs.machine import describe_machine
 from minisbert.costs.measurement import LADDER, make_cross_encoder, measure_costs
+from minisbert.costs.quality import measure_quality, write_quality
+from minisbert.costs.report import draw_costs, write_results, write_table
 from minisbert.cross_encoder import CrossEncoder
 from minisbert.encoder import SentenceTransformer
 from minisbert.evaluation.judged_files import StsPairs
-from minisbert.costs.machine import describe_machine
-from minisbert.costs.quality import measure_quality, write_quality
 
 LEAST_TEXTS = 50
 

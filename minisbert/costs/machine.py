@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_info
 
-from minisbert.encoding.batching import count_threads
-from minisbert.search.topk import kernel_name
+from minisbert.search.kernel import kernel_name
+from minisbert.system.threads import count_threads
 
 
 def describe_machine() -> dict[str, str]:

@@ -24,10 +24,10 @@ from typing import Any
 
 import numpy as np
 
+from minisbert.arrays import Array
 from minisbert.cross_encoder import CrossEncoder
 from minisbert.encoder import SentenceTransformer
-from minisbert.network.ragged import Array
-from minisbert.search.topk import topk
+from minisbert.search.scan import topk
 
 STEPS = (1, 1.5, 2, 3, 4, 5, 7)
 LADDER = (*(int(step * power) for power in (10, 100, 1000) for step in STEPS), 10_000)

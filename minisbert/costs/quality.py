@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minisbert.arrays import Array
 from minisbert.cross_encoder import CrossEncoder
 from minisbert.encoder import SentenceTransformer
 from minisbert.evaluation.judged_files import StsPairs
 from minisbert.evaluation.metrics import rank_values, spearman
-from minisbert.network.ragged import Array
 
 # Of the pairs, how many are scored again.
 SHARE = 0.25

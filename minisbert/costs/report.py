@@ -25,7 +25,7 @@ from minisbert.costs.measurement import (
     fit_rungs,
     predict_largest,
 )
-from minisbert.model_files.weights import write_file
+from minisbert.system.disk import write_file
 
 NAMES = {
     "naive": "cross-encoder, pair by pair",

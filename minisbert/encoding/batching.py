@@ -6,42 +6,22 @@ one batch with BLAS at two threads: attention, GELU and norms then use both core
 
 from __future__ import annotations
 
-import os
-import threading
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
-from minisbert.network.ragged import Array
+from minisbert.arguments import progress_bar
+from minisbert.arrays import Array
+from minisbert.system.threads import Result, keep_freed_memory, limit_blas
 
 # About 2,000 tokens make the matrix products large enough for full speed; more only costs memory.
 # A batch may be a text longer or shorter.
 TOKEN_BUDGET = 2048
 # Less work than a budget for each thread is shared out, in pieces no smaller than this.
 SMALLEST_SHARE = 128
-
-Result = TypeVar("Result")
-
-
-def count_threads(threads: int | None) -> int:
-    """How many threads to use: as many as asked for, or one for each core of this process.
-
-    Raises ValueError for a number below 1.
-    """
-    if threads is None:
-        if hasattr(os, "sched_getaffinity"):
-            return len(os.sched_getaffinity(0))
-        return os.cpu_count() or 1
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-        raise ValueError(
-            f"threads must be a whole number of 1 or more, got {threads!r}; "
-            "leave it out to use every core"
-        )
-    return threads
 
 
 def plan_batches(lengths: Array, threads: int = 1, batch_size: int | None = None) -> list[Array]:
@@ -64,16 +44,6 @@ def plan_batches(lengths: Array, threads: int = 1, batch_size: int | None = None
         for batch in np.split(order, cuts)
         for start in range(0, len(batch), batch_size or len(batch) or 1)
     ]
-
-
-def keep_freed_memory() -> None:
-    """Stop the allocator from handing every batch's arrays back to the kernel.
-
-    glibc returns large freed blocks at once, and faulting them in again takes 10 % of an encode.
-    Freeing one array just below 32 MiB raises its threshold (mallopt(3), under M_MMAP_THRESHOLD).
-    Other allocators take no notice.
-    """
-    np.empty(31 << 20, np.uint8)
 
 
 def run_batches(
@@ -107,54 +77,25 @@ def run_batches(
                 future.cancel()
 
 
-class _BlasLimits:
-    """The one owner of BLAS's thread limit, which is global to the process.
+def run_texts(
+    function: Callable[[Array], Result],
+    lengths: Array,
+    threads: int,
+    batch_size: int | None,
+    show_progress_bar: bool | None,
+) -> Iterator[tuple[Array, Result]]:
+    """Apply a function to texts in batches on several threads, as `run_batches` does, with a bar.
 
-    Two limits that overlap in time and each restore what they found restore in the wrong order and
-    can leave BLAS at one thread for ever. So the first call that enters notes what it found, calls
-    inside may only lower it further, and the last that leaves restores.
-
-    With company there is one thread for each call, as in a server that answers many at once: BLAS's
-    own threads would only wait for each other. It makes two long texts at once a tenth quicker.
+    function  of the indices of some texts
+    lengths   (n,)                tokens of each text
     """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._controller: Any = None
-        self._found: list[tuple[Any, int]] = []
-
-    def enter(self, threads: int) -> None:
-        with self._lock:
-            if self._controller is None:
-                self._controller = ThreadpoolController().select(user_api="blas")
-            if self._inside == 0:
-                self._found = [
-                    (library, library.num_threads) for library in self._controller.lib_controllers
-                ]
-            self._inside += 1
-            if self._inside > 1:
-                threads = 1
-            for library, _ in self._found:
-                if library.num_threads > threads:
-                    library.set_num_threads(threads)
-
-    def leave(self) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0:
-                for library, threads in self._found:
-                    library.set_num_threads(threads)
+    keep_freed_memory()
+    if show_progress_bar is None:
+        show_progress_bar = len(lengths) >= LONG_WORK and sys.stderr.isatty()
+    batches = plan_batches(lengths, threads, batch_size)
+    with progress_bar(len(lengths), show_progress_bar) as advance:
+        yield from run_batches(function, batches, threads, advance)
 
 
-_blas_limits = _BlasLimits()
-
-
-@contextmanager
-def limit_blas(threads: int) -> Iterator[None]:
-    """Keep BLAS at no more than this many threads inside the `with` block."""
-    _blas_limits.enter(threads)
-    try:
-        yield
-    finally:
-        _blas_limits.leave()
+# From here on a progress bar is worth showing on a terminal, if nobody said.
+LONG_WORK = 500

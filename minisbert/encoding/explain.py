@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from minisbert.network.config import ModelConfig, NormalizeConfig, PoolingConfig
+from minisbert.arrays import Array
 from minisbert.encoding.heat_map import write_heat_map
-from minisbert.network.pooling import POOLINGS
 from minisbert.encoding.prompts import choose_prompt, count_prompt_tokens
-from minisbert.network.ragged import Array
+from minisbert.network.config import ModelConfig, NormalizeConfig, PoolingConfig
+from minisbert.network.pooling import POOLINGS
 
 if TYPE_CHECKING:
     from minisbert.encoding.signatures import BiEncoder

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from minisbert.arguments import check_positive, warn_caller
-from minisbert.search.quantization import Precision, quantize_embeddings
-from minisbert.network.ragged import Array
+from minisbert.arrays import Array
 from minisbert.network.similarity import normalize_forward, read_rows
+from minisbert.search.quantization import Precision, quantize_embeddings
 
 OUTPUTS = ("sentence_embedding", "token_embeddings")
 

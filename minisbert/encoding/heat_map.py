@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from minisbert.network.ragged import Array
-from minisbert.model_files.weights import write_file
+from minisbert.arrays import Array
+from minisbert.system.disk import write_file
 
 LONGEST = 16  # columns of a word beside the rows, lines of one above the columns
 CELL = 5  # a number of three digits with its sign, and its shade
@@ -38,7 +38,7 @@ def write_heat_map(
     width   columns of the page   the terminal's if left out
     """
     width = width or shutil.get_terminal_size().columns
-    label = max(measure_width(shorten(word)) for word in rows)
+    label = max(count_columns(shorten_word(word)) for word in rows)
     count = max(1, (width - label) // CELL)
     lines: list[str] = []
     for start in range(0, len(columns), count):
@@ -47,14 +47,14 @@ def write_heat_map(
         lines += _write_header(columns[part], label)
         for word, numbers in zip(rows, values[:, part], strict=True):
             cells = "".join(_write_cell(x, np.abs(values).max(), color) for x in numbers)
-            lines.append((pad(shorten(word), label) + cells).rstrip())
+            lines.append((pad(shorten_word(word), label) + cells).rstrip())
     lines.append(f"{values.sum():.4f} together, in hundredths")
     return "\n".join(lines)
 
 
 def _write_header(columns: Sequence[str], label: int) -> Iterator[str]:
     """The words above their columns, top down, so that the last letter stands by the numbers."""
-    words = [shorten(word) for word in columns]
+    words = [shorten_word(word) for word in columns]
     height = max(map(len, words))
     for line in range(height):
         letters = [word.rjust(height)[line] for word in words]
@@ -74,13 +74,13 @@ def _write_cell(value: float, largest: float, color: bool) -> str:
     return f"\x1b[30;48;5;{background}m{number} \x1b[0m" if step else number + " "
 
 
-def shorten(word: str) -> str:
+def shorten_word(word: str) -> str:
     """A word that a terminal can show on one line, and not too long."""
     word = "".join(letter if letter.isprintable() else "·" for letter in word)
     return word if len(word) <= LONGEST else word[: LONGEST - 1] + "…"
 
 
-def measure_width(text: str) -> int:
+def count_columns(text: str) -> int:
     """Columns that a text takes in a terminal: two for a wide letter, none for a mark on one."""
     return sum(
         0 if unicodedata.combining(letter) else 1 + (unicodedata.east_asian_width(letter) in "WF")
@@ -89,7 +89,7 @@ def measure_width(text: str) -> int:
 
 
 def pad(text: str, width: int) -> str:
-    return text + " " * (width - measure_width(text))
+    return text + " " * (width - count_columns(text))
 
 
 def draw_heat_map(
@@ -111,8 +111,10 @@ def draw_heat_map(
     largest = float(np.abs(values).max()) or 1.0
     image = axes.imshow(values, cmap="RdBu_r", vmin=-largest, vmax=largest)
     # A dollar sign would begin a formula.
-    axes.set_xticks(range(C), [shorten(word).replace("$", r"\$") for word in columns], rotation=90)
-    axes.set_yticks(range(R), [shorten(word).replace("$", r"\$") for word in rows])
+    axes.set_xticks(
+        range(C), [shorten_word(word).replace("$", r"\$") for word in columns], rotation=90
+    )
+    axes.set_yticks(range(R), [shorten_word(word).replace("$", r"\$") for word in rows])
     axes.tick_params(length=0)
     axes.set_title(title)
     figure.colorbar(image, ax=axes, label="what a pair of tokens adds", shrink=0.8)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from minisbert.arguments import warn_caller
-from minisbert.network.config import PoolingConfig
 from minisbert.encoding.tokenization import Tokenizer
+from minisbert.network.config import PoolingConfig
 
 # The names that a model's prompt for queries, and for documents, may have.
 QUERY = ("query",)

@@ -12,10 +12,10 @@ import numpy as np
 from typing_extensions import Required, TypedDict, Unpack
 
 from minisbert.arguments import OnTruncate
+from minisbert.arrays import Array
+from minisbert.encoding.tokenization import Tokenizer
 from minisbert.network.config import ModelConfig
 from minisbert.search.quantization import Precision
-from minisbert.network.ragged import Array
-from minisbert.encoding.tokenization import Tokenizer
 
 Vector = np.ndarray[tuple[int], np.dtype[Any]]
 Matrix = np.ndarray[tuple[int, int], np.dtype[Any]]

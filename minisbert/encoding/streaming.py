@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minisbert.arguments import progress_bar
+from minisbert.arrays import Array
+from minisbert.system.disk import sync_directory, write_file
 from minisbert.system.json_fields import COUNT, TEXT, Fields, read_fields
-from minisbert.network.ragged import Array
-from minisbert.model_files.weights import sync_directory, write_file
 
 if TYPE_CHECKING:
     from minisbert.encoding.signatures import BiEncoder

@@ -15,9 +15,9 @@ import numpy as np
 import tokenizers
 from tokenizers import normalizers
 
-from minisbert.system.json_fields import Rule, one_of, read_fields
-from minisbert.network.ragged import Array
+from minisbert.arrays import Array
 from minisbert.model_files.tokenizers import read_tokenizer
+from minisbert.system.json_fields import Rule, one_of, read_fields
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minisbert.search.flat_index import FlatIndex
 from minisbert.evaluation.judged_files import RetrievalTask, StsPairs
-from minisbert.evaluation.metrics import average_precision, ndcg, pearson, recall, reciprocal_rank, spearman
+from minisbert.evaluation.metrics import (
+    average_precision,
+    ndcg,
+    pearson,
+    recall,
+    reciprocal_rank,
+    spearman,
+)
+from minisbert.search.flat_index import FlatIndex
 
 RECALL_DEPTHS = (1, 10, 100)
 PRECISION_DEPTH = 100  # of MAP
@@ -139,7 +146,7 @@ def evaluate_retrieval(
 def average_measures(
     rankings: Sequence[tuple[Sequence[float], Sequence[float]]], k: int
 ) -> dict[str, float]:
-    """Means over queries, each a pair (ranked, judged) of grades; see `minisbert.evaluation.metrics`."""
+    """Means over queries, each a pair (ranked, judged) of grades; see `metrics.py`."""
     measures = {
         f"nDCG@{k}": [ndcg(ranked, judged, k) for ranked, judged in rankings],
         f"MRR@{k}": [reciprocal_rank(ranked, k) for ranked, _ in rankings],

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minisbert.arrays import Array
 from minisbert.system.json_fields import shorten
-from minisbert.network.ragged import Array
 from minisbert.system.text_files import read_json_lines, read_lines
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minisbert.network.ragged import Array
+from minisbert.arrays import Array
 
 # Correlation
 

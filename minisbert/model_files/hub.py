@@ -34,7 +34,7 @@ from minisbert.model_files.sources import (
     find_in_cache,
     repository_name,
 )
-from minisbert.model_files.weights import sync_directory
+from minisbert.system.disk import sync_directory
 
 logger = logging.getLogger(__name__)
 

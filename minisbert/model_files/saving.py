@@ -15,14 +15,22 @@ from pathlib import Path
 from textwrap import indent
 from typing import Any
 
-from minisbert.network.config import BertConfig, DenseConfig, ModelConfig, PoolingConfig, parameter_shapes
+from minisbert.arrays import Array
 from minisbert.model_files.configs import POOLING_FLAGS, read_bert_config
-from minisbert.system.directories import write_directory
-from minisbert.network.heads import SCORE_ACTIVATIONS, CrossEncoderConfig, head_shapes
-from minisbert.system.json_fields import read_fields
-from minisbert.network.ragged import Array
+from minisbert.model_files.head_files import SCORE_ACTIVATIONS
 from minisbert.model_files.tokenizers import SENTENCEPIECE_FILES
-from minisbert.model_files.weights import load_pooler, write_file, write_safetensors
+from minisbert.model_files.weights import load_pooler
+from minisbert.network.config import (
+    BertConfig,
+    DenseConfig,
+    ModelConfig,
+    PoolingConfig,
+    parameter_shapes,
+)
+from minisbert.network.heads import CrossEncoderConfig, head_shapes
+from minisbert.system.disk import write_directory, write_file
+from minisbert.system.json_fields import read_fields
+from minisbert.system.safetensors import write_safetensors
 
 TOKENIZER_FILES = (
     "tokenizer.json",

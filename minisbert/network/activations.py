@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minisbert.network.ragged import Array, Cache
+from minisbert.arrays import Array, Cache
 
 # GELU: x Phi(x), with Phi the normal distribution function (Hendrycks & Gimpel 2016).
 #

@@ -13,12 +13,13 @@ differ from BERT is said in the tables of `families.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from minisbert.arrays import Array, Cache, Gradients, Parameters
 from minisbert.network.activations import ACTIVATIONS
 from minisbert.network.config import RELATIVE_BIAS, WIDENING, BertConfig
 from minisbert.network.layers import (
@@ -33,18 +34,13 @@ from minisbert.network.layers import (
     linear_backward,
     linear_forward,
 )
-from minisbert.network.ragged import Array, Cache, RaggedBatch, find_first_rows
+from minisbert.network.ragged import RaggedBatch, find_first_rows
 from minisbert.network.relative_bias import relative_bias_backward, relative_bias_forward
-
-Parameters = Mapping[str, Array]
 
 # The word table, of which a batch reads few rows.
 WORDS = "embeddings.word_embeddings.weight"
 SEGMENTS = "embeddings.token_type_embeddings.weight"
 
-# By the parameters' names. The word table's is replaced by a RowGradient at every backward, all
-# others are arrays of the parameter's shape that are overwritten.
-Gradients = dict[str, Any]
 
 # What follows attention treats every token alone, so inference takes it slice by slice: the
 # (256, F) activations of a slice stay in the second-level cache while GELU passes over them.

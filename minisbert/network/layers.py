@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minisbert.network.ragged import Array, Cache, Group
-from minisbert.network.tiles import multiply_tiles
+from minisbert.arrays import Array, Cache
+from minisbert.network.matrices import multiply_tiles
+from minisbert.network.ragged import Group
 
 # BLAS multiplies 1 to 7 rows by other routines than 8 and more, which round differently.
 FEWEST_ROWS = 8

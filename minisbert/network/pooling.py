@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minisbert.network.ragged import Array, Cache, Group
+from minisbert.arrays import Array, Cache
+from minisbert.network.ragged import Group
 
 
 def pool_cls(sentences: Array) -> Array:

@@ -12,15 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
-
-# What the forward of a layer pushes for its backward to pop; None where nobody will go back.
-Cache = list[Any] | None
+from minisbert.arrays import Array
 
 
 class Group(NamedTuple):

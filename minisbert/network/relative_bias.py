@@ -14,7 +14,7 @@ import math
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from minisbert.network.ragged import Array
+from minisbert.arrays import Array
 
 # The least distance of each bucket of one half: 0 to 7, then 8, 12, 16, 23, 32, 46, 64, 91.
 STARTS = np.array([*range(8), *(math.ceil(8 * 2 ** (bucket / 2)) for bucket in range(8))])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minisbert.network.ragged import Array, Cache
+from minisbert.arrays import Array, Cache
 
 # sentence-transformers' guard against division by zero: a zero vector stays zero.
 SMALLEST_NORM = 1e-12

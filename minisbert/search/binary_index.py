@@ -13,12 +13,12 @@ import operator
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minisbert.search.hamming import hamming_topk, read_codes
+from minisbert.arrays import Array
 from minisbert.search.flat_index import FlatIndex
+from minisbert.search.hamming import hamming_topk, read_codes
 from minisbert.search.index_rows import METRICS, as_matrix, prepare_rows
 from minisbert.search.quantization import quantize_embeddings
-from minisbert.network.ragged import Array
-from minisbert.search.topk import topk
+from minisbert.search.scan import topk
 
 # Measured on 36,401 real questions by all-MiniLM-L6-v2: the recall of the ten best is 68 % with
 # one candidate for each, 93 % with 4, 98 % with 10, 99.6 % with 20.

@@ -14,15 +14,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from minisbert.encoding.batching import limit_blas
+from minisbert.arrays import Array
 from minisbert.search.candidates import (
     Findings,
     ScanReport,
     filter_parts,
     score_candidates,
 )
-from minisbert.network.ragged import Array
-from minisbert.search.topk import call, pair_dots, share_out
+from minisbert.search.kernel import call
+from minisbert.search.scan import pair_dots
+from minisbert.system.threads import limit_blas, share_out
 
 # Rows of a product: with their scores for some hundred queries they stay in cache.
 BLOCK_ROWS = 2048

@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minisbert.network.ragged import Array
-from minisbert.search.topk import run_parts, topk
+from minisbert.arrays import Array
+from minisbert.search.scan import topk
+from minisbert.system.threads import run_parts
 
 TOO_MANY = -1
 

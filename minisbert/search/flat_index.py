@@ -18,6 +18,8 @@ from typing import Any, Literal, NamedTuple, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
+from minisbert.arrays import Array
+from minisbert.search.blas_filter import FEWEST_QUERIES, topk_blas
 from minisbert.search.candidates import ScanReport, score_candidates
 from minisbert.search.index_builder import Piece, build_index
 from minisbert.search.index_files import IndexContent, RowFile, open_index, write_index
@@ -30,15 +32,13 @@ from minisbert.search.index_rows import (
     prepare_rows,
     wants_codes,
 )
-from minisbert.network.ragged import Array
-from minisbert.search.topk import kernel_name
-from minisbert.search.blas_filter import FEWEST_QUERIES, topk_blas
 from minisbert.search.int8_filter import (
     count_blocks,
     encode_rows,
     make_blocks,
     topk_int8,
 )
+from minisbert.search.kernel import kernel_name
 
 # A filter keeps some 20 kilobytes for each query in each thread.
 QUERIES_AT_ONCE = 256

@@ -12,8 +12,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minisbert.network.ragged import Array
-from minisbert.search.topk import KERNELS, TWIN_ROWS, call, kernel_name, run_parts, share_out, supports
+from minisbert.arrays import Array
+from minisbert.search.kernel import KERNELS, call, kernel_name, supports
+from minisbert.search.topk import TWIN_ROWS
+from minisbert.system.threads import run_parts, share_out
 
 # How many bits are set in each byte.
 BIT_COUNTS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(1, dtype=np.uint8)

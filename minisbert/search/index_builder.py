@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
+from minisbert.arrays import Array
 from minisbert.search.index_files import make_metadata
 from minisbert.search.index_rows import BLOCK_ROWS, as_ids, as_matrix, prepare_rows, wants_codes
-from minisbert.network.ragged import Array
 from minisbert.search.int8_filter import BLOCK_ROWS as CODED_ROWS
 from minisbert.search.int8_filter import block_dtype, encode_rows, make_blocks
-from minisbert.model_files.weights import write_file
+from minisbert.system.disk import write_file
 
 Piece = ArrayLike | tuple[ArrayLike, ArrayLike]
 

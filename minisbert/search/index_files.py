@@ -17,10 +17,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minisbert.arrays import Array
 from minisbert.search.index_rows import METRICS
-from minisbert.network.ragged import Array
 from minisbert.search.int8_filter import block_dtype, count_blocks
-from minisbert.model_files.weights import read_safetensors, write_safetensors
+from minisbert.system.safetensors import read_safetensors, write_safetensors
 
 FORMAT = "minisbert-flat-index"
 PLAIN, EXTENDED = "1", "2"  # versions: rows only; with codes, ids, or a choice about codes

@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minisbert.network.ragged import Array
-from minisbert.search.topk import kernel_name, pair_dots
+from minisbert.arrays import Array
 from minisbert.search.int8_filter import LARGEST_DIMENSION
+from minisbert.search.kernel import kernel_name
+from minisbert.search.scan import pair_dots
 
 METRICS = ("cosine", "dot")
 

@@ -12,14 +12,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minisbert.arrays import Array
 from minisbert.search.candidates import (
     Findings,
     ScanReport,
     filter_parts,
     score_candidates,
 )
-from minisbert.network.ragged import Array
-from minisbert.search.topk import KERNELS, call, kernel_name, run_parts, share_out
+from minisbert.search.kernel import KERNELS, call, kernel_name
+from minisbert.system.threads import run_parts, share_out
 
 BLOCK_ROWS = 16
 GROUP = 8  # queries whose codes lie together

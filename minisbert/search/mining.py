@@ -16,13 +16,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from minisbert.arguments import check_positive, progress_bar, read_texts
+from minisbert.arrays import Array
 from minisbert.encoder import SentenceTransformer
+from minisbert.network.similarity import SIMILARITIES, cosine_similarity
+from minisbert.search.blas_filter import FEWEST_QUERIES, topk_blas
 from minisbert.search.flat_index import QUERIES_AT_ONCE
 from minisbert.search.index_rows import METRICS, as_matrix, prepare_rows
-from minisbert.network.ragged import Array
-from minisbert.network.similarity import SIMILARITIES, cosine_similarity
-from minisbert.search.topk import kernel_name, take_best, topk
-from minisbert.search.blas_filter import FEWEST_QUERIES, topk_blas
+from minisbert.search.kernel import kernel_name
+from minisbert.search.scan import topk
+from minisbert.search.topk import take_best
 
 ScoreFunction = Callable[[Any, Any], Any]
 

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from minisbert.arguments import warn_caller
+from minisbert.arrays import Array
 from minisbert.search.index_rows import BLOCK_ROWS
-from minisbert.network.ragged import Array
-from minisbert.model_files.weights import read_safetensors, write_safetensors
+from minisbert.system.safetensors import read_safetensors, write_safetensors
 
 Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 

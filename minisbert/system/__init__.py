@@ -1,1 +1,10 @@
-"""Disk, json, text: what knows nothing of models."""
+"""The ground: disk, files and threads. Nothing here knows of models.
+
+In reading order; a file imports only from those before it:
+
+    threads        how many threads, BLAS's limit, work shared out
+    disk           files and directories that appear whole or not at all
+    json_fields    JSON objects, each field held to a rule
+    safetensors    arrays mapped out of safetensors files, and written into them
+    text_files     lines, CSV, TSV and JSON lines
+"""

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from minisbert.system.directories import recover_directory, write_directory
+from minisbert.arrays import Array
+from minisbert.system.disk import recover_directory, write_directory, write_file
 from minisbert.system.json_fields import read_fields
+from minisbert.system.safetensors import read_safetensors, write_safetensors
 from minisbert.training.optimizer import AdamW
-from minisbert.network.ragged import Array
-from minisbert.model_files.weights import read_safetensors, write_file, write_safetensors
 
 # All that is in a checkpoint.
 FILES = STATE, TENSORS, MODEL = "state.json", "state.safetensors", "model"

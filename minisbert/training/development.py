@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minisbert.network.config import measure_width
-from minisbert.training.losses import concatenate
+from minisbert.arrays import Array
 from minisbert.evaluation.metrics import spearman
-from minisbert.training.objectives import CLASSIFIER
-from minisbert.network.ragged import Array
+from minisbert.network.config import measure_width
 from minisbert.network.similarity import normalize_forward
-from minisbert.search.topk import topk
+from minisbert.search.scan import topk
 from minisbert.training.examples import Examples
+from minisbert.training.losses import concatenate
+from minisbert.training.objectives import CLASSIFIER
 
 # Of MRR@10.
 DEPTH = 10

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minisbert.arrays import Array
 from minisbert.system.json_fields import shorten
-from minisbert.network.ragged import Array
 from minisbert.training.tables import NO_CONSENSUS, Table, read_number, read_table
 
 NEEDS = {

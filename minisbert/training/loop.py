@@ -13,22 +13,22 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minisbert.arguments import OnTruncate, check_positive, check_truncation
-from minisbert.encoding.batching import count_threads, keep_freed_memory
+from minisbert.arrays import Array
+from minisbert.cross_encoder import CrossEncoder
+from minisbert.encoder import SentenceTransformer
+from minisbert.model_files.saving import MODEL_FILES, WEIGHTS
+from minisbert.network.config import measure_width
+from minisbert.system.disk import check_destination, recover_directory, remove_directory
+from minisbert.system.threads import count_threads, keep_freed_memory
 from minisbert.training.checkpoints import (
     FILES,
     STATE,
     find_work_directory,
 )
-from minisbert.network.config import measure_width
-from minisbert.cross_encoder import CrossEncoder
-from minisbert.system.directories import check_destination, recover_directory, remove_directory
-from minisbert.encoder import SentenceTransformer
-from minisbert.training.objectives import Objective, make_classifier, make_objective
-from minisbert.network.ragged import Array
-from minisbert.model_files.saving import MODEL_FILES, WEIGHTS
-from minisbert.training.step import Trainer, make_network
 from minisbert.training.examples import Examples, find_overlap, make_examples
+from minisbert.training.objectives import Objective, make_classifier, make_objective
 from minisbert.training.run import Model, Run, Settings, training_bar
+from minisbert.training.step import Trainer, make_network
 
 
 class TrainingResult(NamedTuple):

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minisbert.arrays import Array, Cache
 from minisbert.network.layers import linear_backward, linear_forward
-from minisbert.network.ragged import Array, Cache
 from minisbert.network.similarity import normalize_backward, normalize_forward
 
 # Cross-entropy of k classes: -log softmax(logits)[label]. Its slope is softmax - one-hot.

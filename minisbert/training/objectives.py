@@ -7,11 +7,12 @@ gradients.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from minisbert.arrays import Array, Cache, Gradients, Parameters
 from minisbert.training.losses import (
     CONCATENATIONS,
     binary_cross_entropy_backward,
@@ -27,10 +28,6 @@ from minisbert.training.losses import (
     triplet_backward,
     triplet_forward,
 )
-from minisbert.network.ragged import Array, Cache
-
-Parameters = Mapping[str, Array]
-Gradients = dict[str, Any]
 
 
 class Objective(NamedTuple):

@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from minisbert.arrays import Array
 from minisbert.network.layers import RowGradient, sum_rows
-from minisbert.network.ragged import Array
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 

@@ -14,6 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from minisbert.arguments import OnTruncate, check_positive, report_truncation
+from minisbert.arrays import Array
+from minisbert.cross_encoder import CrossEncoder
+from minisbert.encoder import SentenceTransformer
 from minisbert.training.checkpoints import (
     MODEL,
     STATE,
@@ -22,13 +25,10 @@ from minisbert.training.checkpoints import (
     read_checkpoint,
     write_checkpoint,
 )
-from minisbert.cross_encoder import CrossEncoder
 from minisbert.training.development import measure_development
-from minisbert.encoder import SentenceTransformer
-from minisbert.training.optimizer import schedule
-from minisbert.network.ragged import Array
-from minisbert.training.step import Batch, Trainer
 from minisbert.training.examples import Examples
+from minisbert.training.optimizer import schedule
+from minisbert.training.step import Batch, Trainer
 
 Model = SentenceTransformer | CrossEncoder
 

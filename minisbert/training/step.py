@@ -14,14 +14,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minisbert.encoding.batching import limit_blas
-from minisbert.network.bert import WORDS, Gradients, Parameters
+from minisbert.arrays import Array, Cache, Gradients, Parameters
+from minisbert.network.bert import WORDS
 from minisbert.network.config import ModelConfig
-from minisbert.network.heads import CrossEncoderConfig
-from minisbert.network.networks import embed_backward, embed_forward, score_backward, score_forward
+from minisbert.network.heads import CrossEncoderConfig, score_backward, score_forward
+from minisbert.network.ragged import RaggedBatch, join_sentences
+from minisbert.network.sentence_encoder import embed_backward, embed_forward
+from minisbert.system.threads import limit_blas
 from minisbert.training.objectives import Objective
 from minisbert.training.optimizer import AdamW, add_gradients, clip, run_in_turn
-from minisbert.network.ragged import Array, Cache, RaggedBatch, join_sentences
 
 # Of a batch's tokens, how many of one length may stay together.
 LARGEST_PIECE = 1 / 8

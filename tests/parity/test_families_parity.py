@@ -12,13 +12,13 @@ from sentence_transformers.sentence_transformer import modules
 from transformers.models.mpnet.modeling_mpnet import MPNetEncoder
 
 from minisbert import CrossEncoder, SentenceTransformer
-from minisbert.network.bert import bert_forward
+from minisbert.encoding.tokenization import Tokenizer
 from minisbert.model_files.configs import POOLING_FLAGS, read_bert_config
+from minisbert.model_files.weights import load_parameters
+from minisbert.network.bert import bert_forward
 from minisbert.network.families import FAMILIES
 from minisbert.network.ragged import join_sentences
 from minisbert.network.relative_bias import find_buckets
-from minisbert.encoding.tokenization import Tokenizer
-from minisbert.model_files.weights import load_parameters
 
 LIMIT = 64
 TEXT = "the old bird sings in a red tree , déjà 老鸟 птица ! cat-like <s> don't x"

@@ -9,10 +9,9 @@ import transformers
 from torch_peer import TorchPeer
 
 from minisbert import CrossEncoder, SentenceTransformer, train
-
-from minisbert.training.loop import optimizer
 from minisbert.network.bert import WORDS as WORD_TABLE
 from minisbert.network.layers import RowGradient
+from minisbert.training import optimizer
 from minisbert.training.objectives import make_classifier, make_objective
 from minisbert.training.optimizer import AdamW, schedule
 from minisbert.training.step import Batch, Trainer, make_network

@@ -1,0 +1,114 @@
+"""Arrays out of safetensors files, mapped, and into them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from minisbert.arrays import Array
+from minisbert.system.disk import write_file
+from minisbert.system.json_fields import shorten
+
+DTYPES = {
+    "F64": np.float64,
+    "F32": np.float32,
+    "F16": np.float16,
+    "BF16": np.uint16,  # NumPy has none: the bits, decoded below
+    "I64": np.int64,
+    "I32": np.int32,
+    "I16": np.int16,
+    "I8": np.int8,
+    "U64": np.uint64,
+    "U32": np.uint32,
+    "U16": np.uint16,
+    "U8": np.uint8,
+    "BOOL": np.bool_,
+}
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
+    """Map every tensor of a file read-only; give its metadata too.
+
+    float16 and bfloat16 are decoded to float32, and so copied.
+
+    Raises FileNotFoundError, or ValueError naming the file if it is not whole.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} must be a safetensors file, but there is none; check the path"
+        )
+    try:
+        with safe_open(path, framework="np") as checked:
+            metadata = dict(checked.metadata() or {})
+            names = list(checked.keys())
+    except (SafetensorError, OSError) as error:
+        raise ValueError(
+            f"{path} must be a whole safetensors file, but it is not ({error}); "
+            "put a whole copy in its place"
+        ) from None
+    # The header: 8 bytes of length, then JSON with each tensor's place in the data after it.
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    data = np.asarray(np.memmap(path, np.uint8, "r"))[8 + length :]
+    arrays = {}
+    for name in names:
+        kind, shape = header[name]["dtype"], tuple(header[name]["shape"])
+        if kind not in DTYPES:
+            raise ValueError(
+                f"{shorten(name)} in {path} must be of type {', '.join(DTYPES)}, got {kind}; "
+                "convert it to F32"
+            )
+        start, end = header[name]["data_offsets"]
+        try:
+            arrays[name] = _view_tensor(data[start:end], kind, shape)
+        except ValueError as error:
+            raise ValueError(
+                f"{shorten(name)} in {path} must have a shape that NumPy can hold, "
+                f"got {shorten(shape)} ({error}); put a whole copy in its place"
+            ) from None
+    return arrays, metadata
+
+
+def _view_tensor(raw: Array, kind: str, shape: tuple[int, ...]) -> Array:
+    """Bytes as an array of a type; a copy only if they are misaligned or of half precision."""
+    dtype = np.dtype(DTYPES[kind])
+    if raw.ctypes.data % dtype.itemsize:
+        # BLAS would copy a misaligned matrix at every product.
+        raw = raw.copy()
+    array = raw.view(dtype).reshape(shape)
+    if kind == "BF16":
+        # bfloat16 is the upper half of a float32
+        array = (array.astype(np.uint32) << 16).view(np.float32)
+    elif kind == "F16":
+        array = array.astype(np.float32)
+    array.flags.writeable = False
+    return array
+
+
+def write_safetensors(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
+    """Write arrays to a file that appears whole or not at all, without a copy of them in memory."""
+    kinds = {np.dtype(dtype): kind for kind, dtype in DTYPES.items() if kind != "BF16"}
+    header: dict[str, object] = {"__metadata__": dict(metadata)}
+    end = 0
+    # The widest type first, so that every array is aligned in the file and can be mapped.
+    names = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
+    for name in names:
+        array = arrays[name]
+        start, end = end, end + array.nbytes
+        header[name] = {
+            "dtype": kinds[array.dtype],
+            "shape": list(array.shape),
+            "data_offsets": [start, end],
+        }
+    text = json.dumps(header, ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    with write_file(path) as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in names:
+            file.write(np.ascontiguousarray(arrays[name]).data)

@@ -1,0 +1,60 @@
+"""Batches hold each text once."""
+
+import numpy as np
+import pytest
+from blas import count_blas_threads
+
+from minisbert.encoding import batching
+
+
+def test_plan_holds_each_text_once_longest_first():
+    """Batches together are the texts sorted by length, equal ones in their order."""
+    lengths = np.array([3, 9, 3, 7])
+    assert np.concatenate(batching.plan_batches(lengths)).tolist() == [1, 3, 0, 2]
+
+
+def test_plan_respects_the_token_budget_and_batch_size():
+    """No batch is beyond the budget by more than a text, or has more texts than asked."""
+    lengths = np.random.default_rng(0).integers(2, 4000, 300)
+    for batch in batching.plan_batches(lengths):
+        assert lengths[batch].sum() <= batching.TOKEN_BUDGET + lengths[batch].max()
+    assert max(map(len, batching.plan_batches(np.full(50, 3), batch_size=7))) == 7
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_plan_gives_threads_equal_work(threads):
+    """Every thread gets as many batches, and batches of about as many tokens, as any other."""
+    lengths = np.random.default_rng(0).integers(2, 40, 2000)
+    batches = batching.plan_batches(lengths, threads)
+    tokens = [lengths[batch].sum() for batch in batches]
+    assert len(batches) % threads == 0
+    assert max(tokens) - min(tokens) <= 80
+
+
+def test_little_work_is_shared_out():
+    """Texts that would fit in one batch are cut in two for two threads, unless they are few."""
+    assert len(batching.plan_batches(np.full(64, 10), threads=2)) == 2
+    assert len(batching.plan_batches(np.full(8, 10), threads=2)) == 1
+    assert batching.plan_batches(np.zeros(0, np.int64), threads=2) == []
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_run_yields_every_result_with_its_batch(threads):
+    """Results come in the order of the batches, whatever the number of threads."""
+    batches = [np.array([i]) for i in range(10)]
+    done = []
+    results = list(batching.run_batches(lambda b: int(b[0]) ** 2, batches, threads, done.append))
+    assert [(int(b[0]), r) for b, r in results] == [(i, i * i) for i in range(10)]
+    assert sum(done) == 10
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_run_passes_on_errors_and_restores(threads, two_blas_threads):
+    """An error in a batch reaches the caller, and BLAS is as before."""
+
+    def fail(batch):
+        raise MemoryError("no room")
+
+    with pytest.raises(MemoryError, match="no room"):
+        list(batching.run_batches(fail, [np.array([0]), np.array([1])], threads))
+    assert count_blas_threads() == 2

@@ -1,0 +1,224 @@
+"""A similarity taken apart: the shares of all pairs of tokens add up to it."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from minisbert import SentenceTransformer, TruncationWarning, __main__
+from minisbert.encoding.explain import explain
+from minisbert.encoding.heat_map import count_columns, write_heat_map
+from models import edit_json, make_model_directory
+
+PAIRS = [
+    ("a bird sings", "the old red car"),
+    ("the dog runs!", "the dog runs!"),
+    ("", "a cat"),
+    ("a dog runs, a cat sings! all day, in the tree.", "sing"),
+]
+LINEAR = ["cls", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"]
+
+
+@pytest.mark.parametrize("pooling", LINEAR)
+@pytest.mark.parametrize("similarity", ["cosine", "dot"])
+@pytest.mark.parametrize("truncate_dim", [None, 10])
+@pytest.mark.filterwarnings("ignore:embeddings cut to 10 dimensions")
+def test_shares_add_up(tiny_directory, pooling, similarity, truncate_dim):
+    """Their sum is the model's similarity, for every pooling that is a weighted sum."""
+    model = SentenceTransformer(
+        tiny_directory,
+        pooling=pooling,
+        similarity_fn_name=similarity,
+        truncate_dim=truncate_dim,
+    )
+    for a, b in PAIRS:
+        found = explain(model, a, b)
+        vectors = model.encode([a, b], normalize_embeddings=False)
+        expected = model.similarity(vectors[0], vectors[1]).item()
+        assert found.score == pytest.approx(expected, abs=1e-6, rel=1e-6)
+        assert found.contributions.shape == (len(found.tokens_a), len(found.tokens_b))
+
+
+def test_shares_add_up_with_the_real_model(minilm):
+    """The same with all-MiniLM-L6-v2, whose embeddings are of length 1, for 45 pairs."""
+    texts = [
+        "The weather is lovely today.",
+        "It's so sunny outside!",
+        "He drove to the stadium.",
+        "Der Hund schläft.",
+        "数学は美しい 🙂",
+        "",
+        "naïve café",
+        "unbelievably long-winded",
+        "one two three " * 30,
+    ]
+    for i, a in enumerate(texts):
+        for b in texts[i:]:
+            expected = model_similarity(minilm, a, b)
+            assert minilm.explain(a, b).score == pytest.approx(expected, abs=1e-6)
+
+
+def model_similarity(model, a, b):
+    return model.similarity(model.encode(a), model.encode(b)).item()
+
+
+def test_a_wrong_share_is_seen(minilm):
+    """The comparison is one that can fail."""
+    found = minilm.explain("A cat sleeps.", "A dog sleeps.")
+    found.contributions[2, 2] += 2e-6
+    expected = model_similarity(minilm, "A cat sleeps.", "A dog sleeps.")
+    assert found.score != pytest.approx(expected, abs=1e-6)
+
+
+def test_each_share_is_what_its_pair_adds(tiny):
+    """A share is the product of the two tokens' vectors, by their number and the lengths."""
+    found = tiny.explain("a bird sings", "a cat")
+    a, b = tiny.encode(["a bird sings", "a cat"], output_value="token_embeddings")
+    length = np.linalg.norm(a.mean(axis=0)) * np.linalg.norm(b.mean(axis=0))
+    expected = a @ b.T / (len(a) * len(b) * length)
+    assert np.allclose(found.contributions, expected, atol=1e-6)
+
+
+def test_tokens_are_pieces_of_the_text(minilm):
+    """Tokens keep the letters of the text, pieces of words are marked, special ones named."""
+    found = minilm.explain("Unbelievably naïve!", "數")
+    assert found.tokens_a == (
+        "[CLS]",
+        "Un",
+        "##bel",
+        "##ie",
+        "##va",
+        "##bly",
+        "naïve",
+        "!",
+        "[SEP]",
+    )
+    assert found.tokens_b == ("[CLS]", "數", "[SEP]")
+
+
+def test_a_prompt_is_read_too(tiny_directory):
+    """The default prompt stands in front; where the pooling leaves it out, its share is 0."""
+    options = {"prompts": {"query": "the old "}, "default_prompt_name": "query"}
+    model = SentenceTransformer(tiny_directory, **options)
+    found = model.explain("a bird", "a cat")
+    assert found.tokens_a == ("[CLS]", "the", "old", "a", "bird", "[SEP]")
+    assert found.score == pytest.approx(model_similarity(model, "a bird", "a cat"), abs=1e-6)
+
+
+def test_a_prompt_that_is_left_out(tmp_path):
+    """Tokens of a prompt that the pooling skips add nothing."""
+    path = make_model_directory(tmp_path / "model")
+    edit_json(path / "1_Pooling" / "config.json", include_prompt=False)
+    options = {"prompts": {"query": "the old "}, "default_prompt_name": "query"}
+    model = SentenceTransformer(path, **options)
+    found = model.explain("a bird", "a cat")
+    assert not found.contributions[:3].any()
+    assert found.score == pytest.approx(model_similarity(model, "a bird", "a cat"), abs=1e-6)
+
+
+def test_a_text_that_is_cut(minilm):
+    """Of a text that is too long the tokens are those that `encode` reads; it warns."""
+    model = SentenceTransformer(minilm.model_directory)
+    model.max_seq_length = 5
+    with pytest.warns(TruncationWarning, match="1 of 1 texts are longer than the 5 tokens"):
+        found = model.explain("one two three four five", "six")
+    assert found.tokens_a == ("[CLS]", "one", "two", "three", "[SEP]")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pooling": "max"}, "pooling must be one of cls, mean, .*, got max; only these are sums"),
+        ({"similarity_fn_name": "euclidean"}, "similarity_fn_name must be cosine or dot"),
+    ],
+)
+def test_what_is_no_sum_is_refused(tiny_directory, options, message):
+    """A pooling or a similarity that no sum gives is named."""
+    with pytest.raises(ValueError, match=message):
+        SentenceTransformer(tiny_directory, **options).explain("a", "b")
+
+
+def test_a_text_must_be_one(tiny):
+    """Anything but two texts is refused."""
+    with pytest.raises(TypeError, match="b must be a str, got list; give one text"):
+        tiny.explain("a", ["b"])
+
+
+# --- for the eye ---
+
+VALUES = np.array([[0.5, -0.25, 0.001], [0.04, 0.0, -0.004]])
+
+
+def test_heat_map():
+    """Numbers in hundredths with their shades, words of columns read downwards."""
+    assert write_heat_map(["cat", "is"], ["a", "bc", "d"], VALUES, width=80).split("\n") == [
+        "           b",
+        "      a    c    d",
+        "cat  50█ -25▒   0",
+        "is    4    0    0",
+        "0.2870 together, in hundredths",
+    ]
+
+
+def test_heat_map_in_panels():
+    """What is wider than the page goes on below."""
+    lines = write_heat_map(["cat", "is"], ["a", "bc", "d"], VALUES, width=13).split("\n")
+    assert max(map(len, lines[:-1])) <= 13
+    assert [line for line in lines if line.startswith("cat")] == ["cat  50█ -25▒", "cat   0"]
+
+
+def test_heat_map_of_wide_letters():
+    """Rows stay in line beside letters of two columns, and marks of none."""
+    lines = write_heat_map(["数学", "é", "abc"], ["x"], np.ones((3, 1)), width=80).split("\n")[1:4]
+    assert [count_columns(line.partition("100")[0]) for line in lines] == [5, 5, 5]
+
+
+def test_heat_map_in_colour():
+    """Colours instead of shades: one for more, one for less, none for nothing."""
+    line = write_heat_map(["cat"], ["a", "b", "c"], VALUES[:1], color=True, width=80).split("\n")[1]
+    assert line.count("\x1b[30;48;5;203m") == 1
+    assert line.count("\x1b[30;48;5;153m") == 1
+    assert line.endswith("0")
+
+
+def test_a_line_stays_one():
+    """Letters that a terminal would obey are not sent to it, long words are cut."""
+    text = write_heat_map(["a\x1b[2Jb\n", "x" * 99], ["y"], np.ones((2, 1)), width=80)
+    assert "\x1b" not in text
+    assert text.count("\n") == 3
+    assert "x" * 15 + "…" in text
+
+
+# --- the command ---
+
+
+def test_command(tiny_directory, capsys):
+    """`minisbert explain` prints the heat map."""
+    assert __main__.main(["explain", "a bird", "a cat", "--model", str(tiny_directory)]) == 0
+    out = capsys.readouterr().out
+    assert "bird" in out
+    assert "together, in hundredths" in out
+    assert "\x1b" not in out
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("x.jpg", "--out must end in .png, .svg or .pdf"), ("x.png", "pip install minisbert[plots]")],
+)
+def test_command_without_a_picture(tiny_directory, tmp_path, capsys, monkeypatch, name, message):
+    """A picture of another kind, or without what draws it, is one sentence and exit code 2."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    options = ["--model", str(tiny_directory), "--out", str(tmp_path / name)]
+    assert __main__.main(["explain", "a bird", "a cat", *options]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_picture(tiny_directory, tmp_path):
+    """With matplotlib a picture is written."""
+    pytest.importorskip("matplotlib")
+    options = ["--model", str(tiny_directory), "--out", str(tmp_path / "x.png")]
+    assert __main__.main(["explain", "a $bird$", "a cat", *options]) == 0
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,78 @@
+"""Prompts: which one is put in front, and how much of it the pooling leaves out."""
+
+import numpy as np
+import pytest
+
+from minisbert import SentenceTransformer
+from minisbert.encoding.prompts import (
+    DOCUMENT,
+    QUERY,
+    choose_prompt,
+    count_prompt_tokens,
+    name_prompt,
+)
+from models import edit_json, make_model_directory
+
+PROMPTS = {"query": "", "document": "", "passage": "passage: ", "task": "do "}
+
+
+def test_prompts_given_replace_the_models_own(tiny_directory):
+    """Of prompts of one name the one given is taken; None leaves an empty one."""
+    model = SentenceTransformer(tiny_directory, prompts={"query": None, "task": "do "})
+    assert model.prompts == {"query": "", "document": "", "task": "do "}
+    assert np.array_equal(model.encode_query("a bird"), model.encode("a bird"))
+    with pytest.raises(TypeError, match="prompts must be texts, got int for 'query'"):
+        SentenceTransformer(tiny_directory, prompts={"query": 3})
+
+
+def test_the_prompt_given_wins():
+    """A prompt itself goes before its name, a name before the default one; both are warned of."""
+    assert choose_prompt(PROMPTS, "task", None, None) == "do "
+    assert choose_prompt(PROMPTS, "task", "passage", None) == "passage: "
+    assert choose_prompt(PROMPTS, "task", None, "") == ""
+    assert choose_prompt(PROMPTS, None, None, None) == ""
+    with pytest.warns(UserWarning, match="'task' is passed over, since a prompt is given"):
+        assert choose_prompt(PROMPTS, None, "task", "mine ") == "mine "
+
+
+def test_names_for_queries_and_documents():
+    """The first name with a text is taken, else the first that exists, unless one is asked for."""
+    assert name_prompt(PROMPTS, DOCUMENT, None, None) == "passage"
+    assert name_prompt(PROMPTS, QUERY, None, None) == "query"
+    assert name_prompt({}, QUERY, None, None) is None
+    assert name_prompt(PROMPTS, DOCUMENT, "task", None) == "task"
+    assert name_prompt(PROMPTS, DOCUMENT, None, "mine ") is None
+
+
+def test_asking_for_nothing_changes_nothing(tiny_directory):
+    """Queries get their prompt, too, from callers who pass None for it."""
+    model = SentenceTransformer(tiny_directory, prompts={"query": "a bird "})
+    expected = model.encode("sings", prompt="a bird ")
+    assert np.array_equal(model.encode_query("sings", prompt_name=None, prompt=None), expected)
+    assert np.array_equal(model.encode_query("sings", None, "a bird "), expected)
+    assert np.array_equal(model.encode_query(sentences="sings"), expected)
+    assert np.array_equal(model.encode_document("sings"), model.encode("sings"))
+
+
+def test_tokens_of_a_prompt_are_counted(tmp_path):
+    """A model that leaves prompts out of its pooling skips their tokens but the closing one."""
+    model = SentenceTransformer(make_model_directory(tmp_path))
+    with_prompt = model.config.modules[0]
+    edit_json(tmp_path / "1_Pooling" / "config.json", include_prompt=False)
+    without_prompt = SentenceTransformer(tmp_path).config.modules[0]
+    assert count_prompt_tokens(model.tokenizer, with_prompt, "a bird ") == 0
+    assert count_prompt_tokens(model.tokenizer, without_prompt, "a bird ") == 3
+    assert count_prompt_tokens(model.tokenizer, without_prompt, "") == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "sentence"),
+    [
+        ({"prompt_name": "nobody"}, ValueError, "prompt_name must be one of document, query, got"),
+        ({"prompt": 3}, TypeError, "prompt must be a str, got int"),
+    ],
+)
+def test_prompts_that_there_are_not(tiny, options, error, sentence):
+    """An unknown name and what is no text are refused."""
+    with pytest.raises(error, match=sentence):
+        tiny.encode("a bird", **options)

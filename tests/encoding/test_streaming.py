@@ -1,0 +1,258 @@
+"""Embeddings one after another, and into a file that goes on where a kill left it."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from minisbert import SentenceTransformer
+from minisbert.encoding import streaming
+from models import make_model_directory
+
+WORDS = ["a", "bird", "sings", "the", "old", "red", "car", "dog", "runs", "tree"]
+TEXTS = [" ".join(WORDS[i % 10 :: 1 + i % 4]) for i in range(23)]
+
+# Where BLAS has other kernels, a text's vector may differ in its last bits with its batch.
+TOLERANCE = 5e-7
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "vectors.npy"
+
+
+def is_near(found, expected):
+    same = found.shape == expected.shape and found.dtype == expected.dtype
+    return same and np.abs(found - expected).max(initial=0) <= TOLERANCE
+
+
+def count_encoded(model, monkeypatch):
+    """A list that gets the texts of every call of `encode`."""
+    encoded, encode = [], model.encode
+    monkeypatch.setattr(
+        model, "encode", lambda texts, **o: encoded.extend(texts) or encode(texts, **o)
+    )
+    return encoded
+
+
+# --- one after another ---
+
+
+@pytest.mark.parametrize("chunk", [1, 5, 23, 100])
+def test_one_by_one(tiny, chunk):
+    """Each text gets the vector that it has among all, in the order of the texts."""
+    found = list(tiny.encode_iter(iter(TEXTS), chunk))
+    assert is_near(np.array(found), tiny.encode(TEXTS))
+
+
+def test_a_stream_without_end(tiny):
+    """No more than a chunk is read before its embeddings come."""
+    read = []
+    texts = (read.append(text) or text for text in itertools.cycle(TEXTS))
+    found = list(itertools.islice(tiny.encode_iter(texts, 4), 6))
+    assert is_near(np.array(found), tiny.encode(TEXTS[:6]))
+    assert len(read) == 8
+
+
+def test_options_are_those_of_encode(tiny):
+    """What `encode` can be asked for, but ranges of embeddings that are yet to come."""
+    found = list(tiny.encode_iter(TEXTS[:3], output_value="token_embeddings"))
+    expected = tiny.encode(TEXTS[:3], output_value="token_embeddings")
+    assert all(map(is_near, found, expected))
+    with pytest.raises(ValueError, match="precision must be float32, binary or ubinary where"):
+        next(tiny.encode_iter(TEXTS, precision="int8"))
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ("one", "texts must be an iterable of str, got str; pass a list of texts"),
+        (7, "texts must be an iterable of str, got int"),
+        ([*TEXTS[:5], None], "texts must hold only str, got NoneType at index 5"),
+    ],
+)
+def test_texts_must_be_texts(tiny, path, texts, message):
+    """Anything else is refused, by its index among all."""
+    with pytest.raises(TypeError, match=message):
+        list(tiny.encode_iter(texts, 2))
+    with pytest.raises(TypeError, match=message):
+        tiny.encode_to_file(texts, path, chunk=2)
+
+
+@pytest.mark.parametrize("chunk", [0, -1, 2.0, True])
+def test_chunk_must_be_a_number(tiny, path, chunk):
+    """No other chunk can be read."""
+    with pytest.raises(ValueError, match="chunk must be a whole number of 1 or more"):
+        next(tiny.encode_iter(TEXTS, chunk))
+    with pytest.raises(ValueError, match="chunk must be a whole number of 1 or more"):
+        tiny.encode_to_file(TEXTS, path, chunk=chunk)
+
+
+# --- into a file ---
+
+
+@pytest.mark.parametrize("chunk", [1, 5, 23, 100])
+def test_file(tiny, path, chunk):
+    """The file is a .npy of all embeddings, with nothing left beside it."""
+    found = tiny.encode_to_file(iter(TEXTS), path, chunk=chunk)
+    assert is_near(np.asarray(found), tiny.encode(TEXTS))
+    assert not found.flags.writeable
+    assert np.array_equal(np.load(path), found)
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_no_texts(tiny, path):
+    """Of no texts there are no rows, as wide as others."""
+    assert tiny.encode_to_file([], path).shape == np.load(path).shape == (0, 32)
+
+
+def test_bits(tiny, path):
+    """Binary embeddings are bytes."""
+    expected = tiny.encode(TEXTS, precision="ubinary")
+    assert np.array_equal(tiny.encode_to_file(TEXTS, path, precision="ubinary", chunk=4), expected)
+    assert np.load(path).dtype == np.uint8
+
+
+def fail_at(texts, index):
+    for number, text in enumerate(texts):
+        if number == index:
+            raise KeyError("the source broke")
+        yield text
+
+
+@pytest.mark.parametrize("index", [0, 3, 4, 11, 22])
+def test_goes_on_where_it_ended(tiny, path, monkeypatch, index):
+    """What was whole is not encoded again, and the file is as of one go."""
+    with pytest.raises(KeyError):
+        tiny.encode_to_file(fail_at(TEXTS, index), path, chunk=4)
+    assert not path.exists()
+    encoded = count_encoded(tiny, monkeypatch)
+    found = tiny.encode_to_file(TEXTS, path, chunk=7)
+    assert encoded == TEXTS[index // 4 * 4 :]
+    assert is_near(np.asarray(found), tiny.encode(TEXTS))
+    assert list(path.parent.iterdir()) == [path]
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing that the library does afterwards counts."""
+
+
+@pytest.mark.parametrize("name", ["fsync", "replace", "write"])
+def test_a_kill_at_any_moment(tiny_directory, tmp_path, monkeypatch, name):
+    """Whatever the call of the system it comes at, the next run makes the same file."""
+    model = SentenceTransformer(tiny_directory)
+    expected = model.encode(TEXTS)
+    for moment in range(100):
+        path = tmp_path / str(moment) / "vectors.npy"
+        path.parent.mkdir()
+        calls = itertools.count()
+
+        def die(*arguments, real, calls=calls, moment=moment):
+            if next(calls) == moment:
+                raise Killed
+            return real(*arguments)
+
+        with monkeypatch.context() as patch:
+            if name == "write":
+                real = streaming.write_journal
+                patch.setattr(streaming, "write_journal", lambda *a, real=real: die(*a, real=real))
+            else:
+                real = getattr(streaming.os, name)
+                patch.setattr(streaming.os, name, lambda *a, real=real: die(*a, real=real))
+            try:
+                model.encode_to_file(TEXTS, path, chunk=6)
+            except Killed:
+                killed = True
+            else:
+                killed = False
+        if not path.exists():
+            model.encode_to_file(TEXTS, path, chunk=6)
+        assert is_near(np.load(path), expected)
+        if not killed:
+            break
+    assert moment > 3
+
+
+def test_a_finished_file_stays(tiny, path):
+    """It is replaced only if that is asked for, and then only by a whole one."""
+    tiny.encode_to_file(TEXTS, path)
+    with pytest.raises(FileExistsError, match=r"vectors.npy must be a new file, but it is there"):
+        tiny.encode_to_file(TEXTS[:3], path)
+    with pytest.raises(KeyError):
+        tiny.encode_to_file(fail_at(TEXTS, 5), path, resume=False, chunk=2)
+    assert len(np.load(path)) == len(TEXTS)
+    assert len(tiny.encode_to_file(TEXTS[:6], path)) == len(np.load(path)) == 6
+    assert len(tiny.encode_to_file(TEXTS[:3], path, resume=False)) == len(np.load(path)) == 3
+
+
+@pytest.mark.parametrize(
+    "others", [TEXTS[::-1], TEXTS[:3], ["", *TEXTS[:7]], [*TEXTS[:3], 5, *TEXTS[4:]]]
+)
+def test_other_texts_are_refused(tiny, path, others):
+    """To go on the first texts must be the same; or it begins anew."""
+    with pytest.raises(KeyError):
+        tiny.encode_to_file(fail_at(TEXTS, 8), path, chunk=4)
+    with pytest.raises(ValueError, match="the first 8 texts must be those that"):
+        tiny.encode_to_file(others, path)
+    assert len(tiny.encode_to_file(TEXTS[:2], path, resume=False)) == 2
+
+
+def test_another_model_is_refused(tiny, path, tmp_path):
+    """Other parameters, settings or options can't go on; those without effect can."""
+    with pytest.raises(KeyError):
+        tiny.encode_to_file(fail_at(TEXTS, 8), path, chunk=4)
+    for model, options in (
+        (SentenceTransformer(make_model_directory(tmp_path / "other", seed=1)), {}),
+        (SentenceTransformer(tiny.model_directory, prompts={"query": "a "}), {}),
+        (tiny, {"prompt": "a "}),
+        (tiny, {"precision": "binary"}),
+    ):
+        with pytest.raises(ValueError, match=r"model and options must be those that .*journal"):
+            model.encode_to_file(TEXTS, path, **options)
+    options = {"batch_size": 2, "threads": 1, "show_progress_bar": False}
+    assert len(tiny.encode_to_file(TEXTS, path, **options)) == len(TEXTS)
+
+
+def test_a_partial_file_that_was_cut(tiny, path):
+    """Rows that the journal counts and that are gone are not made up."""
+    with pytest.raises(KeyError):
+        tiny.encode_to_file(fail_at(TEXTS, 8), path, chunk=4)
+    partial, journal = streaming.name_leftovers(path)
+    with partial.open("r+b") as file:
+        file.truncate(900)
+    with pytest.raises(ValueError, match=r"partial must hold 8 rows, as .* tells, but it was cut"):
+        tiny.encode_to_file(TEXTS, path)
+    journal.write_text(json.dumps({"origin": "x", "done": -1}))
+    with pytest.raises(ValueError, match="journal"):
+        tiny.encode_to_file(TEXTS, path)
+
+
+def test_a_full_disk(tiny, path, monkeypatch):
+    """What was whole stays, and is gone on with when there is room again."""
+    fsync, calls = streaming.os.fsync, itertools.count()
+
+    def refuse(descriptor):
+        if next(calls) == 6:
+            raise OSError(28, "No space left on device")
+        fsync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(streaming.os, "fsync", refuse)
+        with pytest.raises(OSError, match="No space left"):
+            tiny.encode_to_file(TEXTS, path, chunk=4)
+    encoded = count_encoded(tiny, monkeypatch)
+    tiny.encode_to_file(TEXTS, path)
+    assert 0 < len(encoded) < len(TEXTS)
+
+
+def test_a_folder_that_is_not_there(tiny, tmp_path):
+    """The folder is not made, but asked for, before anything is encoded."""
+    with pytest.raises(FileNotFoundError, match="path must be in an existing folder, got"):
+        tiny.encode_to_file(TEXTS, tmp_path / "none" / "x.npy")
+
+
+def test_token_vectors_make_no_file(tiny, path):
+    """Their rows are of no one number."""
+    with pytest.raises(ValueError, match="output_value must be 'sentence_embedding' for a file"):
+        tiny.encode_to_file(TEXTS, path, output_value="token_embeddings")

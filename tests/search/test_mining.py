@@ -1,0 +1,288 @@
+"""Search, paraphrases and communities: plain loops over all scores give the same."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from minisbert import FlatIndex
+from minisbert.network.similarity import (
+    cosine_similarity,
+    dot_similarity,
+    euclidean_similarity,
+    manhattan_similarity,
+)
+from minisbert.search import mining as search
+from minisbert.search.index_rows import prepare_rows
+from minisbert.search.mining import (
+    community_detection,
+    paraphrase_mining,
+    paraphrase_mining_embeddings,
+    semantic_search,
+)
+from minisbert.search.scan import pair_dots
+
+
+def make_rows(M: int, D: int = 24, seed: int = 0) -> np.ndarray:
+    """Rows around a few centres, some of them twice and one zero."""
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((5, D))
+    rows = centres[rng.integers(0, 5, M)] + 0.3 * rng.standard_normal((M, D))
+    rows[M // 2] = rows[3]
+    rows[M // 2 + 1] = rows[3]
+    rows[7] = 0
+    return rows.astype(np.float32)
+
+
+def all_cosines(rows: np.ndarray) -> np.ndarray:
+    """The canonical cosine of every two rows.  (M, D) -> (M, M)"""
+    unit = prepare_rows(rows, "cosine", "row")
+    M = len(unit)
+    first, second = np.divmod(np.arange(M * M), M)
+    return pair_dots(unit[first], unit[second]).reshape(M, M)
+
+
+# semantic_search
+
+
+def test_hits_are_those_of_the_index():
+    """Cosine and dot product give the very scores and rows of `FlatIndex`, few queries or many."""
+    rows, queries = make_rows(300), make_rows(40, seed=1)
+    for metric, function in (("cosine", cosine_similarity), ("dot", dot_similarity)):
+        index = FlatIndex.from_embeddings(rows, metric)
+        for some in (queries[:2], queries):
+            scores, ids = index.search(some, 7)
+            hits = semantic_search(some, rows, top_k=7, score_function=function)
+            assert [[hit["corpus_id"] for hit in one] for one in hits] == ids.tolist()
+            assert [[hit["score"] for hit in one] for one in hits] == scores.tolist()
+
+
+def test_default_is_ten_by_cosine():
+    """Without options the ten best by cosine come back, as dicts of a whole number and a float."""
+    rows = make_rows(60)
+    (hits,) = semantic_search(rows[5], rows)
+    assert len(hits) == 10
+    assert hits == semantic_search(rows[5] * 8, rows, top_k=10, score_function=cosine_similarity)[0]
+    assert {(type(hit["corpus_id"]), type(hit["score"])) for hit in hits} == {(int, float)}
+
+
+@pytest.mark.parametrize("function", [cosine_similarity, dot_similarity, manhattan_similarity])
+def test_chunks_change_nothing(function):
+    """Any size of chunks gives the same rows and scores, ties too."""
+    rows, queries = make_rows(200), make_rows(30, seed=2)
+    whole = semantic_search(queries, rows, top_k=20, score_function=function)
+    for sizes in ((1, 1), (7, 13), (100, 50), (1000, 1000)):
+        assert semantic_search(queries, rows, *sizes, 20, function) == whole
+
+
+def test_ties_go_to_the_lower_row():
+    """Of equal scores the lower number comes first, whatever the function and the chunks."""
+    rows = np.ones((9, 4), np.float32)
+    for function in (cosine_similarity, dot_similarity, euclidean_similarity):
+        for size in (2, 4, 100):
+            (hits,) = semantic_search(rows[:1], rows, 1, size, 5, function)
+            assert [hit["corpus_id"] for hit in hits] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("function", [euclidean_similarity, manhattan_similarity])
+def test_other_functions_are_sorted_scores(function, monkeypatch):
+    """Any other function's best come in the order of its scores, in blocks of columns."""
+    rows, queries = make_rows(120), make_rows(9, seed=3)
+    monkeypatch.setattr(search, "COLUMNS_AT_ONCE", 32)
+    scores = function(queries, rows)
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :15]
+    hits = semantic_search(queries, rows, top_k=15, score_function=function)
+    assert [[hit["corpus_id"] for hit in one] for one in hits] == order.tolist()
+    assert [[hit["score"] for hit in one] for one in hits] == [
+        pytest.approx(row[some].tolist()) for row, some in zip(scores, order, strict=True)
+    ]
+
+
+def test_nothing_to_find():
+    """No rows give no hits for each query, and no queries nothing; few rows give all of them."""
+    rows = make_rows(20)
+    assert semantic_search(rows[:2], rows[:0]) == [[], []]
+    assert semantic_search(rows[:0], rows) == []
+    assert len(semantic_search(rows[0], rows, top_k=50)[0]) == 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"top_k": 0}, "top_k must be a whole number of 1 or more, got 0"),
+        ({"query_chunk_size": -1}, "query_chunk_size must be a whole number of 1 or more"),
+        ({"corpus_chunk_size": 1.5}, "corpus_chunk_size must be a whole number of 1 or more"),
+        ({"corpus_embeddings": np.ones((3, 5))}, "query_embeddings must have 5 columns, got 4"),
+        ({"corpus_embeddings": np.ones(4)}, "corpus_embeddings must be a matrix"),
+        ({"corpus_embeddings": [[1, 1, 1, 1], [1, np.nan, 1, 1]]}, "embedding 1 must be finite"),
+        ({"query_embeddings": [1, 1, np.inf, 1]}, "query 0 must be finite"),
+        ({"score_function": lambda a, b: a}, "score_function must give numbers of shape"),
+    ],
+)
+def test_what_cannot_be_searched(arguments, sentence):
+    """Sizes below 1, other widths, numbers that are not finite and odd functions are refused."""
+    good = {"query_embeddings": np.ones(4), "corpus_embeddings": np.ones((3, 4))}
+    with pytest.raises(ValueError, match=sentence):
+        semantic_search(**{**good, **arguments})
+
+
+# paraphrase_mining
+
+
+def mine_slowly(rows: np.ndarray, max_pairs: int, top_k: int) -> list[list[float | int]]:
+    """The definition, over all pairs."""
+    scores = all_cosines(rows)
+    pairs = set()
+    for i, row in enumerate(scores):
+        others = [j for j in np.lexsort((np.arange(len(row)), -row)).tolist() if j != i]
+        pairs.update((min(i, j), max(i, j)) for j in others[:top_k])
+    best = sorted(pairs, key=lambda pair: (-scores[pair], *pair))[:max_pairs]
+    return [[float(scores[pair]), *pair] for pair in best]
+
+
+@pytest.mark.parametrize("top_k", [1, 3, 1000])
+@pytest.mark.parametrize("max_pairs", [1, 10, 100_000])
+@pytest.mark.parametrize("sizes", [(5000, 100_000), (7, 100_000), (1, 1), (50, 9)])
+def test_pairs_are_the_best_of_all(sizes, max_pairs, top_k):
+    """The pairs are those of the definition, with its very scores, in any chunks."""
+    rows = make_rows(60)
+    got = paraphrase_mining_embeddings(rows, *sizes, max_pairs, top_k)
+    assert got == mine_slowly(rows, max_pairs, top_k)
+
+
+def test_copies_do_not_push_each_other_out():
+    """Where more rows are alike than are looked at, each still finds others and never itself."""
+    got = paraphrase_mining_embeddings(np.ones((5, 4)), top_k=2)
+    assert [pair[1:] for pair in got] == [[0, 1], [0, 2], [0, 3], [0, 4], [1, 2], [1, 3], [1, 4]]
+
+
+def test_pairs_by_another_function():
+    """Any symmetric function will do."""
+    rows = make_rows(30)
+    scores = euclidean_similarity(rows, rows)
+    got = paraphrase_mining_embeddings(rows, max_pairs=5, score_function=euclidean_similarity)
+    assert [pair[1:] for pair in got[:1]] == [[3, 15]]
+    assert [pair[0] for pair in got] == pytest.approx([scores[i, j] for _, i, j in got])
+    assert got == sorted(got, key=lambda pair: -pair[0])
+
+
+def test_sentences_are_encoded(tiny):
+    """Sentences give the pairs of their embeddings, with the options of `encode`."""
+    sentences = ["a bird", "the tree", "a bird", "the old tree", "dog"]
+    expected = paraphrase_mining_embeddings(tiny.encode(sentences))
+    assert paraphrase_mining(tiny, iter(sentences)) == expected
+    assert expected[0][1:] == [0, 2]
+    prompted = paraphrase_mining(tiny, sentences, prompt="red car ", max_pairs=4)
+    assert prompted == paraphrase_mining_embeddings(
+        tiny.encode(sentences, prompt="red car "), max_pairs=4
+    )
+    with pytest.raises(TypeError, match="sentences must be an iterable of str, got str"):
+        paraphrase_mining(tiny, "a bird")
+
+
+def test_mining_never_holds_all_scores():
+    """The most memory taken is a fraction of what the scores of all pairs would take."""
+    rows = np.random.default_rng(0).standard_normal((6000, 8)).astype(np.float32)
+    tracemalloc.start()
+    pairs = paraphrase_mining_embeddings(rows, max_pairs=1000, top_k=5)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(pairs) == 1000
+    assert peak < 4 * len(rows) ** 2 / 5
+
+
+def test_too_few_for_a_pair():
+    """One row or none has no pairs."""
+    assert paraphrase_mining_embeddings(np.ones((1, 4))) == []
+    assert paraphrase_mining_embeddings(np.ones((0, 4))) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"max_pairs": 0}, "max_pairs must be"),
+        ({"top_k": 0}, "top_k must be"),
+        ({"query_chunk_size": 0}, "query_chunk_size must be"),
+        ({"corpus_chunk_size": 0}, "corpus_chunk_size must be"),
+        ({"embeddings": np.ones(4)}, "embeddings must be a matrix"),
+        ({"embeddings": [[1.0], [np.nan]]}, "query 1 must be finite"),
+    ],
+)
+def test_what_cannot_be_mined(arguments, sentence):
+    """Sizes below 1 and what is no matrix of finite numbers are refused."""
+    with pytest.raises(ValueError, match=sentence):
+        paraphrase_mining_embeddings(**{"embeddings": np.ones((3, 4)), **arguments})
+
+
+# community_detection
+
+
+def detect_slowly(rows: np.ndarray, threshold: float, fewest: int) -> list[list[int]]:
+    """The definition, over all pairs."""
+    scores = all_cosines(rows)
+    groups = []
+    for centre, row in enumerate(scores):
+        order = np.lexsort((np.arange(len(row)), -row))
+        groups.append((centre, [i for i in order.tolist() if row[i] >= np.float32(threshold)]))
+    groups = [group for group in groups if len(group[1]) >= fewest]
+    taken: set[int] = set()
+    found = []
+    for centre, group in sorted(groups, key=lambda group: -len(group[1])):
+        left = [i for i in group if i not in taken]
+        if centre not in taken and len(left) >= fewest:
+            found.append([centre, *(i for i in left if i != centre)])
+            taken.update(found[-1])
+    return sorted(found, key=lambda group: -len(group))
+
+
+@pytest.mark.parametrize("batch_size", [1, 17, 1024])
+@pytest.mark.parametrize("fewest", [1, 4, 12])
+@pytest.mark.parametrize("threshold", [0.5, 0.8, 0.95])
+def test_communities_are_those_of_the_definition(threshold, fewest, batch_size):
+    """Groups, their order and that of their members are those of the definition."""
+    rows = make_rows(90)
+    expected = detect_slowly(rows, threshold, fewest)
+    assert community_detection(rows, threshold, fewest, batch_size) == expected
+    if fewest < 12:
+        assert len(expected) > 1
+
+
+def test_communities_by_hand():
+    """Two bundles and one alone: the larger bundle first, each with its centre first."""
+    rows = np.array([[1, 0], [0, 1], [1, 0.1], [0, 1], [1, -0.1], [-1, -1], [1, 0.02]])
+    assert community_detection(rows, 0.99, 2) == [[0, 6, 2, 4], [1, 3]]
+
+
+def test_a_score_at_the_threshold_counts():
+    """Rows whose cosine is the threshold itself belong to the group."""
+    rows = np.array([[1.0, 0.0], [0.5, 0.0], [0.0, 1.0]])
+    assert community_detection(rows, 1.0, 2) == [[0, 1]]
+
+
+def test_no_communities():
+    """Too few rows, or none that are alike, give none."""
+    assert community_detection(np.empty((0, 4))) == []
+    assert community_detection(np.ones((9, 4))) == []
+    assert community_detection(np.eye(20)) == []
+
+
+def test_progress_of_communities(capsys):
+    """A bar only on request."""
+    community_detection(np.ones((20, 4)))
+    assert capsys.readouterr().err == ""
+    community_detection(np.ones((20, 4)), show_progress_bar=True)
+    assert "compare" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"min_community_size": 0}, "min_community_size must be"),
+        ({"batch_size": 0}, "batch_size must be"),
+        ({"embeddings": [[1.0], [np.nan]]}, "embedding 1 must be finite"),
+    ],
+)
+def test_what_has_no_communities(arguments, sentence):
+    """Sizes below 1 and numbers that are not finite are refused."""
+    with pytest.raises(ValueError, match=sentence):
+        community_detection(**{"embeddings": np.ones((3, 4)), **arguments})

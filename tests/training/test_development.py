@@ -1,0 +1,112 @@
+"""Each measure of held-out examples, beside the same by hand."""
+
+import numpy as np
+import pytest
+from tasks import make_task
+
+from minisbert import CrossEncoder, SentenceTransformer
+from minisbert.evaluation.metrics import spearman
+from minisbert.training.development import measure_development, measure_ranking
+from minisbert.training.examples import make_examples
+from minisbert.training.objectives import CLASSIFIER, make_classifier
+from models import make_cross_encoder_directory, make_model_directory
+
+RNG = np.random.default_rng(17)
+CONCATENATION = "u,v,|u-v|"
+
+
+def encode_columns(model, rows):
+    return [model.encode(list(column)) for column in list(zip(*rows, strict=True))]
+
+
+def compare_classes(logits, rows):
+    """Where the largest logit is that of the row's class."""
+    return np.array(["other", "same"])[logits.argmax(axis=1)] == [label for *_, label in rows]
+
+
+def test_scores_are_correlated(tiny):
+    """Scores: the rank correlation of the cosines with them."""
+    rows = [(*row[:2], float(RNG.random())) for row in make_task("cosine", 12)]
+    u, v = encode_columns(tiny, [row[:2] for row in rows])
+    name, value = measure_development(tiny, make_examples(rows, "cosine"), {}, CONCATENATION)
+    assert name == "Spearman"
+    expected = spearman([row[2] for row in rows], np.einsum("be,be->b", u, v))
+    assert value == pytest.approx(expected, abs=1e-9)
+
+
+def test_scores_of_a_cross_encoder(tmp_path):
+    """Scores: the rank correlation of what a cross-encoder gives for the pairs."""
+    model = CrossEncoder(make_cross_encoder_directory(tmp_path))
+    rows = [(*row[:2], float(RNG.random())) for row in make_task("binary", 12)]
+    expected = spearman([row[2] for row in rows], model.predict([row[:2] for row in rows]))
+    found = measure_development(model, make_examples(rows, "binary"), {}, CONCATENATION)
+    assert found == ("Spearman", pytest.approx(expected, abs=1e-9))
+
+
+@pytest.mark.parametrize("dense", [None, 12])
+def test_classes_by_the_classifier(tmp_path, dense):
+    """Classes: how often the classifier that was trained beside the model is right."""
+    model = SentenceTransformer(make_model_directory(tmp_path, dense=dense))
+    model.truncate_dim = 7  # it is for those who use the embeddings, not for the classifier
+    rows = make_task("softmax", 21)
+    classifier = make_classifier(2, dense or 32, CONCATENATION, seed=0)
+    found = measure_development(model, make_examples(rows, "softmax"), classifier, CONCATENATION)
+    model.truncate_dim = None
+    u, v = encode_columns(model, [row[:2] for row in rows])
+    weight, bias = classifier[f"{CLASSIFIER}.weight"], classifier[f"{CLASSIFIER}.bias"]
+    logits = np.hstack([u, v, np.abs(u - v)]) @ weight.T + bias
+    right = compare_classes(logits, rows)
+    assert found == ("accuracy", pytest.approx(np.mean(right)))
+    assert 0 < found.value < 1
+
+
+def test_classes_by_a_cross_encoder(tmp_path):
+    """Classes: how often the largest logit is that of the right one."""
+    model = CrossEncoder(make_cross_encoder_directory(tmp_path, num_labels=2))
+    rows = make_task("classes", 20)
+    logits = model.predict([row[:2] for row in rows], return_logits=True)
+    right = compare_classes(logits, rows)
+    found = measure_development(model, make_examples(rows, "classes"), {}, CONCATENATION)
+    assert found == ("accuracy", pytest.approx(np.mean(right)))
+
+
+def test_triplets(tiny):
+    """Triplets: how often the positive is nearer than the negative, and equally near is not."""
+    rows = make_task("triplet", 12)
+    rows += [(c, a, b) for a, b, c in rows] + [("a bird", "a tree", "a tree")]
+    a, b, c = encode_columns(tiny, rows)
+    nearer = ((a - b) ** 2).sum(axis=1) < ((a - c) ** 2).sum(axis=1)
+    nearer[-1] = False
+    found = measure_development(tiny, make_examples(rows, "triplet"), {}, CONCATENATION)
+    assert found == ("accuracy", pytest.approx(nearer.mean()))
+    assert 0 < found.value < 1
+
+
+def test_ranking_by_hand():
+    """Pairs: the mean of 1 / place of the right text, by cosine, and 0 from place 11 on."""
+    first = np.eye(12, dtype=np.float32)
+    second, texts = first.copy(), [f"text {row}" for row in range(12)]
+    assert measure_ranking(first, 3 * second, texts) == 1  # lengths don't matter
+    second[0], second[1] = [0.6, 0.8] + [0] * 10, [0.8, 0.6] + [0] * 10
+    # The right ones of 0 and 1 now come second.
+    assert measure_ranking(first, second, texts) == pytest.approx((10 + 2 / 2) / 12)
+    # But not if they are the same text.
+    assert measure_ranking(first, second, ["text", "text", *texts[2:]]) == 1
+    # By -x the right one comes last of 12.
+    assert measure_ranking(-first, first, texts) == 0
+
+
+def test_ranking_of_texts(tiny):
+    """Pairs of texts without a label are ranked among each other."""
+    rows = make_task("ranking", 25)
+    cosines = np.matmul(*(x if i == 0 else x.T for i, x in enumerate(encode_columns(tiny, rows))))
+    places = (cosines > np.diag(cosines)[:, None] + 1e-6).sum(axis=1) + 1
+    found = measure_development(tiny, make_examples(rows, "ranking"), {}, CONCATENATION)
+    assert found == ("MRR@10", pytest.approx(np.mean((places <= 10) / places)))
+
+
+def test_long_texts_are_cut_in_silence(tiny):
+    """A measure that is taken again and again does not warn of long texts every time."""
+    rows = [("bird " * 100, "tree", 1.0), ("bird", "tree", 0.5), ("a", "the", 0.2)]
+    for objective, examples in (("cosine", rows), ("ranking", [row[:2] for row in rows])):
+        measure_development(tiny, make_examples(examples, objective), {}, CONCATENATION)
