@@ -23,7 +23,7 @@ from minisbert.arguments import (
     report_truncation,
 )
 from minisbert.arrays import Array
-from minisbert.encoding.batching import run_texts
+from minisbert.encoding.batching import fill_rows
 from minisbert.encoding.drop_in import DropIn, accept_old_names, predict_method, refuse_others
 from minisbert.encoding.prompts import choose_prompt
 from minisbert.encoding.tokenization import TokenIds, Tokenizer
@@ -217,15 +217,14 @@ class CrossEncoder(DropIn):
         report_truncation(tokens.lengths, self.max_length, on_truncate)
 
         logits = np.empty((len(pairs), self.num_labels), np.float32)
-        lengths = np.minimum(tokens.lengths, self.max_length)
-        for indices, scores in run_texts(
+        fill_rows(
+            logits,
             lambda indices: self._score(tokens, indices),
-            lengths,
-            workers,
-            batch_size,
-            show_progress_bar,
-        ):
-            logits[indices] = scores
+            np.minimum(tokens.lengths, self.max_length),
+            threads=workers,
+            batch_size=batch_size,
+            show_progress_bar=show_progress_bar,
+        )
         scores = logits if return_logits else activation(logits)
         if self.num_labels == 1:
             scores = scores[:, 0]

@@ -25,7 +25,7 @@ from minisbert.arguments import (
     report_truncation,
 )
 from minisbert.arrays import Array
-from minisbert.encoding.batching import run_texts
+from minisbert.encoding.batching import fill_rows
 from minisbert.encoding.drop_in import DropInEncoder, encode_method, refuse_others
 from minisbert.encoding.explain import Explanation, explain
 from minisbert.encoding.finishing import check_output, finish_embeddings
@@ -248,16 +248,14 @@ class SentenceTransformer(DropInEncoder):
             skip = count_prompt_tokens(self.tokenizer, self.config.modules[0], prompt)
             embed = partial(self._embed, skip=skip)
             rows = np.empty((len(texts), self._width), np.float32)
-        lengths = np.minimum(tokens.lengths, self.max_seq_length)
-        for indices, vectors in run_texts(
+        fill_rows(
+            rows,
             lambda indices: embed([tokens.ids[i] for i in indices]),
-            lengths,
-            workers,
-            batch_size,
-            show_progress_bar,
-        ):
-            for index, vector in zip(indices, vectors, strict=True):
-                rows[index] = vector
+            np.minimum(tokens.lengths, self.max_seq_length),
+            threads=workers,
+            batch_size=batch_size,
+            show_progress_bar=show_progress_bar,
+        )
         if output_value == "sentence_embedding":
             rows = finish_embeddings(
                 rows,

@@ -15,8 +15,10 @@ from typing import NamedTuple
 import numpy as np
 
 from minisbert.arrays import Array
+from minisbert.costs.measurement import QUIET
 from minisbert.cross_encoder import CrossEncoder
 from minisbert.encoder import SentenceTransformer
+from minisbert.encoding.batching import encode_once
 from minisbert.evaluation.judged_files import StsPairs
 from minisbert.evaluation.metrics import rank_values, spearman
 
@@ -54,18 +56,12 @@ def measure_quality(
     best = round(SHARE * len(both))
 
     def score_by_cosine() -> Array:
-        places = {
-            text: row for row, text in enumerate(dict.fromkeys([*pairs.first, *pairs.second]))
-        }
-        vectors = model.encode(list(places), on_truncate="ignore", show_progress_bar=False)
-        u, v = (vectors[[places[text] for text in side]] for side in (pairs.first, pairs.second))
+        u, v = encode_once(model.encode, pairs.first, pairs.second, **QUIET)
         return model.similarity_pairwise(u, v)
 
     def score_by_cross(rows: Array) -> Array:
         some = [both[row] for row in rows]
-        return cross.predict(
-            some, return_logits=True, on_truncate="ignore", show_progress_bar=False
-        )
+        return cross.predict(some, return_logits=True, **QUIET)
 
     def rerank() -> Array:
         cosines = score_by_cosine()

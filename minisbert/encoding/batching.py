@@ -1,14 +1,22 @@
-"""Which texts go through the network together, and on which threads.
+"""Batches: which texts go through the network together, and on which threads.
 
-Two Python threads, each with its own batch and BLAS at one thread, run 1.3 to 1.6 times as fast as
-one batch with BLAS at two threads: attention, GELU and norms then use both cores as well.
+1. Batches hold texts of similar length. Nothing is padded (see `network.ragged`), but attention
+   works on groups of equally long texts, and a few large groups are quicker than many small ones.
+2. Batches are cut by tokens, not by texts, since the work is in the tokens. Matrix products reach
+   full speed from about 2,000 tokens on; larger batches only cost memory.
+3. On two cores, two Python threads, each with its own batch and BLAS limited to one thread, run 1.3
+   to 1.6 times as fast as one batch at a time with BLAS on two threads: attention, GELU and layer
+   norms then use both cores, too. So every thread gets the same number of equally large batches.
+
+Results go back to the places of their texts, so that callers never see the order of the batches.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -17,27 +25,29 @@ from minisbert.arguments import progress_bar
 from minisbert.arrays import Array
 from minisbert.system.threads import Result, keep_freed_memory, limit_blas
 
-# About 2,000 tokens make the matrix products large enough for full speed; more only costs memory.
-# A batch may be a text longer or shorter.
+# Tokens of a batch; it may be a text longer or shorter.
 TOKEN_BUDGET = 2048
-# Less work than a budget for each thread is shared out, in pieces no smaller than this.
-SMALLEST_SHARE = 128
+# A batch of fewer tokens than this is not worth another thread.
+_LEAST_TOKENS = 128
+
+# From this many texts on, a terminal gets a progress bar without asking for one.
+_LONG_WORK = 500
 
 
 def plan_batches(lengths: Array, threads: int = 1, batch_size: int | None = None) -> list[Array]:
-    """Sort texts by token count, longest first, and cut the row into batches of equal work.
+    """Sort texts by token count, longest first, and cut the sequence into batches of equal work.
 
     lengths     (B,)   tokens of each text
-    batch_size  texts  at most in a batch
+    batch_size  texts  at most in a batch; None for no limit
     out         list   of arrays of indices, together each text once
     """
     if not len(lengths):
         return []
     order = np.argsort(-lengths, kind="stable")
     ends = np.cumsum(lengths[order])
-    # As many batches for one thread as for another, or one would wait for the other's last.
+    # A multiple of the threads: with one batch more than that, all but one thread would wait.
     count = threads * -(-int(ends[-1]) // (TOKEN_BUDGET * threads))
-    count = max(1, min(count, int(ends[-1]) // SMALLEST_SHARE))
+    count = max(1, min(count, int(ends[-1]) // _LEAST_TOKENS))
     cuts = np.searchsorted(ends, ends[-1] * np.arange(1, count) / count)
     return [
         batch[start : start + (batch_size or len(batch))]
@@ -50,52 +60,71 @@ def run_batches(
     function: Callable[[Array], Result],
     batches: Sequence[Array],
     threads: int,
-    report: Callable[[int], Any] | None = None,
+    *,
+    advance: Callable[[int], Any] | None = None,
 ) -> Iterator[tuple[Array, Result]]:
     """Apply a function to each batch on several threads; yield (batch, result) in order.
 
-    `report` is told the number of texts of each batch when it is done.
-    A single batch runs in the calling thread, with BLAS at all threads instead.
+    A single batch runs in the calling thread, with BLAS on all threads instead.
+
+    function  of the indices of a batch's texts
+    advance   is called with the number of texts of each batch when it is done
     """
     workers = min(threads, len(batches))
     if workers <= 1:
         with limit_blas(threads):
             for batch in batches:
                 yield batch, function(batch)
-                if report:
-                    report(len(batch))
+                if advance:
+                    advance(len(batch))
         return
     with limit_blas(1), ThreadPoolExecutor(workers, "minisbert") as pool:
         futures = [pool.submit(function, batch) for batch in batches]
         try:
             for batch, future in zip(batches, futures, strict=True):
                 yield batch, future.result()
-                if report:
-                    report(len(batch))
+                if advance:
+                    advance(len(batch))
         finally:
             for future in futures:
                 future.cancel()
 
 
-def run_texts(
-    function: Callable[[Array], Result],
+def fill_rows(
+    rows: Any,
+    function: Callable[[Array], Iterable[Array]],
     lengths: Array,
+    *,
     threads: int,
-    batch_size: int | None,
-    show_progress_bar: bool | None,
-) -> Iterator[tuple[Array, Result]]:
-    """Apply a function to texts in batches on several threads, as `run_batches` does, with a bar.
+    batch_size: int | None = None,
+    show_progress_bar: bool | None = None,
+) -> None:
+    """Write what a function returns for text i into row i, batch by batch.
 
-    function  of the indices of some texts
-    lengths   (n,)                tokens of each text
+    rows               n       an array or a list, overwritten
+    function           of the indices of a batch's texts, returns a row for each of them
+    lengths            (n,)    tokens of each text
+    show_progress_bar          None for a bar only on a terminal, and only for many texts
     """
     keep_freed_memory()
     if show_progress_bar is None:
-        show_progress_bar = len(lengths) >= LONG_WORK and sys.stderr.isatty()
+        show_progress_bar = len(lengths) >= _LONG_WORK and sys.stderr.isatty()
     batches = plan_batches(lengths, threads, batch_size)
     with progress_bar(len(lengths), show_progress_bar) as advance:
-        yield from run_batches(function, batches, threads, advance)
+        for indices, values in run_batches(function, batches, threads, advance=advance):
+            for index, value in zip(indices, values, strict=True):
+                rows[index] = value
 
 
-# From here on a progress bar is worth showing on a terminal, if nobody said.
-LONG_WORK = 500
+def encode_once(
+    encode: Callable[..., Array], *columns: Sequence[str], **options: Any
+) -> list[Array]:
+    """Encode each different text of some columns once.
+
+    encode   of a list of n different texts and the options, returns (n, D)
+    columns  a text may be in several of them, and several times in one
+    out      for each column an array with a row for each of its texts
+    """
+    places = {text: place for place, text in enumerate(dict.fromkeys(chain(*columns)))}
+    embeddings = encode(list(places), **options)
+    return [embeddings[[places[text] for text in column]] for column in columns]

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minisbert.encoding.batching import encode_once
 from minisbert.evaluation.judged_files import RetrievalTask, StsPairs
 from minisbert.evaluation.metrics import (
     average_precision,
@@ -63,12 +64,8 @@ def evaluate_sts(model: Any, pairs: StsPairs) -> StsResult:
         scores = model.predict(list(zip(pairs.first, pairs.second, strict=True)))
     else:
         # Many a text stands in several pairs.
-        texts = list(dict.fromkeys([*pairs.first, *pairs.second]))
-        rows = {text: row for row, text in enumerate(texts)}
-        embeddings = model.encode(texts)
-        scores = model.similarity_pairwise(
-            *(embeddings[[rows[text] for text in side]] for side in (pairs.first, pairs.second))
-        )
+        u, v = encode_once(model.encode, pairs.first, pairs.second)
+        scores = model.similarity_pairwise(u, v)
     if np.shape(scores) != pairs.scores.shape:
         raise ValueError(
             f"the model must give one score for each of the {len(pairs.scores)} pairs, "

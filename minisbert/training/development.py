@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minisbert.arrays import Array
+from minisbert.encoding.batching import encode_once
 from minisbert.evaluation.metrics import spearman
 from minisbert.network.config import measure_width
 from minisbert.network.similarity import normalize_forward
@@ -18,6 +19,9 @@ from minisbert.training.objectives import CLASSIFIER
 
 # Of MRR@10.
 DEPTH = 10
+
+# Options of `encode` and `predict`: the run has warned of long texts before.
+_QUIETLY: dict[str, Any] = {"on_truncate": "ignore", "show_progress_bar": False}
 
 
 class Measure(NamedTuple):
@@ -40,7 +44,7 @@ def measure_development(
     Pairs without a label: MRR@10 of finding the second text of each among those of all.
     """
     if examples.labels is None:
-        vectors = [embed(model, column) for column in examples.texts]
+        vectors = encode_once(model.encode, *examples.texts, **_QUIETLY)
         if len(vectors) == 3:
             near, far = (np.linalg.norm(vectors[0] - other, axis=1) for other in vectors[1:])
             return Measure("accuracy", float((near < far).mean()))
@@ -50,28 +54,19 @@ def measure_development(
         scores = model.predict(
             pairs,
             return_logits=bool(examples.classes),
-            on_truncate="ignore",
-            show_progress_bar=False,
+            **_QUIETLY,
         )
     elif not examples.classes:
-        scores = model.similarity_pairwise(*(embed(model, column) for column in examples.texts))
+        u, v = encode_once(model.encode, *examples.texts, **_QUIETLY)
+        scores = model.similarity_pairwise(u, v)
     else:
         width = measure_width(model.config)  # the classifier reads all of an embedding
-        u, v = (embed(model, column, width) for column in examples.texts)
+        u, v = encode_once(model.encode, *examples.texts, truncate_dim=width, **_QUIETLY)
         features = concatenate(u, v, concatenation)
         scores = features @ classifier[f"{CLASSIFIER}.weight"].T + classifier[f"{CLASSIFIER}.bias"]
     if not examples.classes:
         return Measure("Spearman", spearman(examples.labels, scores))
     return Measure("accuracy", float((scores.argmax(axis=1) == examples.labels).mean()))
-
-
-def embed(model: Any, texts: list[str], truncate_dim: int | None = None) -> Array:
-    """Embeddings of texts, each different text encoded once.  -> (n, E)"""
-    places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
-    vectors: Array = model.encode(
-        list(places), truncate_dim=truncate_dim, on_truncate="ignore", show_progress_bar=False
-    )
-    return vectors[[places[text] for text in texts]]
 
 
 def measure_ranking(first: Array, second: Array, texts: list[str]) -> float:

@@ -43,7 +43,9 @@ def test_run_yields_every_result_with_its_batch(threads):
     """Results come in the order of the batches, whatever the number of threads."""
     batches = [np.array([i]) for i in range(10)]
     done = []
-    results = list(batching.run_batches(lambda b: int(b[0]) ** 2, batches, threads, done.append))
+    results = list(
+        batching.run_batches(lambda b: int(b[0]) ** 2, batches, threads, advance=done.append)
+    )
     assert [(int(b[0]), r) for b, r in results] == [(i, i * i) for i in range(10)]
     assert sum(done) == 10
 
@@ -58,3 +60,26 @@ def test_run_passes_on_errors_and_restores(threads, two_blas_threads):
     with pytest.raises(MemoryError, match="no room"):
         list(batching.run_batches(fail, [np.array([0]), np.array([1])], threads))
     assert count_blas_threads() == 2
+
+
+@pytest.mark.parametrize("rows", [np.zeros((5, 2)), [None] * 5])
+def test_rows_are_filled_in_the_order_of_the_texts(rows):
+    """Row i is what the function returns for text i, in an array and in a list, on two threads."""
+    lengths = np.array([300, 7, 900, 20, 300])
+    values = np.arange(10).reshape(5, 2)
+    batching.fill_rows(rows, lambda indices: values[indices], lengths, threads=2, batch_size=2)
+    assert np.array_equal(rows, values)
+
+
+def test_each_different_text_is_encoded_once():
+    """A text of two columns, or twice in one, is encoded once; each column gets all of its rows."""
+    asked = []
+
+    def encode(texts, factor):
+        asked.extend(texts)
+        return factor * np.array([[len(text)] for text in texts])
+
+    first, second = batching.encode_once(encode, ["a", "bb", "a"], ["ccc", "bb"], factor=10)
+    assert asked == ["a", "bb", "ccc"]
+    assert first.tolist() == [[10], [20], [10]]
+    assert second.tolist() == [[30], [20]]
