@@ -267,3 +267,10 @@ def edit_json(path: Path, **changes: object) -> None:
     """Change fields of a JSON object on disk; None takes a field out."""
     content = json.loads(path.read_text("utf-8")) | changes
     write_json(path, {name: value for name, value in content.items() if value is not None})
+
+
+def find_map(array: np.ndarray) -> np.memmap | None:
+    """The memory map that an array is a view of, or None."""
+    while array is not None and not isinstance(array, np.memmap):
+        array = getattr(array, "base", None)
+    return array

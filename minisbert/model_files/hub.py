@@ -34,7 +34,7 @@ from minisbert.model_files.sources import (
     find_in_cache,
     repository_name,
 )
-from minisbert.system.disk import sync_directory
+from minisbert.system.disk import sync_directory, sync_tree
 
 logger = logging.getLogger(__name__)
 
@@ -239,12 +239,3 @@ def compute_sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def sync_tree(directory: Path) -> None:
-    """Bring every file and folder below a directory to the disk before it gets its name."""
-    for folder, _, names in os.walk(directory):
-        for name in names:
-            with open(os.path.join(folder, name), "r+b") as file:
-                os.fsync(file.fileno())
-        sync_directory(Path(folder))

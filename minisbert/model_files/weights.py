@@ -1,9 +1,7 @@
-"""Parameters out of safetensors files, and arrays into them.
+"""A checkpoint's weights as the network's parameters: under BERT's names, in their shapes, checked.
 
-The safetensors library checks a file's header, and gives names and metadata. Its NumPy tensors are
-copies, though, so the data are mapped here instead: a file is there at once, what is never looked
-at is never read, and processes share the memory of what they don't rearrange (a model's word table,
-half of all-MiniLM-L6-v2; the rows of an index).
+Checkpoints differ in prefixes, in the spelling of norms, and in what they hold besides; a family's
+own names stand in `network.families`. All tensors are views of the mapped file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The ground: disk, files and threads. Nothing here knows of models.
+"""Disk, files and threads; nothing here knows what a model is.
 
 In reading order; a file imports only from those before it:
 

@@ -1,8 +1,11 @@
-"""A directory that appears under its name whole, or not at all.
+"""Files and directories that appear under their names whole, or not at all.
 
-It is written beside its name, brought to the disk, and renamed. No system swaps two directories in
-one step that Python could ask for, so one that is replaced is first renamed aside: a kill between
-the two steps leaves the old one there, whole, and `recover_directory` puts it back.
+Both are written beside their final name, brought to the disk, and renamed. A rename is one step:
+whoever opens the name, even after a crash, finds all of the old content or all of the new.
+
+Replacing a directory takes two steps, since Python has no call that swaps two directories: the old
+one is renamed aside, then the new one takes its name. A process killed between the two leaves
+nothing under the name and the old directory, whole, beside it; `recover_directory` puts it back.
 """
 
 from __future__ import annotations
@@ -19,106 +22,11 @@ from typing import BinaryIO
 
 
 @contextmanager
-def write_directory(
-    destination: str | os.PathLike[str], marker: str, names: Collection[str]
-) -> Iterator[Path]:
-    """Make a temporary directory that takes the name `destination` when the block ends well.
-
-    If anything fails, it is removed, and what stood under the name stays. Of two that write under
-    one name at the same time one fails.
-
-    Raises FileExistsError as `check_destination` does, before the block.
-    """
-    destination = _follow(destination)
-    recover_directory(destination)
-    check_destination(destination, marker, names)
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    token = secrets.token_hex(8)
-    new, old = (destination.with_name(f".{destination.name}.{token}.{age}") for age in AGES)
-    new.mkdir()
-    try:
-        yield new
-        sync_directory(new)
-        if destination.exists():
-            os.replace(destination, old)
-        os.replace(new, destination)
-    except BaseException:
-        recover_directory(destination)
-        raise
-    sync_directory(destination.parent)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def check_destination(
-    destination: str | os.PathLike[str], marker: str, names: Collection[str]
-) -> None:
-    """Refuse to replace anything but an empty directory or one of the kind to be written.
-
-    Such a one holds `marker`, and nothing whose name is like none of `names` (as shells match).
-    Nobody's notes beside a model are lost that way.
-
-    Raises FileExistsError naming what stands there.
-    """
-    destination = _follow(destination)
-    if not destination.exists():
-        return
-    if not destination.is_dir():
-        actual = "a file"
-    elif os.path.ismount(destination) or Path.cwd().is_relative_to(destination):
-        actual = "one that can't be renamed, since it is mounted or worked in"
-    else:
-        found = sorted(os.listdir(destination))
-        strange = [name for name in found if not any(fnmatch(name, like) for like in names)]
-        if not found or (marker in found and not strange):
-            return
-        actual = f"one with {strange[0]} in it" if strange else f"one without {marker}"
-    raise FileExistsError(
-        f"{destination} must be a new or empty directory, or an older one of its kind to replace, "
-        f"got {actual}; choose another name, or move it away"
-    )
-
-
-def recover_directory(destination: str | os.PathLike[str]) -> None:
-    """Put back what a kill left aside while it was being replaced; remove what it left unfinished.
-
-    Call this before reading a directory that a killed process may have been writing.
-    """
-    destination = _follow(destination)
-    new, old = (
-        sorted(destination.parent.glob(f".{glob.escape(destination.name)}.{TOKEN}.{age}"))
-        for age in AGES
-    )
-    if old and not destination.exists():
-        os.replace(old.pop(), destination)
-    for left in new + old:
-        shutil.rmtree(left, ignore_errors=True)
-
-
-def remove_directory(directory: str | os.PathLike[str]) -> None:
-    """Remove a directory at once: a kill leaves it whole, or nothing under its name."""
-    directory = _follow(directory)
-    new, _ = AGES
-    left = directory.with_name(f".{directory.name}.{secrets.token_hex(8)}.{new}")
-    os.replace(directory, left)
-    shutil.rmtree(left, ignore_errors=True)
-
-
-AGES = ("new", "old")
-TOKEN = "[0-9a-f]" * 16
-
-
-def _follow(path: str | os.PathLike[str]) -> Path:
-    """The path that a name stands for: a link is followed, not replaced."""
-    return Path(os.path.realpath(os.path.expanduser(path)))
-
-
-@contextmanager
 def write_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file beside `path` that takes its place when the block ends well.
+    """Open a temporary file beside `path` that takes this name when the block ends without error.
 
-    It is on the disk before it is renamed, so that a crash leaves the old file or the new one.
-    If anything fails, the temporary file is removed and the old one stays.
-    A link is followed, and what is no file (a device, a pipe) is written to, not replaced.
+    After an error the temporary file is removed and the old file stays.
+    A link is followed; what is not a regular file (a device, a pipe) is written to, not replaced.
     """
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
@@ -139,10 +47,116 @@ def write_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def sync_directory(directory: Path) -> None:
-    """Bring the names in a directory to the disk, where the system has a way to."""
+    """Bring the names of a directory's files to the disk; their contents are not looked at.
+
+    Windows has no call for it; there, do nothing.
+    """
     if os.name == "posix":
         descriptor = os.open(directory, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def sync_tree(directory: Path) -> None:
+    """Bring every file and folder below a directory to the disk, contents and names."""
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            with open(os.path.join(folder, name), "r+b") as file:
+                os.fsync(file.fileno())
+        sync_directory(Path(folder))
+
+
+# The last part of a temporary directory's name: whether it is to get the name, or had it before.
+_AGES = ("new", "old")
+
+
+@contextmanager
+def write_directory(
+    destination: str | os.PathLike[str], marker: str, names: Collection[str]
+) -> Iterator[Path]:
+    """Make a temporary directory that takes the name `destination` when the block ends well.
+
+    After an error it is removed, and what stood under the name stays. The block brings the files
+    to the disk itself, as `write_file` does. Of two processes that write to one name at the same
+    time, one fails.
+
+    Raises FileExistsError as `check_destination` does, before the block runs.
+    """
+    destination = _resolve(destination)
+    recover_directory(destination)
+    check_destination(destination, marker, names)
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    token = secrets.token_hex(8)
+    new, old = (destination.with_name(f".{destination.name}.{token}.{age}") for age in _AGES)
+    new.mkdir()
+    try:
+        yield new
+        sync_directory(new)
+        if destination.exists():
+            os.replace(destination, old)
+        os.replace(new, destination)
+    except BaseException:
+        recover_directory(destination)
+        raise
+    sync_directory(destination.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def check_destination(
+    destination: str | os.PathLike[str], marker: str, names: Collection[str]
+) -> None:
+    """Refuse to replace anything but an empty directory or one of the kind to be written.
+
+    A directory of that kind holds `marker`, and nothing that matches none of `names` (patterns as
+    shells have them), so that a user's own files beside a model are never lost.
+
+    Raises FileExistsError naming what stands there.
+    """
+    destination = _resolve(destination)
+    if not destination.exists():
+        return
+    if not destination.is_dir():
+        actual = "a file"
+    elif os.path.ismount(destination) or Path.cwd().is_relative_to(destination):
+        actual = "one that can't be renamed, a mount point or the working directory"
+    else:
+        found = sorted(os.listdir(destination))
+        strange = [name for name in found if not any(fnmatch(name, like) for like in names)]
+        if not found or (marker in found and not strange):
+            return
+        actual = f"one with {strange[0]} in it" if strange else f"one without {marker}"
+    raise FileExistsError(
+        f"{destination} must be a new or empty directory, or an older one of its kind to replace, "
+        f"got {actual}; choose another name, or move it away"
+    )
+
+
+def recover_directory(destination: str | os.PathLike[str]) -> None:
+    """Clean up after a process that was killed while it wrote a directory.
+
+    Put the old directory back if it had been renamed aside, and remove what is unfinished.
+    Call this before reading a directory that a killed process may have been writing.
+    """
+    destination = _resolve(destination)
+    name, token = glob.escape(destination.name), "[0-9a-f]" * 16
+    new, old = (sorted(destination.parent.glob(f".{name}.{token}.{age}")) for age in _AGES)
+    if old and not destination.exists():
+        os.replace(old.pop(), destination)
+    for left in new + old:
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def remove_directory(directory: str | os.PathLike[str]) -> None:
+    """Remove a directory in one step: a kill leaves it whole, or nothing under its name."""
+    directory = _resolve(directory)
+    # An unfinished new directory is what `recover_directory` removes after a kill.
+    unfinished = directory.with_name(f".{directory.name}.{secrets.token_hex(8)}.{_AGES[0]}")
+    os.replace(directory, unfinished)
+    shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _resolve(path: str | os.PathLike[str]) -> Path:
+    """Return the path behind a name: links are followed, not replaced; ~ is the home directory."""
+    return Path(os.path.realpath(os.path.expanduser(path)))

@@ -1,8 +1,19 @@
-"""Arrays out of safetensors files, mapped, and into them."""
+"""Read arrays out of safetensors files, mapped, and write them.
+
+A file is a header and the bytes of all tensors, one after another. The header is 8 bytes of
+length, then JSON: the type, shape and place of each tensor, and a table of texts, the metadata.
+(The format: https://github.com/huggingface/safetensors)
+
+The safetensors library checks a header, and no file is read that it refuses. Its NumPy tensors are
+copies, though, so the data are mapped here instead: a file opens at once, what nobody reads is
+never loaded, and processes share the memory of what they leave as it is (a model's word table,
+half of all-MiniLM-L6-v2; the rows of an index).
+"""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,11 +24,12 @@ from minisbert.arrays import Array
 from minisbert.system.disk import write_file
 from minisbert.system.json_fields import shorten
 
+# The types of tensors, as headers name them.
 DTYPES = {
     "F64": np.float64,
     "F32": np.float32,
     "F16": np.float16,
-    "BF16": np.uint16,  # NumPy has none: the bits, decoded below
+    "BF16": np.uint16,  # NumPy has no bfloat16: these are the bits, decoded below
     "I64": np.int64,
     "I32": np.int32,
     "I16": np.int16,
@@ -31,16 +43,16 @@ DTYPES = {
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
-    """Map every tensor of a file read-only; give its metadata too.
+    """Map every tensor of a file, read-only; return the tensors and the metadata.
 
     float16 and bfloat16 are decoded to float32, and so copied.
 
-    Raises FileNotFoundError, or ValueError naming the file if it is not whole.
+    Raises FileNotFoundError, or ValueError naming the file if it is damaged.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} must be a safetensors file, but there is none; check the path"
+            f"{path} must be a safetensors file, but there is no such file; check the path"
         )
     try:
         with safe_open(path, framework="np") as checked:
@@ -48,10 +60,9 @@ def read_safetensors(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
             names = list(checked.keys())
     except (SafetensorError, OSError) as error:
         raise ValueError(
-            f"{path} must be a whole safetensors file, but it is not ({error}); "
-            "put a whole copy in its place"
+            f"{path} must be a whole safetensors file, got a damaged one ({error}); "
+            "replace it by a whole copy"
         ) from None
-    # The header: 8 bytes of length, then JSON with each tensor's place in the data after it.
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
@@ -70,20 +81,20 @@ def read_safetensors(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
         except ValueError as error:
             raise ValueError(
                 f"{shorten(name)} in {path} must have a shape that NumPy can hold, "
-                f"got {shorten(shape)} ({error}); put a whole copy in its place"
+                f"got {shorten(shape)} ({error}); replace the file by a whole copy"
             ) from None
     return arrays, metadata
 
 
 def _view_tensor(raw: Array, kind: str, shape: tuple[int, ...]) -> Array:
-    """Bytes as an array of a type; a copy only if they are misaligned or of half precision."""
+    """View bytes as an array; copy them only if they are misaligned or of half precision."""
     dtype = np.dtype(DTYPES[kind])
     if raw.ctypes.data % dtype.itemsize:
         # BLAS would copy a misaligned matrix at every product.
         raw = raw.copy()
     array = raw.view(dtype).reshape(shape)
     if kind == "BF16":
-        # bfloat16 is the upper half of a float32
+        # A bfloat16 is the upper half of a float32.
         array = (array.astype(np.uint32) << 16).view(np.float32)
     elif kind == "F16":
         array = array.astype(np.float32)
@@ -92,23 +103,34 @@ def _view_tensor(raw: Array, kind: str, shape: tuple[int, ...]) -> Array:
 
 
 def write_safetensors(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
-    """Write arrays to a file that appears whole or not at all, without a copy of them in memory."""
+    """Write arrays to a file that appears whole or not at all, without copying them all first."""
     kinds = {np.dtype(dtype): kind for kind, dtype in DTYPES.items() if kind != "BF16"}
-    header: dict[str, object] = {"__metadata__": dict(metadata)}
-    end = 0
     # The widest type first, so that every array is aligned in the file and can be mapped.
     names = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
-    for name in names:
-        array = arrays[name]
-        start, end = end, end + array.nbytes
-        header[name] = {
-            "dtype": kinds[array.dtype],
-            "shape": list(array.shape),
-            "data_offsets": [start, end],
-        }
-    text = json.dumps(header, ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
+    tensors = {name: (kinds[arrays[name].dtype], arrays[name].shape) for name in names}
     with write_file(path) as file:
-        file.write(len(text).to_bytes(8, "little") + text)
+        file.write(make_header(tensors, metadata))
         for name in names:
             file.write(np.ascontiguousarray(arrays[name]).data)
+
+
+def make_header(
+    tensors: Mapping[str, tuple[str, tuple[int, ...]]],
+    metadata: Mapping[str, str],
+    size: int | None = None,
+) -> bytes:
+    """Return all that stands before the tensors, which follow without gaps in this order.
+
+    tensors   name -> (a key of DTYPES, shape)
+    metadata  name -> text
+    size      bytes of the header, filled up with spaces; by default the next multiple of 8
+    """
+    header: dict[str, object] = {"__metadata__": dict(metadata)}
+    end = 0
+    for name, (kind, shape) in tensors.items():
+        nbytes = np.dtype(DTYPES[kind]).itemsize * math.prod(shape)
+        start, end = end, end + nbytes
+        header[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [start, end]}
+    text = json.dumps(header, ensure_ascii=False).encode()
+    text = text.ljust(len(text) + -len(text) % 8 if size is None else size - 8)
+    return len(text).to_bytes(8, "little") + text

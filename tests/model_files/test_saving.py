@@ -13,8 +13,8 @@ from safetensors.numpy import load_file, save_file
 
 from minisbert import CrossEncoder, SentenceTransformer
 from minisbert.model_files.head_files import load_head
-from minisbert.model_files.saving import MODEL_FILES, WEIGHTS, save_cross_encoder
-from minisbert.system.disk import recover_directory, write_directory
+from minisbert.model_files.saving import save_cross_encoder
+from minisbert.system.disk import recover_directory
 from models import edit_json, make_cross_encoder_directory, make_model_directory, write_json
 
 TEXTS = ["", "a bird", "The old bird sings all day in the tree .", "cat , dog ! " * 30]
@@ -416,19 +416,6 @@ def test_full_disk(tiny, tmp_path, owner, step, old):
             assert os.listdir(tmp_path) == (["saved"] if old else [])
     assert count > 3
     assert os.listdir(tmp_path) == ["saved"]
-
-
-def test_interrupted(tmp_path):
-    """An interrupt in the middle of writing leaves nothing behind."""
-
-    def interrupt():
-        with write_directory(tmp_path / "saved", WEIGHTS, MODEL_FILES) as directory:
-            (directory / "half").write_text("half")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupt()
-    assert os.listdir(tmp_path) == []
 
 
 def test_new_directory_has_the_usual_permissions(tiny, tmp_path):
