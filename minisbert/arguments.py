@@ -1,12 +1,15 @@
-"""What stands around the work of `encode` and `predict`: arguments, warnings, a progress bar."""
+"""Checks of arguments, and warnings that point at the caller's line.
+
+Public functions check what they are given before any work is done. An error is one sentence:
+"{what} must be {expected}, got {actual}; {what to do}".
+"""
 
 from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping
+from typing import Literal
 
 import numpy as np
 
@@ -19,8 +22,37 @@ class TruncationWarning(UserWarning):
     """Texts were longer than the model reads, and their ends were left out."""
 
 
-def read_texts(inputs: Iterable[str], name: str = "inputs") -> list[str]:
-    """A list of the texts; TypeError naming the first that is none."""
+def check_whole_number(
+    name: str,
+    value: object,
+    least: int = 1,
+    most: int | None = None,
+    remedy: str = "pass another number",
+) -> int:
+    """Return a whole number of a range as an int.
+
+    NumPy's integers are whole numbers, bools are not.
+
+    Raises ValueError, with `remedy` as its last words, for anything else.
+    """
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not whole or value < least or (most is not None and value > most):  # type: ignore[operator]
+        expected = f"of {least} or more" if most is None else f"from {least} to {most}"
+        raise ValueError(f"{name} must be a whole number {expected}, got {value!r}; {remedy}")
+    return int(value)  # type: ignore[call-overload]
+
+
+def check_positive(name: str, value: int | None) -> None:
+    """Refuse what is neither None nor a whole number of 1 or more."""
+    if value is not None:
+        check_whole_number(name, value, remedy="leave it out, or pass another number")
+
+
+def check_texts(inputs: Iterable[str], name: str = "inputs") -> list[str]:
+    """Return the texts as a list.
+
+    Raises TypeError for what is no iterable of str, naming the index of the first other object.
+    """
     if isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Iterable):
         raise TypeError(
             f"{name} must be an iterable of str, got {type(inputs).__name__}; pass a list of texts"
@@ -35,8 +67,47 @@ def read_texts(inputs: Iterable[str], name: str = "inputs") -> list[str]:
     return texts
 
 
+def check_run_options(
+    batch_size: int | None,
+    convert_to_numpy: bool,
+    convert_to_tensor: bool,
+    device: str | None,
+    on_truncate: str,
+) -> None:
+    """Refuse values that neither `encode` nor `predict` can take.
+
+    Raises TypeError if tensors are asked for, ValueError for any other.
+    """
+    check_positive("batch_size", batch_size)
+    if convert_to_tensor or not convert_to_numpy:
+        raise TypeError(
+            "convert_to_tensor must be False and convert_to_numpy True, since minisbert has no "
+            "torch; wrap the result in torch.from_numpy"
+        )
+    check_device(device)
+    check_truncation(on_truncate)
+
+
+def check_device(device: str | None) -> None:
+    if device not in (None, "cpu"):
+        raise ValueError(
+            f'device must be None or "cpu", got {device!r}; leave it out, minisbert runs on CPUs'
+        )
+
+
+def check_truncation(on_truncate: str) -> None:
+    if on_truncate not in ("warn", "error", "ignore"):
+        raise ValueError(
+            f'on_truncate must be "warn", "error" or "ignore", got {on_truncate!r}; choose one'
+        )
+
+
 def report_truncation(lengths: Array, limit: int, on_truncate: OnTruncate) -> None:
-    """Say which texts are longer than the model reads: never cut in silence."""
+    """Warn of the texts that are longer than the model reads, or raise ValueError.
+
+    lengths  (n,)  tokens of each text before truncation
+    limit          the most tokens that the model reads
+    """
     cut = np.flatnonzero(lengths > limit)
     if on_truncate == "ignore" or not len(cut):
         return
@@ -51,76 +122,15 @@ def report_truncation(lengths: Array, limit: int, on_truncate: OnTruncate) -> No
 
 
 def warn_caller(message: str, category: type[Warning] = UserWarning, once: bool = False) -> None:
-    """Warn of the line that called this package, each time or once, as Python otherwise does."""
+    """Warn with the place of the line that called this package.
+
+    Warn each time, or with `once` as Python does: once for each such line.
+    """
     frame = sys._getframe(1)
     while frame.f_back and frame.f_globals.get("__name__", "").startswith("minisbert."):
         frame = frame.f_back
-    # In an empty registry no sentence was shown before.
+    # Python notes in the registry what was shown before; an empty one makes it show all.
     registry = frame.f_globals.setdefault("__warningregistry__", {}) if once else {}
     warnings.warn_explicit(
         message, category, frame.f_code.co_filename, frame.f_lineno, registry=registry
     )
-
-
-@contextmanager
-def progress_bar(
-    texts: int | None, shown: bool, what: str = "encode"
-) -> Iterator[Callable[[int], Any] | None]:
-    """A bar that counts texts, or nothing."""
-    if not shown:
-        yield None
-        return
-    from tqdm import tqdm  # imported when wanted: it takes longer than a short encode
-
-    with tqdm(total=texts, unit="text", desc=what) as bar:
-        yield bar.update
-
-
-def check_options(
-    batch_size: int | None,
-    convert_to_numpy: bool,
-    convert_to_tensor: bool,
-    device: str | None,
-    on_truncate: str,
-) -> None:
-    """Refuse what neither `encode` nor `predict` can do."""
-    check_positive("batch_size", batch_size)
-    if convert_to_tensor or not convert_to_numpy:
-        raise TypeError(
-            "convert_to_tensor must be False and convert_to_numpy True, since minisbert has no "
-            "torch; wrap the result in torch.from_numpy"
-        )
-    check_device(device)
-    check_truncation(on_truncate)
-
-
-def check_device(device: str | None) -> None:
-    if device not in (None, "cpu"):
-        raise ValueError(f'device must be None or "cpu", got {device!r}; minisbert runs on CPUs')
-
-
-def check_truncation(on_truncate: str) -> None:
-    if on_truncate not in ("warn", "error", "ignore"):
-        raise ValueError(f'on_truncate must be "warn", "error" or "ignore", got {on_truncate!r}')
-
-
-def check_positive(name: str, value: int | None) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise ValueError(f"{name} must be a whole number of 1 or more, got {value!r}")
-
-
-def check_whole_number(
-    name: str,
-    value: object,
-    least: int = 1,
-    most: int | None = None,
-    remedy: str = "pass another number",
-) -> None:
-    """Refuse what is not a whole number in a range; ValueError with the remedy as its last words.
-
-    NumPy's integers count as whole numbers, bool does not.
-    """
-    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not whole or value < least or (most is not None and value > most):  # type: ignore[operator]
-        expected = f"of {least} or more" if most is None else f"from {least} to {most}"
-        raise ValueError(f"{name} must be a whole number {expected}, got {value!r}; {remedy}")

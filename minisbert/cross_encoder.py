@@ -17,9 +17,9 @@ import numpy as np
 from minisbert.arguments import (
     OnTruncate,
     check_device,
-    check_options,
     check_positive,
-    read_texts,
+    check_run_options,
+    check_texts,
     report_truncation,
 )
 from minisbert.arrays import Array
@@ -207,7 +207,7 @@ class CrossEncoder(DropIn):
         ValueError
             If an option has no such value; if a pair is too long and `on_truncate="error"`.
         """
-        check_options(batch_size, convert_to_numpy, convert_to_tensor, device, on_truncate)
+        check_run_options(batch_size, convert_to_numpy, convert_to_tensor, device, on_truncate)
         activation = _find_activation(activation_fn or self.activation_fn)
         prompt = choose_prompt({}, None, None, prompt)
         single = isinstance(inputs, tuple) and len(inputs) == 2 and isinstance(inputs[0], str)
@@ -276,7 +276,7 @@ class CrossEncoder(DropIn):
             raise TypeError(
                 f"query must be a str, got {type(query).__name__}; rank by one at a time"
             )
-        texts = read_texts(documents, "documents")
+        texts = check_texts(documents, "documents")
         return_logits = options.pop("return_logits", False)
         activation = _find_activation(options.pop("activation_fn", None) or self.activation_fn)
         logits = self.predict([(query, text) for text in texts], return_logits=True, **options)

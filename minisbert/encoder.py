@@ -19,9 +19,9 @@ from numpy.typing import ArrayLike
 from minisbert.arguments import (
     OnTruncate,
     check_device,
-    check_options,
     check_positive,
-    read_texts,
+    check_run_options,
+    check_texts,
     report_truncation,
 )
 from minisbert.arrays import Array
@@ -172,7 +172,7 @@ class SentenceTransformer(DropInEncoder):
 
         Returns an (n,) int64 array; texts longer than `max_seq_length` would be cut by `encode`.
         """
-        return self.tokenizer.count(read_texts(texts))
+        return self.tokenizer.count(check_texts(texts))
 
     @encode_method
     def encode(
@@ -233,10 +233,10 @@ class SentenceTransformer(DropInEncoder):
             If an option has no such value, or goes with no other that is given; if a text is too
             long and `on_truncate="error"`.
         """
-        check_options(batch_size, convert_to_numpy, convert_to_tensor, device, on_truncate)
+        check_run_options(batch_size, convert_to_numpy, convert_to_tensor, device, on_truncate)
         workers = count_threads(self.threads if threads is None else threads)
         single = isinstance(inputs, str)
-        texts = read_texts([inputs] if isinstance(inputs, str) else inputs)
+        texts = check_texts([inputs] if isinstance(inputs, str) else inputs)
         check_output(output_value, precision, normalize_embeddings, truncate_dim, len(texts))
 
         prompt = choose_prompt(self.prompts, self.default_prompt_name, prompt_name, prompt)

@@ -13,7 +13,6 @@ Results go back to the places of their texts, so that callers never see the orde
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
@@ -21,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from minisbert.arguments import progress_bar
 from minisbert.arrays import Array
+from minisbert.system.progress import progress_bar
 from minisbert.system.threads import Result, keep_freed_memory, limit_blas
 
 # Tokens of a batch; it may be a text longer or shorter.
@@ -107,8 +106,8 @@ def fill_rows(
     show_progress_bar          None for a bar only on a terminal, and only for many texts
     """
     keep_freed_memory()
-    if show_progress_bar is None:
-        show_progress_bar = len(lengths) >= _LONG_WORK and sys.stderr.isatty()
+    if len(lengths) < _LONG_WORK and show_progress_bar is None:
+        show_progress_bar = False
     batches = plan_batches(lengths, threads, batch_size)
     with progress_bar(len(lengths), show_progress_bar) as advance:
         for indices, values in run_batches(function, batches, threads, advance=advance):

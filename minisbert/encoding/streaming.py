@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Iterable, Iterator, Sized
 from itertools import islice
 from pathlib import Path
@@ -19,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minisbert.arguments import progress_bar
 from minisbert.arrays import Array
 from minisbert.system.disk import sync_directory, write_file
 from minisbert.system.json_fields import COUNT, TEXT, Fields, read_fields
+from minisbert.system.progress import progress_bar
 
 if TYPE_CHECKING:
     from minisbert.encoding.signatures import BiEncoder
@@ -152,7 +151,7 @@ def encode_to_file(
         file.truncate(whole)
         file.seek(whole)
         total = len(texts) - done if isinstance(texts, Sized) else None
-        with progress_bar(total, sys.stderr.isatty() if shown is None else shown) as advance:
+        with progress_bar(total, shown) as advance:
             for piece in cut_texts(rest, chunk, done):
                 rows = model.encode(piece, show_progress_bar=False, **options)
                 file.write(np.ascontiguousarray(rows).data)
@@ -160,8 +159,7 @@ def encode_to_file(
                 os.fsync(file.fileno())
                 done, digest = done + len(piece), digest_texts(iter(piece), len(piece), digest)
                 write_journal(journal, origin, done, digest)
-                if advance:
-                    advance(len(piece))
+                advance(len(piece))
         file.seek(0)
         file.write(make_header(done, like))
         file.flush()

@@ -15,7 +15,7 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minisbert.arguments import check_positive, progress_bar, read_texts
+from minisbert.arguments import check_positive, check_texts
 from minisbert.arrays import Array
 from minisbert.encoder import SentenceTransformer
 from minisbert.network.similarity import SIMILARITIES, cosine_similarity
@@ -25,6 +25,7 @@ from minisbert.search.index_rows import METRICS, as_matrix, prepare_rows
 from minisbert.search.kernel import kernel_name
 from minisbert.search.scan import topk
 from minisbert.search.topk import take_best
+from minisbert.system.progress import progress_bar
 
 ScoreFunction = Callable[[Any, Any], Any]
 
@@ -122,7 +123,7 @@ def paraphrase_mining(
     list of [score, i, j] with i < j, best first
     """
     embeddings = model.encode(
-        read_texts(sentences, "sentences"),
+        check_texts(sentences, "sentences"),
         prompt_name,
         prompt,
         batch_size=batch_size,
@@ -259,8 +260,7 @@ def community_detection(
                 group = candidates[order[0, scores[0] >= np.float32(threshold)]]
                 if len(group) >= min_community_size:
                     groups.append((start + int(place), group))
-            if advance:
-                advance(len(centres))
+            advance(len(centres))
     # 3. the largest first, of equal ones the lower centre's
     groups.sort(key=lambda group: len(group[1]), reverse=True)
     taken = np.zeros(M, bool)
