@@ -23,7 +23,7 @@ def run_fetch(arguments: argparse.Namespace) -> None:
 
 
 def run_encode(arguments: argparse.Namespace) -> None:
-    from minisbert.encoding.streaming import name_leftovers
+    from minisbert.encoding.streaming import name_partial_files
     from minisbert.system.disk import write_file
     from minisbert.system.text_files import read_texts
 
@@ -38,7 +38,7 @@ def run_encode(arguments: argparse.Namespace) -> None:
     texts = arguments.texts or read_texts(arguments.file or "-", arguments.column, arguments.field)
     model = load_model(arguments)
     if arguments.out and arguments.out.endswith(".npy"):
-        partial, _ = name_leftovers(Path(arguments.out))
+        partial, _ = name_partial_files(Path(arguments.out))
         if partial.exists():
             say(f"going on with {partial}; remove it to begin anew")
         model.encode_to_file(texts, arguments.out, resume=partial.exists())
@@ -70,14 +70,14 @@ def run_explain(arguments: argparse.Namespace) -> None:
     if arguments.out:
         title = f"{model.similarity_fn_name} {found.score:.4f}"
         try:
-            draw_heat_map(*matrix, title, Path(arguments.out))
+            draw_heat_map(*matrix, title=title, path=Path(arguments.out))
         except ModuleNotFoundError:
             raise ValueError(
                 "--out must be left out, since matplotlib, which draws, is not installed; "
                 "`pip install minisbert[plots]`"
             ) from None
     color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    print(write_heat_map(*matrix, color))
+    print(write_heat_map(*matrix, color=color))
 
 
 def run_index(arguments: argparse.Namespace) -> None:

@@ -4,11 +4,12 @@ In reading order; a file imports only from those before it:
 
     tokenization   texts to token ids
     prompts        texts put in front of every input
-    batching       which texts go through the network together
-    finishing      embeddings truncated, normalised, quantised
-    signatures     what type checkers know of `encode` and `predict`
-    drop_in        what callers of sentence-transformers pass besides
+    batching       which texts go through the network together, and on which threads
+    finishing      embeddings truncated, scaled to length 1, quantised
+    signatures     types of `encode` and `predict`, for type checkers only
+    drop_in        arguments and methods that code for sentence-transformers expects
+    loaded_model   what bi-encoders and cross-encoders share: loading, parameters, saving
     streaming      embeddings of more texts than fit in memory
-    heat_map       a matrix of tokens by tokens, drawn
+    heat_map       a matrix of numbers between tokens, in a terminal or as a picture
     explain        a similarity as a sum over pairs of tokens
 """

@@ -106,7 +106,7 @@ def fill_rows(
     show_progress_bar          None for a bar only on a terminal, and only for many texts
     """
     keep_freed_memory()
-    if len(lengths) < _LONG_WORK and show_progress_bar is None:
+    if show_progress_bar is None and len(lengths) < _LONG_WORK:
         show_progress_bar = False
     batches = plan_batches(lengths, threads, batch_size)
     with progress_bar(len(lengths), show_progress_bar) as advance:

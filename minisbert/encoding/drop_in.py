@@ -1,59 +1,62 @@
-"""What code written for sentence-transformers says besides: old names, hub options, a model card.
+"""Compatibility with code written for sentence-transformers: its arguments, old names, evaluators.
 
-Nothing of it is accepted in silence: an argument does what it says, or is refused with the reason.
+No argument is silently ignored: each has its effect or is refused with the reason.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
-
-from minisbert.arguments import check_positive
 
 if TYPE_CHECKING:
     from minisbert.encoding.signatures import Encode, Predict
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-# What sentence-transformers takes when it loads a model, and what to do here instead.
-NOT_TAKEN = {
-    "backend": "there is one, NumPy",
-    "cache_folder": "MINISBERT_HOME names the folder where fetched models lie",
-    "config_kwargs": "edit config.json, which is read as it stands",
+# Arguments that sentence-transformers takes when it loads a model, and what to do here instead.
+REFUSED_ARGUMENTS = {
+    "backend": "the only one is NumPy",
+    "cache_folder": "the environment variable MINISBERT_HOME names the folder of fetched models",
+    "config_kwargs": "edit config.json, which is read as it is",
     "default_prompt_name": "pass prompt to predict",
     "keep_in_fp32_modules": "everything is float32",
-    "model_card_data": "a saved model's README is written by `save`",
+    "model_card_data": "`save` writes the README of a saved model",
     "model_kwargs": "there is no transformers model to pass them to",
     "modules": "give the directory of a model, whose modules.json names them",
     "prompts": "pass prompt to predict",
-    "processor_kwargs": "set max_seq_length or max_length; the tokenizer's files say the rest",
+    "processor_kwargs": "set max_seq_length or max_length; the tokenizer's files hold the rest",
     "revision": "fetch that revision yourself and give its directory",
     "token": "fetch the model yourself and give its directory",
-    "tokenizer_kwargs": "set max_seq_length or max_length; the tokenizer's files say the rest",
+    "tokenizer_kwargs": "set max_seq_length or max_length; the tokenizer's files hold the rest",
     "trust_remote_code": "no code that comes with a model is ever run",
     "use_auth_token": "fetch the model yourself and give its directory",
 }
 
 
 def refuse_others(owner: str, others: Mapping[str, object]) -> None:
-    """Refuse arguments that a model can't be loaded with, unless they ask for nothing.
+    """Refuse arguments that have no effect here, unless their value is None, False or empty.
 
-    Raises TypeError for one that nobody knows, ValueError for one of sentence-transformers'.
+    owner   the class, for the message
+    others  arguments by name
+
+    Raises ValueError for an argument of sentence-transformers, TypeError for any other.
     """
     for name, value in others.items():
-        if name not in NOT_TAKEN:
+        if name not in REFUSED_ARGUMENTS:
             raise TypeError(f"{owner} got an unexpected argument {name!r}; leave it out")
         if value:
-            # Its type alone: a token must not get into a log.
+            # Name the type alone: the value may be a secret, which must not get into a log.
             raise ValueError(
-                f"{name} must be left out, got a {type(value).__name__}; {NOT_TAKEN[name]}"
+                f"{name} must be left out, got a {type(value).__name__}; {REFUSED_ARGUMENTS[name]}"
             )
 
 
 def accept_old_names(**names: str) -> Callable[[Function], Function]:
-    """Let callers name arguments as older versions of sentence-transformers did: old="new"."""
+    """Decorate a function so that it takes its arguments by older names too: old="new".
+
+    The names are those of earlier versions of sentence-transformers.
+    """
 
     def decorate(function: Function) -> Function:
         @functools.wraps(function)
@@ -70,55 +73,37 @@ def accept_old_names(**names: str) -> Callable[[Function], Function]:
 
 
 def encode_method(function: Callable[..., Any]) -> Encode:
-    """Let a method take its texts as `sentences` too; its types are those of `Encode`."""
+    """Give a method the type of `encode`, and let it take `inputs` as `sentences` too."""
     return cast("Encode", accept_old_names(sentences="inputs")(function))
 
 
 def predict_method(function: Callable[..., Any]) -> Predict:
-    """The same for pairs of texts, and for `activation_fct`."""
+    """Give a method the type of `predict`, and let it take older names of its arguments too."""
     rename = accept_old_names(sentences="inputs", activation_fct="activation_fn")
     return cast("Predict", rename(function))
 
 
 class ModelCard:
-    """Where sentence-transformers' evaluators note what they found."""
+    """Takes the results that evaluators report for a model's README."""
 
-    def set_evaluation_metrics(self, *findings: object) -> None:
-        """Note nothing: who calls an evaluator gets its findings anyway."""
+    def set_evaluation_metrics(self, *results: object) -> None:
+        """Ignore the results: whoever calls an evaluator gets them as its return value."""
 
 
 class DropIn:
-    """What sentence-transformers' evaluators, and those who call them, ask of any model."""
+    """Attributes and methods that sentence-transformers' evaluators, and their callers, expect."""
 
     device = "cpu"
     model_card_data = ModelCard()
 
     def evaluate(self, evaluator: Callable[..., Any], output_path: str | None = None) -> Any:
-        """Return what an evaluator finds of this model.
+        """Call an evaluator with this model, and return its result.
 
         Parameters
         ----------
         evaluator : callable
             One of sentence-transformers', or any function of a model and a folder.
         output_path : str
-            The folder to write its tables to.
+            The folder that the evaluator writes its tables to.
         """
         return evaluator(self, output_path)
-
-
-class DropInEncoder(DropIn):
-    """The same of a model of embeddings."""
-
-    truncate_dim: int | None
-
-    @contextmanager
-    def truncate_embeddings(self, truncate_dim: int | None) -> Iterator[None]:
-        """Keep only the first so many dimensions, all with None, inside a `with` block."""
-        check_positive("truncate_dim", truncate_dim)
-        before, self.truncate_dim = self.truncate_dim, truncate_dim
-        try:
-            yield
-        finally:
-            self.truncate_dim = before
-
-    truncate_sentence_embeddings = truncate_embeddings

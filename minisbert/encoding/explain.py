@@ -1,12 +1,13 @@
-"""Why two texts are alike: their similarity as a sum over pairs of tokens, exactly.
+"""Explain a similarity: split it into a sum over pairs of tokens, without approximation.
 
 With mean pooling an embedding is a weighted sum of token vectors, u = Σ a_i h_i and v = Σ b_j g_j.
 A dot product is linear in both sides, so
 
     cos(u, v)  =  u·v / |u||v|  =  Σ_ij  a_i b_j (h_i·g_j) / |u||v|
 
-and each pair of tokens has its share, which may be negative. Nothing is approximated. What a vector
-h_i says is another matter: by the last block it has taken something of all tokens of its text.
+and each term of the sum is the contribution of one pair of tokens, which may be negative. The sum
+is exact, but a token vector is not the token alone: in every block, attention mixes in the vectors
+of all other tokens of its text.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What each pair of tokens adds to the similarity of two texts.
+    """What each pair of tokens contributes to the similarity of two texts.
 
-    tokens_a, tokens_b  the tokens as the texts have them, special ones by their names
+    tokens_a, tokens_b  the tokens as they are spelt in the texts; special ones by their names
     contributions       (A, B) float64, whose sum is the similarity
     """
 
@@ -48,48 +49,48 @@ class Explanation:
 
 
 def explain(model: BiEncoder, a: str, b: str) -> Explanation:
-    """Take the similarity of two texts apart, into what each pair of tokens adds to it.
+    """Split the similarity of two texts into the contributions of all pairs of their tokens.
 
     Parameters
     ----------
     model : SentenceTransformer
-        Of cosine or dot similarity, whose embeddings are weighted sums of token vectors, of length
-        1 or as they are.
+        With cosine or dot similarity, and a pooling that is a weighted sum of token vectors. After
+        pooling it may normalise, but have no Dense module.
     a, b : str
-        Read as `encode` reads them, with the model's default prompt.
+        Encoded as `encode` does, with the model's default prompt.
 
     Returns
     -------
     Explanation
-        Print it to see a heat map.
+        Its `str` is a heat map.
 
     Raises
     ------
     TypeError
         If a or b is not a str.
     ValueError
-        If the model's similarity is no such sum.
+        If the model's similarity is not such a sum.
     """
     for name, text in (("a", a), ("b", b)):
         if not isinstance(text, str):
             raise TypeError(f"{name} must be a str, got {type(text).__name__}; give one text")
-    check_linear(model.config, model.similarity_fn_name)
+    _check_linear(model.config, model.similarity_fn_name)
     tokens_a, vectors_a = _weigh_tokens(model, a)
     tokens_b, vectors_b = _weigh_tokens(model, b)
-    contributions = _cut(model, vectors_a) @ _cut(model, vectors_b).T
+    contributions = _truncate(model, vectors_a) @ _truncate(model, vectors_b).T
     for vectors in (vectors_a, vectors_b):
-        # 1. what the model scales to length 1, and what a cosine does after cutting
+        # Divide by the length that the similarity, or the model's last module, divides by.
         embedding = vectors.sum(axis=0)
         if model.similarity_fn_name == "cosine":
-            embedding = _cut(model, embedding)
+            embedding = _truncate(model, embedding)
         elif not isinstance(model.config.modules[-1], NormalizeConfig):
             continue
         contributions /= max(np.linalg.norm(embedding), 1e-12)
     return Explanation(tuple(tokens_a), tuple(tokens_b), contributions)
 
 
-def check_linear(config: ModelConfig, similarity: str) -> None:
-    """Refuse a model whose similarity is no sum over pairs of tokens."""
+def _check_linear(config: ModelConfig, similarity: str) -> None:
+    """Refuse a model whose similarity is not a sum over pairs of tokens."""
     pooling, *others = config.modules
     modes = pooling.modes if isinstance(pooling, PoolingConfig) else ()
     if modes == ("max",) or len(modes) != 1:
@@ -100,18 +101,18 @@ def check_linear(config: ModelConfig, similarity: str) -> None:
     if not all(isinstance(module, NormalizeConfig) for module in others):
         raise ValueError(
             "a model to be explained must have nothing but Normalize after its pooling, got a "
-            "Dense module; its activation mixes the tokens"
+            "Dense module; its activation function is not linear"
         )
     if similarity not in ("cosine", "dot"):
         raise ValueError(
             f"similarity_fn_name must be cosine or dot to be explained, got {similarity}; "
-            "a distance is no sum over pairs of tokens"
+            "a distance is not a sum over pairs of tokens"
         )
 
 
 def _weigh_tokens(model: BiEncoder, text: str) -> tuple[list[str], Array]:
-    """The tokens of a text, and their vectors times their weights in the pooling.  -> T, (T, D)"""
-    prompt = choose_prompt(model.prompts, model.default_prompt_name, None, None)
+    """Return the tokens of a text, and their vectors times their pooling weights.  -> T, (T, D)"""
+    prompt = choose_prompt(model.prompts, model.default_prompt_name)
     pooling = model.config.modules[0]
     assert isinstance(pooling, PoolingConfig)
     skip = count_prompt_tokens(model.tokenizer, pooling, prompt)
@@ -119,12 +120,12 @@ def _weigh_tokens(model: BiEncoder, text: str) -> tuple[list[str], Array]:
     T, D = vectors.shape
     weights = np.zeros(T)
     if T > skip:
-        # A sum's gradient in each token is that token's weight.
-        spread = POOLINGS[pooling.modes[0]].backward
-        weights[skip:] = spread(np.ones((1, 1)), np.zeros((1, T - skip, 1)))[0, :, 0]
-    names = model.tokenizer.name_tokens(prompt + text, model.max_seq_length)
-    return names, vectors.astype(np.float64) * weights[:, None]
+        # The derivative of a weighted sum in a token is that token's weight.
+        backward = POOLINGS[pooling.modes[0]].backward
+        weights[skip:] = backward(np.ones((1, 1)), np.zeros((1, T - skip, 1)))[0, :, 0]
+    tokens = model.tokenizer.name_tokens(prompt + text, model.max_seq_length)
+    return tokens, vectors.astype(np.float64) * weights[:, None]
 
 
-def _cut(model: BiEncoder, vectors: Array) -> Array:
+def _truncate(model: BiEncoder, vectors: Array) -> Array:
     return vectors[..., : model.truncate_dim]

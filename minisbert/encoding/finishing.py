@@ -1,6 +1,6 @@
-"""What is done to embeddings after the network: cut, scaled to length 1, quantised, in this order.
+"""Steps after the network, in this order: truncate embeddings, scale them to length 1, quantise.
 
-Which outputs `encode` has, and which of these steps go together, is checked here too.
+The checks of which options of `encode` go together are here too, since most concern these steps.
 """
 
 from __future__ import annotations
@@ -15,21 +15,25 @@ from minisbert.arrays import Array
 from minisbert.network.similarity import normalize_forward, read_rows
 from minisbert.search.quantization import Precision, quantize_embeddings
 
-OUTPUTS = ("sentence_embedding", "token_embeddings")
+_OUTPUT_VALUES = ("sentence_embedding", "token_embeddings")
 
 
-def check_output(
+def check_output_options(
+    texts: int,
+    *,
     output_value: str | None,
     precision: str | None,
     normalize_embeddings: bool,
     truncate_dim: int | None,
-    texts: int,
 ) -> None:
-    """Refuse what `encode` can't give of so many texts."""
-    if output_value not in OUTPUTS:
+    """Refuse unknown values of `encode`'s options, and combinations that have no meaning.
+
+    texts  number of texts
+    """
+    if output_value not in _OUTPUT_VALUES:
         raise ValueError(
-            f"output_value must be one of {', '.join(OUTPUTS)}, got {output_value!r}; "
-            "nothing else of the network is kept"
+            f"output_value must be one of {', '.join(_OUTPUT_VALUES)}, got {output_value!r}; "
+            "the network has no other output"
         )
     if precision is not None and precision not in get_args(Precision):
         raise ValueError(
@@ -45,27 +49,30 @@ def check_output(
         )
     if precision in ("int8", "uint8") and texts == 1:
         raise ValueError(
-            f"inputs must be at least 2 texts for precision {precision!r}, got 1, where all codes "
-            "would be one; encode as float32, then quantize_embeddings with ranges of many texts"
+            f"inputs must be at least 2 texts for precision {precision!r}, got 1, whose codes "
+            "would all be equal; encode as float32, and use quantize_embeddings with ranges of many"
         )
 
 
 def finish_embeddings(
     embeddings: Array,
+    *,
     truncate_dim: int | None,
     normalize: bool,
     precision: Precision | None,
     unit: bool,
 ) -> Array:
-    """Embeddings as `encode` gives them.
+    """Truncate, normalise and quantise embeddings.
 
-    embeddings  (n, D)   as the modules after the network made them
-    unit                 whether these made them of length 1
-    out         (n, D'), or packed bits
+    embeddings    (n, D)   as the last module of the model gives them
+    truncate_dim           dimensions to keep; None for all
+    normalize              scale to length 1 after truncating
+    unit                   whether `embeddings` already have length 1
+    out           (n, D')  of the type of `precision`; D / 8 bytes of packed bits for binary ones
     """
     if truncate_dim is not None:
         if unit and truncate_dim < embeddings.shape[1] and not normalize:
-            # A dot product would not forgive it.
+            # Dot products of unit vectors are cosines; those of truncated ones are not.
             warn_caller(
                 f"embeddings cut to {truncate_dim} dimensions no longer have length 1; "
                 "pass normalize_embeddings=True if they should",
@@ -80,12 +87,12 @@ def finish_embeddings(
 
 
 def truncate_embeddings(embeddings: ArrayLike, truncate_dim: int | None) -> Array:
-    """Keep the first dimensions, all with None; nothing is scaled.  (..., D) -> (..., D')"""
+    """Keep the first dimensions, all with None, unscaled.  (..., D) -> (..., truncate_dim)"""
     check_positive("truncate_dim", truncate_dim)
     return np.asarray(embeddings)[..., :truncate_dim]
 
 
 def normalize_embeddings(embeddings: ArrayLike) -> Array:
-    """Scale embeddings to length 1; zero ones stay zero.  (n, D) or (D,) -> the same"""
+    """Scale embeddings to length 1; zero vectors stay zero.  (n, D) or (D,) -> the same"""
     rows, _ = read_rows(embeddings, embeddings)
     return normalize_forward(rows).reshape(np.shape(embeddings))

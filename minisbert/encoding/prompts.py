@@ -1,4 +1,4 @@
-"""Prompts: texts that some models were trained to see in front of every input, by name."""
+"""Prompts: texts that a model was trained to see in front of every input, stored by name."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from minisbert.arguments import warn_caller
 from minisbert.encoding.tokenization import Tokenizer
 from minisbert.network.config import PoolingConfig
 
-# The names that a model's prompt for queries, and for documents, may have.
-QUERY = ("query",)
-DOCUMENT = ("document", "passage", "corpus")
+# The names under which a model may store its prompt for queries, and that for documents.
+QUERY_NAMES = ("query",)
+DOCUMENT_NAMES = ("document", "passage", "corpus")
 
 
 def merge_prompts(own: Mapping[str, str], given: Mapping[str, str | None] | None) -> dict[str, str]:
-    """A model's prompts, those given in place of its own of that name; None is an empty one."""
+    """Return a model's own prompts, replaced by the given ones of the same name; None means "".
+
+    Raises TypeError for a prompt that is not a str.
+    """
     prompts = {**own, **{name: text or "" for name, text in (given or {}).items()}}
     for name, text in prompts.items():
         if not isinstance(text, str):
@@ -25,7 +28,7 @@ def merge_prompts(own: Mapping[str, str], given: Mapping[str, str | None] | None
 
 
 def find_prompt(prompts: Mapping[str, str], name: str) -> str:
-    """The prompt of this name, or ValueError naming those that there are."""
+    """Return the prompt of a name; ValueError with all names if there is none."""
     if name not in prompts:
         raise ValueError(
             f"prompt_name must be one of {', '.join(sorted(prompts))}, got {name!r}; "
@@ -37,26 +40,32 @@ def find_prompt(prompts: Mapping[str, str], name: str) -> str:
 def choose_prompt(
     prompts: Mapping[str, str],
     default_name: str | None,
-    prompt_name: str | None,
-    prompt: str | None,
+    *,
+    prompt_name: str | None = None,
+    prompt: str | None = None,
 ) -> str:
-    """The text to put in front: the one given, else the one named, else the default one."""
+    """Return the text to put in front: `prompt`, else that of `prompt_name`, else the default."""
     if prompt is not None:
         if not isinstance(prompt, str):
             raise TypeError(f"prompt must be a str, got {type(prompt).__name__}; give its text")
         if prompt_name is not None:
-            warn_caller(f"prompt_name {prompt_name!r} is passed over, since a prompt is given")
+            warn_caller(f"prompt_name {prompt_name!r} is ignored, since a prompt is given")
         return prompt
     name = default_name if prompt_name is None else prompt_name
     return "" if name is None else find_prompt(prompts, name)
 
 
-def name_prompt(
-    prompts: Mapping[str, str], names: Sequence[str], prompt_name: str | None, prompt: str | None
+def choose_prompt_name(
+    prompts: Mapping[str, str],
+    names: Sequence[str],
+    *,
+    prompt_name: str | None = None,
+    prompt: str | None = None,
 ) -> str | None:
-    """The name asked for; where nothing is, the first of `names` with a text, or that exists.
+    """Return `prompt_name` if it or a prompt is given; else the best of a model's own names.
 
-    An empty prompt counts: it stands in the way of the default one.
+    That is the first of `names` whose prompt is not empty, else the first that exists: an empty
+    prompt of its own keeps the model's default prompt away.
     """
     if prompt_name is not None or prompt is not None:
         return prompt_name
@@ -65,8 +74,10 @@ def name_prompt(
 
 
 def count_prompt_tokens(tokenizer: Tokenizer, pooling: object, prompt: str) -> int:
-    """How many tokens at the front the pooling leaves out: none unless the model says so."""
+    """Count the tokens at the front that the pooling leaves out: 0 unless the model excludes them.
+
+    A prompt's own closing token does not count, since it stands at the end of the whole text.
+    """
     if not prompt or not isinstance(pooling, PoolingConfig) or pooling.include_prompt:
         return 0
-    # The prompt's own closing token stands at the end of the text instead.
     return int(tokenizer.count([prompt])[0]) - 1

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minisbert import CrossEncoder, SentenceTransformer
-from minisbert.encoding.drop_in import NOT_TAKEN
+from minisbert.encoding.drop_in import REFUSED_ARGUMENTS
 from models import make_cross_encoder_directory
 
 TEXTS = ["a bird", "the old tree"]
@@ -17,7 +17,7 @@ def pairs_directory(tmp_path_factory):
     return make_cross_encoder_directory(tmp_path_factory.mktemp("pairs"))
 
 
-@pytest.mark.parametrize("argument", sorted(NOT_TAKEN))
+@pytest.mark.parametrize("argument", sorted(REFUSED_ARGUMENTS))
 @pytest.mark.parametrize("kind", [SentenceTransformer, CrossEncoder])
 def test_other_arguments_are_refused(kind, argument):
     """Each argument that loading has no use for is refused by name, and its value not shown."""

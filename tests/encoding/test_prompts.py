@@ -5,11 +5,11 @@ import pytest
 
 from minisbert import SentenceTransformer
 from minisbert.encoding.prompts import (
-    DOCUMENT,
-    QUERY,
+    DOCUMENT_NAMES,
+    QUERY_NAMES,
     choose_prompt,
+    choose_prompt_name,
     count_prompt_tokens,
-    name_prompt,
 )
 from models import edit_json, make_model_directory
 
@@ -27,21 +27,21 @@ def test_prompts_given_replace_the_models_own(tiny_directory):
 
 def test_the_prompt_given_wins():
     """A prompt itself goes before its name, a name before the default one; both are warned of."""
-    assert choose_prompt(PROMPTS, "task", None, None) == "do "
-    assert choose_prompt(PROMPTS, "task", "passage", None) == "passage: "
-    assert choose_prompt(PROMPTS, "task", None, "") == ""
-    assert choose_prompt(PROMPTS, None, None, None) == ""
-    with pytest.warns(UserWarning, match="'task' is passed over, since a prompt is given"):
-        assert choose_prompt(PROMPTS, None, "task", "mine ") == "mine "
+    assert choose_prompt(PROMPTS, "task") == "do "
+    assert choose_prompt(PROMPTS, "task", prompt_name="passage") == "passage: "
+    assert choose_prompt(PROMPTS, "task", prompt="") == ""
+    assert choose_prompt(PROMPTS, None) == ""
+    with pytest.warns(UserWarning, match="'task' is ignored, since a prompt is given"):
+        assert choose_prompt(PROMPTS, None, prompt_name="task", prompt="mine ") == "mine "
 
 
 def test_names_for_queries_and_documents():
     """The first name with a text is taken, else the first that exists, unless one is asked for."""
-    assert name_prompt(PROMPTS, DOCUMENT, None, None) == "passage"
-    assert name_prompt(PROMPTS, QUERY, None, None) == "query"
-    assert name_prompt({}, QUERY, None, None) is None
-    assert name_prompt(PROMPTS, DOCUMENT, "task", None) == "task"
-    assert name_prompt(PROMPTS, DOCUMENT, None, "mine ") is None
+    assert choose_prompt_name(PROMPTS, DOCUMENT_NAMES) == "passage"
+    assert choose_prompt_name(PROMPTS, QUERY_NAMES) == "query"
+    assert choose_prompt_name({}, QUERY_NAMES) is None
+    assert choose_prompt_name(PROMPTS, DOCUMENT_NAMES, prompt_name="task") == "task"
+    assert choose_prompt_name(PROMPTS, DOCUMENT_NAMES, prompt="mine ") is None
 
 
 def test_asking_for_nothing_changes_nothing(tiny_directory):

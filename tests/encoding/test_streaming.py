@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -148,18 +149,18 @@ def test_a_kill_at_any_moment(tiny_directory, tmp_path, monkeypatch, name):
         path.parent.mkdir()
         calls = itertools.count()
 
-        def die(*arguments, real, calls=calls, moment=moment):
+        def die(*arguments, real, calls=calls, moment=moment, **options):
             if next(calls) == moment:
                 raise Killed
-            return real(*arguments)
+            return real(*arguments, **options)
 
         with monkeypatch.context() as patch:
             if name == "write":
-                real = streaming.write_journal
-                patch.setattr(streaming, "write_journal", lambda *a, real=real: die(*a, real=real))
+                real = streaming._write_journal
+                patch.setattr(streaming, "_write_journal", partial(die, real=real))
             else:
                 real = getattr(streaming.os, name)
-                patch.setattr(streaming.os, name, lambda *a, real=real: die(*a, real=real))
+                patch.setattr(streaming.os, name, partial(die, real=real))
             try:
                 model.encode_to_file(TEXTS, path, chunk=6)
             except Killed:
@@ -218,10 +219,10 @@ def test_a_partial_file_that_was_cut(tiny, path):
     """Rows that the journal counts and that are gone are not made up."""
     with pytest.raises(KeyError):
         tiny.encode_to_file(fail_at(TEXTS, 8), path, chunk=4)
-    partial, journal = streaming.name_leftovers(path)
-    with partial.open("r+b") as file:
+    rows, journal = streaming.name_partial_files(path)
+    with rows.open("r+b") as file:
         file.truncate(900)
-    with pytest.raises(ValueError, match=r"partial must hold 8 rows, as .* tells, but it was cut"):
+    with pytest.raises(ValueError, match=r"partial must hold 8 rows, as .* says, but it was cut"):
         tiny.encode_to_file(TEXTS, path)
     journal.write_text(json.dumps({"origin": "x", "done": -1}))
     with pytest.raises(ValueError, match="journal"):

@@ -12,7 +12,7 @@ import numpy as np
 
 import minisbert
 from minisbert import SentenceTransformer
-from minisbert.encoding.streaming import name_leftovers
+from minisbert.encoding.streaming import name_partial_files
 
 KILLS = 100
 TEXTS = 3000
@@ -69,7 +69,7 @@ def test_a_hundred_kills(tiny_directory, tmp_path):
             found = np.load(path)
             assert found.shape == expected.shape
             assert np.abs(found - expected).max() <= TOLERANCE
-            for leftover in (path, *name_leftovers(path)):
+            for leftover in (path, *name_partial_files(path)):
                 leftover.unlink(missing_ok=True)
             files += 1
         assert {other.name for other in tmp_path.iterdir()} <= allowed(tmp_path)
