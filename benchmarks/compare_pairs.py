@@ -43,7 +43,7 @@ class MinisbertPairs(Minisbert):
         self.model = CrossEncoder(directory)
         self.module = heads
 
-        def run_whole(parameters, config, batch, cache, first_only, rng):
+        def run_whole(parameters, config, batch, first_only, rng, cache):
             return bert_forward(parameters, config, batch)[find_first_rows(batch.groups)[0]]
 
         self.forwards = {False: bert_forward, True: run_whole}

@@ -118,9 +118,10 @@ class MinisbertSteps:
 
     def __init__(self, directory: str, _: object) -> None:
         from minisbert.system.threads import keep_freed_memory
+        from minisbert.training.networks import make_network
         from minisbert.training.objectives import make_objective
         from minisbert.training.run import Run, Settings
-        from minisbert.training.step import Trainer, make_network
+        from minisbert.training.step import Trainer
 
         task = TASKS["sts"]
         model = load_model(directory, task, 0)

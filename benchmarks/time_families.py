@@ -25,6 +25,7 @@ from minisbert import SentenceTransformer
 from minisbert.costs.machine import describe_machine
 from minisbert.model_files.configs import read_bert_config
 from minisbert.network.config import parameter_shapes
+from minisbert.network.families import FAMILIES
 from minisbert.system.safetensors import write_safetensors
 
 BASE = {
@@ -66,7 +67,7 @@ def write_model(directory: Path, fields: dict[str, object]) -> int:
         array = rng.standard_normal(shape, np.float32)
         array *= 0.02
         array += "LayerNorm.weight" in name
-        arrays[config.family.name_in_checkpoint(name)] = array
+        arrays[FAMILIES[config.model_type].name_in_checkpoint(name)] = array
     write_safetensors(directory / "model.safetensors", arrays, {"format": "pt"})
     words = {word: row for row, word in enumerate(["<s>", "<pad>", "</s>", "<unk>", *WORDS])}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))

@@ -31,9 +31,7 @@ from typing import TYPE_CHECKING, Any
 from minisbert.arguments import TruncationWarning
 from minisbert.cross_encoder import CrossEncoder
 from minisbert.encoder import SentenceTransformer
-from minisbert.network.similarity import (
-    cosine_similarity,
-    dot_similarity,
+from minisbert.network.comparisons import (
     euclidean_similarity,
     manhattan_similarity,
     pairwise_cosine_similarity,
@@ -41,6 +39,7 @@ from minisbert.network.similarity import (
     pairwise_euclidean_similarity,
     pairwise_manhattan_similarity,
 )
+from minisbert.network.similarity import cosine_similarity, dot_similarity
 from minisbert.search.flat_index import FlatIndex
 from minisbert.search.quantization import quantize_embeddings
 from minisbert.search.scan import topk

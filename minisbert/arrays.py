@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-# What the forward of a layer pushes for its backward to pop; None where no backward follows.
+# To this list a forward appends what its backward needs, which pops it again; None in inference.
 Cache = list[Any] | None
 
-# A network's parameters by their names.
-Parameters = Mapping[str, Array]
+# A network's parameters by name: arrays, and in inference also weights as `network.matrices`
+# prepares them.
+Parameters = Mapping[str, Any]
 
-# By the parameters' names. The word table's is replaced by a RowGradient at every backward, all
-# others are arrays of the parameter's shape that are overwritten.
+# Gradients by the parameters' names. A backward replaces that of the word table, a `RowGradient`,
+# and overwrites all others, which are arrays of the parameter's shape.
 Gradients = dict[str, Any]

@@ -31,7 +31,7 @@ from minisbert.model_files.head_files import load_head, make_head, read_cross_en
 from minisbert.model_files.saving import TORCH_PATHS, save_cross_encoder
 from minisbert.model_files.weights import load_parameters
 from minisbert.network.activations import ACTIVATIONS
-from minisbert.network.heads import CrossEncoderConfig, score_forward
+from minisbert.network.heads import CrossEncoderConfig, pair_forward
 from minisbert.network.layers import softmax_forward
 from minisbert.system.threads import count_threads
 
@@ -287,7 +287,7 @@ class CrossEncoder(LoadedModel):
         """Return the logits of one batch of B pairs.  -> (B, labels)"""
         types = tokens.types and [tokens.types[i] for i in indices]
         parameters, batch = self._join([tokens.ids[i] for i in indices], types)
-        return score_forward(parameters, self.config, batch)
+        return pair_forward(parameters, self.config, batch)
 
 
 def _find_score_function(activation: str | ScoreFunction) -> ScoreFunction:

@@ -46,12 +46,10 @@ from minisbert.model_files.weights import load_dense, load_parameters
 from minisbert.network.config import (
     DenseConfig,
     ModelConfig,
-    NormalizeConfig,
-    measure_width,
     parameter_shapes,
 )
-from minisbert.network.sentence_encoder import embed_forward, token_forward
-from minisbert.network.similarity import PAIRWISE_SIMILARITIES, SIMILARITIES
+from minisbert.network.sentence_encoder import sentence_forward, token_forward
+from minisbert.network.comparisons import PAIRWISE_SIMILARITIES, SIMILARITIES
 from minisbert.search.quantization import Precision
 from minisbert.system.threads import count_threads
 
@@ -132,7 +130,7 @@ class SentenceTransformer(LoadedModel):
         network_directory = self.model_directory / self.config.transformer_path
         self.tokenizer = self._load_tokenizer(network_directory)
         self._max_seq_length = self.config.max_seq_length
-        self._width = measure_width(self.config)
+        self._width = self.config.embedding_width
         stored = load_parameters(network_directory, whole.bert)
         parameters = {name: stored[name] for name in parameter_shapes(self.config.bert)}
         for module in self.config.modules:
@@ -226,7 +224,7 @@ class SentenceTransformer(LoadedModel):
         embed: Callable[[Sequence[Array]], Iterable[Array]] = self._embed_tokens
         rows: Any = [None] * len(texts)
         if output_value == "sentence_embedding":
-            skip = count_prompt_tokens(self.tokenizer, self.config.modules[0], prompt)
+            skip = count_prompt_tokens(self.tokenizer, self.config.pooling, prompt)
             embed = partial(self._embed, skip=skip)
             rows = np.empty((len(texts), self._width), np.float32)
         fill_rows(
@@ -244,7 +242,7 @@ class SentenceTransformer(LoadedModel):
                 truncate_dim=self.truncate_dim if truncate_dim is None else truncate_dim,
                 normalize=normalize_embeddings,
                 precision=precision,
-                unit=isinstance(self.config.modules[-1], NormalizeConfig),
+                unit=self.config.ends_in_normalize,
             )
         return rows[0] if single else rows
 
@@ -360,7 +358,7 @@ class SentenceTransformer(LoadedModel):
     def _embed(self, token_ids: Sequence[Array], skip: int) -> Array:
         """Run the network and the modules after it on one batch of B sentences.  -> (B, D)"""
         parameters, batch = self._join(token_ids)
-        return embed_forward(parameters, self.config, batch, skip)
+        return sentence_forward(parameters, self.config, batch, skip=skip)
 
     def _embed_tokens(self, token_ids: Sequence[Array]) -> list[Array]:
         """Run the network alone on one batch of B sentences.  -> B of (T, D)"""

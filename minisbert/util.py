@@ -1,15 +1,15 @@
 """Functions under the names that sentence-transformers' `util` has for them, and nothing else."""
 
 from minisbert.encoding.finishing import normalize_embeddings, truncate_embeddings
+from minisbert.network.comparisons import euclidean_similarity as euclidean_sim
+from minisbert.network.comparisons import manhattan_similarity as manhattan_sim
+from minisbert.network.comparisons import pairwise_cosine_similarity as pairwise_cos_sim
+from minisbert.network.comparisons import pairwise_dot_similarity as pairwise_dot_score
+from minisbert.network.comparisons import pairwise_euclidean_similarity as pairwise_euclidean_sim
+from minisbert.network.comparisons import pairwise_manhattan_similarity as pairwise_manhattan_sim
 from minisbert.network.similarity import cosine_similarity as cos_sim
 from minisbert.network.similarity import cosine_similarity as pytorch_cos_sim
 from minisbert.network.similarity import dot_similarity as dot_score
-from minisbert.network.similarity import euclidean_similarity as euclidean_sim
-from minisbert.network.similarity import manhattan_similarity as manhattan_sim
-from minisbert.network.similarity import pairwise_cosine_similarity as pairwise_cos_sim
-from minisbert.network.similarity import pairwise_dot_similarity as pairwise_dot_score
-from minisbert.network.similarity import pairwise_euclidean_similarity as pairwise_euclidean_sim
-from minisbert.network.similarity import pairwise_manhattan_similarity as pairwise_manhattan_sim
 from minisbert.search.mining import (
     community_detection,
     paraphrase_mining,

@@ -72,16 +72,16 @@ def check_twins(
 ) -> None:
     """Hold a backward to differences of its forward.
 
-    forward   (*arrays, cache) -> out, an array or a number
+    forward   (*arrays, cache=) -> out, an array or a number
     backward  (dout, cache) -> a gradient for each array, or the one gradient
     """
     cache: list[Any] = []
-    out = np.asarray(forward(*arrays, cache))
+    out = np.asarray(forward(*arrays, cache=cache))
     dout = np.random.default_rng(seed).standard_normal(out.shape)
     gradients = backward(dout, cache)
     assert not cache, "a backward must pop all that its forward pushed"
     if not isinstance(gradients, tuple):
         gradients = (gradients,)
     for gradient, array in zip(gradients, arrays, strict=True):
-        expected = differentiate(lambda: float(np.sum(forward(*arrays, []) * dout)), array)
+        expected = differentiate(lambda: float(np.sum(forward(*arrays, cache=[]) * dout)), array)
         check_gradient(gradient, expected)

@@ -82,7 +82,7 @@ def make_model_directory(
     config = read_bert_config(path / "config.json")
     rng = np.random.default_rng(seed)
     parameters = {
-        config.family.name_in_checkpoint(name): draw(rng, name, shape)
+        FAMILIES[config.model_type].name_in_checkpoint(name): draw(rng, name, shape)
         for name, shape in parameter_shapes(config).items()
     }
     save_file(parameters, path / "model.safetensors")
@@ -169,7 +169,7 @@ def make_cross_encoder_directory(
     content = {"architectures": ["BertForSequenceClassification"], "id2label": labels}
     write_json(path / "config.json", describe_network(content | fields))
     config = read_cross_encoder_config(path)
-    family = config.bert.family
+    family = FAMILIES[config.bert.model_type]
     rng = np.random.default_rng(seed)
     parameters = {
         family.prefix + family.name_in_checkpoint(name): draw(rng, name, shape)
@@ -210,7 +210,7 @@ def describe_network(fields: dict[str, object]) -> dict[str, object]:
     family = FAMILIES.get(str(content["model_type"]))
     if family is None:
         return content
-    if family.shared:
+    if family.shared_blocks:
         content.setdefault("embedding_size", 16)
     return {
         family.fields.get(name, name): value

@@ -80,7 +80,7 @@ def test_cls_pooling_takes_the_same_saving(tmp_path, monkeypatch):
     saved = model.encode(texts)
     monkeypatch.setattr(
         "minisbert.network.sentence_encoder.bert_forward",
-        lambda parameters, config, batch, cache, first_only, rng: bert_forward(
+        lambda parameters, config, batch, first_only, rng, cache: bert_forward(
             parameters, config, batch
         )[find_first_rows(batch.groups)[0] if first_only else slice(None)],
     )

@@ -20,7 +20,7 @@ import numpy as np
 from minisbert.arrays import Array
 from minisbert.encoding.heat_map import write_heat_map
 from minisbert.encoding.prompts import choose_prompt, count_prompt_tokens
-from minisbert.network.config import ModelConfig, NormalizeConfig, PoolingConfig
+from minisbert.network.config import ModelConfig, NormalizeConfig
 from minisbert.network.pooling import POOLINGS
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def explain(model: BiEncoder, a: str, b: str) -> Explanation:
         embedding = vectors.sum(axis=0)
         if model.similarity_fn_name == "cosine":
             embedding = _truncate(model, embedding)
-        elif not isinstance(model.config.modules[-1], NormalizeConfig):
+        elif not model.config.ends_in_normalize:
             continue
         contributions /= max(np.linalg.norm(embedding), 1e-12)
     return Explanation(tuple(tokens_a), tuple(tokens_b), contributions)
@@ -91,14 +91,13 @@ def explain(model: BiEncoder, a: str, b: str) -> Explanation:
 
 def _check_linear(config: ModelConfig, similarity: str) -> None:
     """Refuse a model whose similarity is not a sum over pairs of tokens."""
-    pooling, *others = config.modules
-    modes = pooling.modes if isinstance(pooling, PoolingConfig) else ()
+    modes = config.pooling.modes
     if modes == ("max",) or len(modes) != 1:
         raise ValueError(
             f"pooling must be one of {', '.join(name for name in POOLINGS if name != 'max')} to be "
             f"explained, got {' and '.join(modes)}; only these are sums over tokens"
         )
-    if not all(isinstance(module, NormalizeConfig) for module in others):
+    if not all(isinstance(module, NormalizeConfig) for module in config.modules):
         raise ValueError(
             "a model to be explained must have nothing but Normalize after its pooling, got a "
             "Dense module; its activation function is not linear"
@@ -113,8 +112,7 @@ def _check_linear(config: ModelConfig, similarity: str) -> None:
 def _weigh_tokens(model: BiEncoder, text: str) -> tuple[list[str], Array]:
     """Return the tokens of a text, and their vectors times their pooling weights.  -> T, (T, D)"""
     prompt = choose_prompt(model.prompts, model.default_prompt_name)
-    pooling = model.config.modules[0]
-    assert isinstance(pooling, PoolingConfig)
+    pooling = model.config.pooling
     skip = count_prompt_tokens(model.tokenizer, pooling, prompt)
     vectors: Array = model.encode(text, output_value="token_embeddings")
     T, D = vectors.shape

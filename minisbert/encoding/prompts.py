@@ -73,11 +73,11 @@ def choose_prompt_name(
     return next(iter(filled + [name for name in names if name in prompts]), None)
 
 
-def count_prompt_tokens(tokenizer: Tokenizer, pooling: object, prompt: str) -> int:
+def count_prompt_tokens(tokenizer: Tokenizer, pooling: PoolingConfig, prompt: str) -> int:
     """Count the tokens at the front that the pooling leaves out: 0 unless the model excludes them.
 
     A prompt's own closing token does not count, since it stands at the end of the whole text.
     """
-    if not prompt or not isinstance(pooling, PoolingConfig) or pooling.include_prompt:
+    if not prompt or pooling.include_prompt:
         return 0
     return int(tokenizer.count([prompt])[0]) - 1

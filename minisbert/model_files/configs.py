@@ -16,7 +16,6 @@ from minisbert.network.config import (
     BertConfig,
     DenseConfig,
     ModelConfig,
-    Module,
     NormalizeConfig,
     PoolingConfig,
 )
@@ -79,7 +78,7 @@ def read_bert_config(path: Path) -> BertConfig:
     return BertConfig(
         model_type=model_type,
         vocab_size=find("vocab_size", SIZE),
-        embedding_size=find("embedding_size", SIZE) if family.shared else D,
+        embedding_size=find("embedding_size", SIZE) if family.shared_blocks else D,
         hidden_size=D,
         num_hidden_layers=find("num_hidden_layers", BLOCKS),
         num_attention_heads=H,
@@ -92,6 +91,7 @@ def read_bert_config(path: Path) -> BertConfig:
         pad_token_id=padding,
         hidden_dropout_prob=float(find("hidden_dropout_prob", FRACTION, 0.1)),
         attention_probs_dropout_prob=float(find("attention_probs_dropout_prob", FRACTION, 0.1)),
+        variant=family,
     )
 
 
@@ -107,9 +107,9 @@ def read_model_config(directory: Path) -> ModelConfig:
     fields = read_fields(directory / "config_sentence_transformers.json", missing_ok=True)
     own = one_of("SentenceTransformer", advice="this directory is for the class that it names")
     fields.find("model_type", own, None)
-    transformer_path, modules = _read_modules(directory)
+    transformer_path, pooling, modules = _read_modules(directory)
     bert = read_bert_config(directory / transformer_path / "config.json")
-    _check_widths(directory, bert, modules)
+    _check_widths(directory, bert.hidden_size * len(pooling.modes), modules)
     max_seq_length, do_lower_case = read_transformer(
         directory / transformer_path, bert, "feature-extraction"
     )
@@ -120,6 +120,7 @@ def read_model_config(directory: Path) -> ModelConfig:
         transformer_path=transformer_path,
         max_seq_length=max_seq_length,
         do_lower_case=do_lower_case,
+        pooling=pooling,
         modules=modules,
         prompts=prompts,
         default_prompt_name=fields.find("default_prompt_name", prompt_name, None),
@@ -168,13 +169,15 @@ MODULE_TYPE = Rule(
 )
 
 
-def _read_modules(directory: Path) -> tuple[str, tuple[Module, ...]]:
-    """The Transformer module's folder, and the modules that follow it, in order."""
+def _read_modules(
+    directory: Path,
+) -> tuple[str, PoolingConfig, tuple[DenseConfig | NormalizeConfig, ...]]:
+    """Return the Transformer module's folder, the pooling, and the modules after it, in order."""
     path = directory / "modules.json"
     if not path.exists():
         read_fields(directory / "config.json")  # else it is no model directory at all
         logger.warning("%s has no modules.json: mean pooling is assumed", directory)
-        return "", (PoolingConfig(("mean",)),)
+        return "", PoolingConfig(("mean",)), ()
     entries = read_json(path)
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ValueError(
@@ -195,13 +198,13 @@ def _read_modules(directory: Path) -> tuple[str, tuple[Module, ...]]:
             f"modules in {path} must be a Transformer, a Pooling, then only Dense and Normalize, "
             f"got {shorten(', '.join(kinds))}; other models are not supported"
         )
-    readers: dict[str, Callable[[Path, str], Module]] = {
-        "Pooling": _read_pooling,
+    folders = [folder for _, _, folder in found]
+    readers: dict[str, Callable[[Path, str], DenseConfig | NormalizeConfig]] = {
         "Dense": _read_dense,
         "Normalize": _read_normalize,
     }
-    modules = tuple(readers[kind](directory, folder) for _, kind, folder in found[1:])
-    return found[0][2], modules
+    modules = tuple(readers[kind](directory, folder) for _, kind, folder in found[2:])
+    return folders[0], _read_pooling(directory, folders[1]), modules
 
 
 # The flags of the old format, in the order in which several are concatenated, and the new names.
@@ -283,13 +286,12 @@ def _check_sentence_module(fields: Fields) -> None:
         fields.find(name, one_of("sentence_embedding"), None)
 
 
-def _check_widths(directory: Path, bert: BertConfig, modules: tuple[Module, ...]) -> None:
-    """Each Dense module must take what the module before it gives."""
-    width = bert.hidden_size
+def _check_widths(
+    directory: Path, width: int, modules: tuple[DenseConfig | NormalizeConfig, ...]
+) -> None:
+    """Check that each Dense module takes what the module before it gives."""
     for module in modules:
-        if isinstance(module, PoolingConfig):
-            width *= len(module.modes)
-        elif isinstance(module, DenseConfig):
+        if isinstance(module, DenseConfig):
             if module.in_features != width:
                 raise ValueError(
                     f"in_features in {directory / module.path / 'config.json'} must be {width}, "
@@ -321,12 +323,11 @@ def override_reading(config: ModelConfig, pooling: str | None, blocks: int | Non
                 f"pooling must be one of {', '.join(POOLING_FLAGS.values())}, got {pooling!r}; "
                 "leave it out for the model's own"
             )
-        own, *others = config.modules
-        assert isinstance(own, PoolingConfig)  # _read_modules takes no other
-        if len(own.modes) > 1 and any(isinstance(module, DenseConfig) for module in others):
+        own = config.pooling
+        if len(own.modes) > 1 and any(isinstance(module, DenseConfig) for module in config.modules):
             raise ValueError(
                 f"pooling must be the model's own, {' and '.join(own.modes)}, since a Dense module "
                 f"follows that takes all of it, got {pooling!r}; leave it out"
             )
-        config = replace(config, modules=(replace(own, modes=(pooling,)), *others))
+        config = replace(config, pooling=replace(own, modes=(pooling,)))
     return config

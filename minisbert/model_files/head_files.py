@@ -14,6 +14,7 @@ from minisbert.model_files.configs import (
     torch_path,
 )
 from minisbert.model_files.weights import find_tensor, load_pooler, load_tensors
+from minisbert.network.families import FAMILIES
 from minisbert.network.heads import CrossEncoderConfig, head_shapes
 from minisbert.system.json_fields import FRACTION, SIZE, Fields, Rule, one_of, read_fields
 
@@ -57,7 +58,7 @@ def read_cross_encoder_config(
         or ("Sigmoid" if num_labels == 1 else "Identity")
     )
     newest.find("default_prompt_name", one_of(None), None)
-    dropout = bert.family.fields.get("classifier_dropout", "classifier_dropout")
+    dropout = FAMILIES[bert.model_type].fields.get("classifier_dropout", "classifier_dropout")
     tasks = ("feature-extraction",) if fresh_labels else ()
     max_length, do_lower_case = read_transformer(directory, bert, "sequence-classification", *tasks)
     return CrossEncoderConfig(
@@ -77,7 +78,7 @@ def load_head(directory: Path, config: CrossEncoderConfig) -> dict[str, Array]:
     """
     return load_tensors(
         directory,
-        config.bert.family,
+        FAMILIES[config.bert.model_type],
         head_shapes(config),
         "give a directory for sequence classification, such as a cross-encoder's; "
         "a bi-encoder is for SentenceTransformer",
@@ -86,7 +87,7 @@ def load_head(directory: Path, config: CrossEncoderConfig) -> dict[str, Array]:
 
 def has_head(directory: Path, labels: int) -> bool:
     """Tell whether a directory has a trained head with so many outputs."""
-    family = read_bert_config(Path(directory) / "config.json").family
+    family = FAMILIES[read_bert_config(Path(directory) / "config.json").model_type]
     classifier = find_tensor(directory, f"{family.head.output}.weight")
     return classifier is not None and len(classifier) == labels
 
@@ -104,5 +105,5 @@ def make_head(directory: Path, config: CrossEncoderConfig, seed: int) -> dict[st
         else rng.normal(0, 0.02, shape).astype(np.float32)
         for name, shape in head_shapes(config).items()
     }
-    pooler = load_pooler(directory, config.bert.family)
+    pooler = load_pooler(directory, FAMILIES[config.bert.model_type])
     return head | {name: pooler[name] for name in pooler if name in head}

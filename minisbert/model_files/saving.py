@@ -27,6 +27,7 @@ from minisbert.network.config import (
     PoolingConfig,
     parameter_shapes,
 )
+from minisbert.network.families import FAMILIES
 from minisbert.network.heads import CrossEncoderConfig, head_shapes
 from minisbert.system.disk import write_directory, write_file
 from minisbert.system.json_fields import read_fields
@@ -99,7 +100,7 @@ def save_sentence_transformer(
         _copy_tokenizer(source, directory)
         _write_json(directory / "config.json", _describe_bert(source, config.bert, "Model"))
         # Embeddings don't need the pooler, but transformers makes up a missing one, and warns.
-        pooler = load_pooler(source, config.bert.family)
+        pooler = load_pooler(source, FAMILIES[config.bert.model_type])
         _write_weights(directory, _name_network(config.bert, parameters) | pooler)
         _write_json(
             directory / "sentence_bert_config.json",
@@ -182,7 +183,7 @@ def save_cross_encoder(
         head = {name: parameters[name] for name in head_shapes(config)}
         weights = _name_network(config.bert, parameters) | head
         # What belongs to the network, and a pooler does, stands under its prefix.
-        prefix = config.bert.family.prefix
+        prefix = FAMILIES[config.bert.model_type].prefix
         outside = ("classifier.", "pre_classifier.")
         _write_weights(
             directory,
@@ -206,13 +207,14 @@ def save_cross_encoder(
 def _name_network(bert: BertConfig, parameters: Mapping[str, Array]) -> dict[str, Array]:
     """The network's parameters under its family's names."""
     return {
-        bert.family.name_in_checkpoint(name): parameters[name] for name in parameter_shapes(bert)
+        FAMILIES[bert.model_type].name_in_checkpoint(name): parameters[name]
+        for name in parameter_shapes(bert)
     }
 
 
 def _describe_bert(source: Path, bert: BertConfig, kind: str) -> dict[str, Any]:
     """The source's config.json, changed only where the network is another."""
-    path, family = source / "config.json", bert.family
+    path, family = source / "config.json", FAMILIES[bert.model_type]
     content = {**read_fields(path).content, "architectures": [family.architecture + kind]}
     own = asdict(read_bert_config(path))
     content |= {
@@ -253,7 +255,7 @@ def _limit_tokenizer(directory: Path, max_length: int) -> None:
 def _write_modules(directory: Path, config: ModelConfig, parameters: Mapping[str, Array]) -> None:
     """Write modules.json, and the folder of each module after the network."""
     entries = [_describe_module(0, "Transformer", "")]
-    for index, module in enumerate(config.modules, 1):
+    for index, module in enumerate((config.pooling, *config.modules), 1):
         kind = type(module).__name__.removesuffix("Config")
         folder = directory / f"{index}_{kind}"
         folder.mkdir()  # that of a Normalize module stays empty

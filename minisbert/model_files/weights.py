@@ -13,7 +13,7 @@ import numpy as np
 
 from minisbert.arrays import Array
 from minisbert.network.config import BertConfig, DenseConfig, parameter_shapes
-from minisbert.network.families import Family
+from minisbert.network.families import FAMILIES, Family
 from minisbert.system.json_fields import TEXTS, check_relative, read_fields, shorten
 from minisbert.system.safetensors import read_safetensors
 
@@ -39,15 +39,15 @@ def load_parameters(directory: Path, config: BertConfig) -> dict[str, Array]:
     Raises FileNotFoundError, or ValueError naming the parameter that is missing, unexpected or
     misshapen.
     """
-    directory = Path(directory)
+    directory, family = Path(directory), FAMILIES[config.model_type]
     tensors = {
         name: array
-        for name, array in _read_checkpoint(directory, config.family).items()
+        for name, array in _read_checkpoint(directory, family).items()
         if not name.startswith(NOT_OF_THE_NETWORK)
     }
     # Held to the names that stand in the file, which an error should name.
     shapes = parameter_shapes(config)
-    theirs = {name: config.family.name_in_checkpoint(name) for name in shapes}
+    theirs = {name: family.name_in_checkpoint(name) for name in shapes}
     expected = {theirs[name]: shape for name, shape in shapes.items()}
     checked = _check_tensors(tensors, expected, directory)
     return {name: checked[theirs[name]] for name in shapes}

@@ -1,7 +1,7 @@
-"""What bends between two linear layers: GELU and the others, each with its slope.
+"""The activations between two linear layers: GELU and others, each with its derivative.
 
-The twins are as in `layers.py`: a forward pushes to `cache` what its backward pops, and without a
-cache it may overwrite its argument. All work element by element: (N, F) -> (N, F).
+All work element by element, (N, F) -> (N, F). Conventions of `cache` and `out` are those of
+`layers.py`.
 """
 
 from __future__ import annotations
@@ -34,54 +34,60 @@ GELU_COEFFICIENTS = (
 NEGATED_COEFFICIENTS = tuple(-c for c in GELU_COEFFICIENTS)
 
 
-def gelu_forward(x: Array, cache: Cache = None) -> Array:
-    """GELU by its error-function definition, to 1e-6; overwrites x without a cache."""
+class GeluCache(NamedTuple):
+    """The input, and 1 / Phi of it."""
+
+    x: Array
+    inverse_phi: Array
+
+
+def gelu_forward(x: Array, *, cache: Cache = None, out: Array | None = None) -> Array:
+    """Compute GELU by its error-function definition, to 1e-6; `out` may be x without a cache."""
     with np.errstate(over="ignore"):
         # 1. -x p(x²)
-        power = multiply_out(x * x, NEGATED_COEFFICIENTS)
-        power *= x
-        # 2. 1 / Phi(x) = 1 + exp(z)
-        np.exp(power, out=power)
-    power += 1
+        inverse_phi = _evaluate_polynomial(x * x, NEGATED_COEFFICIENTS)
+        inverse_phi *= x
+        # 2. 1 / Phi(x) = 1 + exp(-x p(x²))
+        np.exp(inverse_phi, out=inverse_phi)
+    inverse_phi += 1
     if cache is not None:
-        cache.append((x, power))
+        cache.append(GeluCache(x, inverse_phi))
     # 3. x Phi(x)
-    gelu: Array = np.divide(x, power, out=x if cache is None else None)
-    return gelu
+    return np.divide(x, inverse_phi, out=out)
 
 
-# The slope of that very formula. With s = Phi = 1 / (1 + exp(-x p(x²))):
+# The derivative of that very formula. With s = Phi = 1 / (1 + exp(-x p(x²))):
 #
 #     d(x s)/dx = s + x s (1 - s) q(x²),    q(x²) = d(x p(x²))/dx = sum of (2 i + 1) c_i x^(2 i)
 #
 # Beyond |x| = 10 s (1 - s) is less than 1e-22, so q is held at its value there and can't overflow.
 
-SLOPE_COEFFICIENTS = tuple((2 * i + 1) * c for i, c in enumerate(GELU_COEFFICIENTS))
-FARTHEST = 10.0
+DERIVATIVE_COEFFICIENTS = tuple((2 * i + 1) * c for i, c in enumerate(GELU_COEFFICIENTS))
+SATURATION = 10.0
 
 
 def gelu_backward(dout: Array, cache: list[Any]) -> Array:
-    x, power = cache.pop()
+    x, inverse_phi = cache.pop()
     # 2. s
-    phi = 1 / power
+    phi = 1 / inverse_phi
     # 1. q(x²)
     with np.errstate(over="ignore"):
         square = x * x
-    np.minimum(square, FARTHEST * FARTHEST, out=square)
-    slope = multiply_out(square, SLOPE_COEFFICIENTS)
+    np.minimum(square, SATURATION * SATURATION, out=square)
+    derivative = _evaluate_polynomial(square, DERIVATIVE_COEFFICIENTS)
     # 3. s + x s (1 - s) q(x²); s (1 - s) comes before x, which may be huge
     np.subtract(1, phi, out=square)
     square *= phi
-    slope *= square
-    slope *= x
-    slope += phi
-    slope *= dout
-    return slope
+    derivative *= square
+    derivative *= x
+    derivative += phi
+    derivative *= dout
+    return derivative
 
 
-def multiply_out(square: Array, coefficients: Sequence[float]) -> Array:
-    """Horner's scheme: c_0 + square (c_1 + square (c_2 + ...))."""
-    total: Array = np.multiply(square, coefficients[-1])
+def _evaluate_polynomial(square: Array, coefficients: Sequence[float]) -> Array:
+    """Apply Horner's scheme: c_0 + square (c_1 + square (c_2 + ...))."""
+    total = np.multiply(square, coefficients[-1])
     for coefficient in coefficients[-2:0:-1]:
         total += coefficient
         total *= square
@@ -95,42 +101,45 @@ TANH_SCALE = math.sqrt(2 / math.pi)
 TANH_CUBIC = 0.044715
 
 
-def gelu_tanh_forward(x: Array, cache: Cache = None) -> Array:
+class GeluTanhCache(NamedTuple):
+    """The input, and the tanh in the formula."""
+
+    x: Array
+    tanh: Array
+
+
+def gelu_tanh_forward(x: Array, *, cache: Cache = None, out: Array | None = None) -> Array:
     tanh = np.tanh(TANH_SCALE * (x + TANH_CUBIC * x * x * x))
     if cache is not None:
-        cache.append((x, tanh))
-    gelu: Array = 0.5 * x * (1 + tanh)
-    return gelu
+        cache.append(GeluTanhCache(x, tanh))
+    return np.multiply(0.5 * x, 1 + tanh, out=out)
 
 
 def gelu_tanh_backward(dout: Array, cache: list[Any]) -> Array:
     x, tanh = cache.pop()
     inner = TANH_SCALE * (1 + 3 * TANH_CUBIC * x * x)
-    slope: Array = 0.5 * (1 + tanh + x * (1 - tanh * tanh) * inner)
-    return dout * slope
+    return dout * (0.5 * (1 + tanh + x * (1 - tanh * tanh) * inner))
 
 
-# The positive part; its slope at 0 is 0.
+# The positive part; its derivative at 0 is defined as 0. The cache holds x.
 
 
-def relu_forward(x: Array, cache: Cache = None) -> Array:
+def relu_forward(x: Array, *, cache: Cache = None, out: Array | None = None) -> Array:
     if cache is not None:
         cache.append(x)
-    relu: Array = np.maximum(x, 0, out=x if cache is None else None)
-    return relu
+    return np.maximum(x, 0, out=out)
 
 
 def relu_backward(dout: Array, cache: list[Any]) -> Array:
-    dx: Array = dout * (cache.pop() > 0)
-    return dx
+    return dout * (cache.pop() > 0)
 
 
-# The logistic function, and x times it (Elfwing et al. 2018).
+# The logistic function. The cache holds its value.
 
 
-def sigmoid_forward(x: Array, cache: Cache = None) -> Array:
+def sigmoid_forward(x: Array, *, cache: Cache = None, out: Array | None = None) -> Array:
     with np.errstate(over="ignore"):
-        logistic: Array = 1 / (1 + np.exp(-x))
+        logistic = np.divide(1, 1 + np.exp(-x), out=out)
     if cache is not None:
         cache.append(logistic)
     return logistic
@@ -138,26 +147,36 @@ def sigmoid_forward(x: Array, cache: Cache = None) -> Array:
 
 def sigmoid_backward(dout: Array, cache: list[Any]) -> Array:
     logistic = cache.pop()
-    dx: Array = dout * logistic * (1 - logistic)
-    return dx
+    return dout * logistic * (1 - logistic)
 
 
-def silu_forward(x: Array, cache: Cache = None) -> Array:
+# SiLU: x times the logistic function (Elfwing et al. 2018).
+
+
+class SiluCache(NamedTuple):
+    """The input, and the logistic function of it."""
+
+    x: Array
+    logistic: Array
+
+
+def silu_forward(x: Array, *, cache: Cache = None, out: Array | None = None) -> Array:
     logistic = sigmoid_forward(x)
     if cache is not None:
-        cache.append((x, logistic))
-    silu: Array = x * logistic
-    return silu
+        cache.append(SiluCache(x, logistic))
+    return np.multiply(x, logistic, out=out)
 
 
 def silu_backward(dout: Array, cache: list[Any]) -> Array:
     x, logistic = cache.pop()
-    dx: Array = dout * logistic * (1 + x * (1 - logistic))
-    return dx
+    return dout * logistic * (1 + x * (1 - logistic))
 
 
-def tanh_forward(x: Array, cache: Cache = None) -> Array:
-    tanh: Array = np.tanh(x, out=x if cache is None else None)
+# The hyperbolic tangent. The cache holds its value.
+
+
+def tanh_forward(x: Array, *, cache: Cache = None, out: Array | None = None) -> Array:
+    tanh = np.tanh(x, out=out)
     if cache is not None:
         cache.append(tanh)
     return tanh
@@ -165,14 +184,13 @@ def tanh_forward(x: Array, cache: Cache = None) -> Array:
 
 def tanh_backward(dout: Array, cache: list[Any]) -> Array:
     tanh = cache.pop()
-    dx: Array = dout * (1 - tanh * tanh)
-    return dx
+    return dout * (1 - tanh * tanh)
 
 
-# Nothing at all, for a Dense module without activation.
+# The identity, for a Dense module without activation.
 
 
-def identity_forward(x: Array, cache: Cache = None) -> Array:
+def identity_forward(x: Array, *, cache: Cache = None, out: Array | None = None) -> Array:
     return x
 
 
@@ -181,7 +199,7 @@ def identity_backward(dout: Array, cache: list[Any]) -> Array:
 
 
 class Activation(NamedTuple):
-    """The twins of one activation."""
+    """One activation: its forward and its backward."""
 
     forward: Callable[..., Array]
     backward: Callable[[Array, list[Any]], Array]

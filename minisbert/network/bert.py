@@ -1,8 +1,8 @@
 """BERT's encoder (Devlin et al. 2019), and that of its relatives, on a ragged batch.
 
 `tests/plain_bert.py` is the same network as a textbook has it; read it first. What differs here,
-and what it buys on two cores with all-MiniLM-L6-v2, is said at the line. Where RoBERTa and others
-differ from BERT is said in the tables of `families.py`.
+and what it buys on two cores with all-MiniLM-L6-v2, is said at the line. `families.py` holds where
+RoBERTa and others differ from BERT.
 
     N  tokens in the ragged batch      H  attention heads        M  rows of an index
     B  sentences                       d  D / H, one head        Q  queries
@@ -21,29 +21,30 @@ import numpy as np
 
 from minisbert.arrays import Array, Cache, Gradients, Parameters
 from minisbert.network.activations import ACTIVATIONS
-from minisbert.network.config import RELATIVE_BIAS, WIDENING, BertConfig
+from minisbert.network.config import BertConfig
 from minisbert.network.layers import (
     attention_backward,
     attention_forward,
     dropout_backward,
     dropout_forward,
-    embedding_backward,
-    embedding_forward,
     layer_norm_backward,
     layer_norm_forward,
     linear_backward,
     linear_forward,
+    lookup_backward,
+    lookup_forward,
 )
+from minisbert.network.matrices import as_matrix
 from minisbert.network.ragged import RaggedBatch, find_first_rows
-from minisbert.network.relative_bias import relative_bias_backward, relative_bias_forward
 
-# The word table, of which a batch reads few rows.
+# The three embedding tables and the norm of their sum.
 WORDS = "embeddings.word_embeddings.weight"
 SEGMENTS = "embeddings.token_type_embeddings.weight"
+POSITIONS = "embeddings.position_embeddings.weight"
+EMBEDDING_NORM = "embeddings.LayerNorm"
 
-
-# What follows attention treats every token alone, so inference takes it slice by slice: the
-# (256, F) activations of a slice stay in the second-level cache while GELU passes over them.
+# After attention every token is computed alone, so inference goes slice by slice: the (256, F)
+# activations of a slice stay in the second-level cache while GELU passes over them.
 SLICE = 256
 
 
@@ -51,177 +52,213 @@ def bert_forward(
     parameters: Parameters,
     config: BertConfig,
     batch: RaggedBatch,
-    cache: Cache = None,
+    *,
     first_only: bool = False,
     rng: np.random.Generator | None = None,
+    cache: Cache = None,
 ) -> Array:
     """Run the network: token ids in, one vector a token out.
 
     parameters  by the checkpoint's names, shapes as `config.parameter_shapes` lists them
     batch       N tokens
-    cache       a list              for `bert_backward`
-    first_only  of each sentence only the first token is wanted: most of the last block is left out
-    rng         for dropout         in training; none without it
-    out         (N, D), or (B, D) of the first tokens
+    first_only  compute only the first token's vector of each sentence: most of the last block
+                is left out
+    rng         source of dropout, in training
+    cache       a list for `bert_backward`
+    out         (N, D), or (B, D) with first_only
     """
-    hidden = embeddings_forward(parameters, config, batch, cache, rng)
-    bias = None
-    if config.family.relative_buckets:
-        longest = max(group.T for group in batch.groups)
-        bias = relative_bias_forward(parameters[RELATIVE_BIAS], longest)  # (H, T, T)
+    hidden = embeddings_forward(parameters, config, batch, rng=rng, cache=cache)
+    longest = max(group.T for group in batch.groups)
+    score_bias = config.variant.score_bias_forward(parameters, longest)  # (H, T, T)
     last = config.num_hidden_layers - 1
     for block in range(last + 1):
-        only = first_only and block == last
-        stored = config.find_block(block)
-        hidden = block_forward(parameters, config, stored, hidden, batch, cache, only, rng, bias)
+        hidden = block_forward(
+            hidden,
+            parameters,
+            config,
+            batch=batch,
+            block=config.find_block(block),
+            first_only=first_only and block == last,
+            score_bias=score_bias,
+            rng=rng,
+            cache=cache,
+        )
     return hidden
 
 
 def bert_backward(
     dhidden: Array,
-    config: BertConfig,
-    batch: RaggedBatch,
-    cache: list[Any],
     gradients: Gradients,
+    config: BertConfig,
+    *,
+    batch: RaggedBatch,
     first_only: bool = False,
+    cache: list[Any],
 ) -> None:
-    """Write the gradient of every parameter, from that of what `bert_forward` gave.
+    """Write the gradient of every parameter.
 
-    dhidden    (N, D), or (B, D) of the first tokens
+    dhidden    (N, D), or (B, D) with first_only
     gradients  overwritten
     """
-    dbias = None
-    if config.family.relative_buckets:
+    dscore_bias = None
+    if config.variant.relative_buckets:
         longest = max(group.T for group in batch.groups)
-        dbias = np.zeros((config.num_attention_heads, longest, longest), dhidden.dtype)
+        dscore_bias = np.zeros((config.num_attention_heads, longest, longest), dhidden.dtype)
     last = config.num_hidden_layers - 1
-    sums: Gradients = {}  # of blocks that share their parameters
+    sums: Gradients = {}  # over the blocks, where they share their parameters
     for block in range(last, -1, -1):
-        only = first_only and block == last
-        stored = config.find_block(block)
-        dhidden = block_backward(dhidden, stored, batch, config, cache, gradients, only, dbias)
-        if config.family.shared:
+        dhidden = block_backward(
+            dhidden,
+            gradients,
+            config,
+            batch=batch,
+            block=config.find_block(block),
+            first_only=first_only and block == last,
+            dscore_bias=dscore_bias,
+            cache=cache,
+        )
+        if config.variant.shared_blocks:
             for name in gradients:
                 if name.startswith("encoder.layer."):
                     sums[name] = sums.get(name, 0) + gradients[name]
     for name, total in sums.items():
         gradients[name][...] = total
-    if dbias is not None:
-        gradients[RELATIVE_BIAS][...] = relative_bias_backward(dbias)
-    embeddings_backward(dhidden, config, batch, cache, gradients)
+    if dscore_bias is not None:
+        config.variant.score_bias_backward(dscore_bias, gradients)
+    embeddings_backward(dhidden, gradients, config, batch=batch, cache=cache)
 
 
 def embeddings_forward(
     parameters: Parameters,
     config: BertConfig,
     batch: RaggedBatch,
-    cache: Cache = None,
+    *,
     rng: np.random.Generator | None = None,
+    cache: Cache = None,
 ) -> Array:
-    """Add up word, segment and position vectors, and normalise the sum.  -> (N, D)"""
+    """Sum word, segment and position embeddings, and normalise the sum.  -> (N, D)"""
     # 1. words, E wide: in ALBERT less than D
-    hidden = embedding_forward(batch.token_ids, parameters[WORDS], cache)
+    hidden = lookup_forward(batch.token_ids, parameters[WORDS], cache=cache)
     N, E = hidden.shape
-    # 2. segments, where there are any; a text without segment ids still gets segment 0's vector
-    types = _find_types(config, batch)
-    if types is not None:
-        hidden += embedding_forward(types, parameters[SEGMENTS], cache)
+    # 2. segments, where there are any; a text without segment ids is in segment 0
+    segments = _find_segments(config, batch)
+    if segments is not None:
+        hidden += lookup_forward(segments, parameters[SEGMENTS], cache=cache)
     elif config.type_vocab_size:
         hidden += parameters[SEGMENTS][0]
     # 3. positions: every sentence starts at the first
-    positions = parameters["embeddings.position_embeddings.weight"][config.position_offset :]
+    positions = parameters[POSITIONS][config.position_offset :]
     for group in batch.groups:
         sentences = hidden[group.rows].reshape(group.B, group.T, E)
         sentences += positions[: group.T]
     # 4. layer norm
     hidden = layer_norm_forward(
         hidden,
-        parameters["embeddings.LayerNorm.weight"],
-        parameters["embeddings.LayerNorm.bias"],
-        config.layer_norm_eps,
-        cache,
+        parameters[f"{EMBEDDING_NORM}.weight"],
+        parameters[f"{EMBEDDING_NORM}.bias"],
+        epsilon=config.layer_norm_eps,
+        cache=cache,
+        out=hidden,
     )
     # 5. dropout
-    hidden = dropout_forward(hidden, config.hidden_dropout_prob, rng, cache)
-    # 6. ALBERT's way to the blocks' width
-    if config.family.shared:
-        weight, bias = parameters[f"{WIDENING}.weight"], parameters[f"{WIDENING}.bias"]
-        hidden = linear_forward(hidden, weight, bias, cache)  # (N, D)
-    return hidden
+    hidden = dropout_forward(hidden, config.hidden_dropout_prob, rng, cache=cache)
+    # 6. to the width of the blocks
+    return config.variant.widen_forward(hidden, parameters, cache=cache)  # (N, D)
 
 
 def embeddings_backward(
     dhidden: Array,
+    gradients: Gradients,
     config: BertConfig,
+    *,
     batch: RaggedBatch,
     cache: list[Any],
-    gradients: Gradients,
 ) -> None:
     """Write the gradients of the three tables and the norm.  (N, D) ->"""
     # 6.
-    if config.family.shared:
-        dweight, dbias = gradients[f"{WIDENING}.weight"], gradients[f"{WIDENING}.bias"]
-        dhidden, _, _ = linear_backward(dhidden, cache, dweight, dbias)
+    dhidden = config.variant.widen_backward(dhidden, gradients, cache=cache)  # (N, E)
     N, E = dhidden.shape
     # 5. 4.
     dhidden = dropout_backward(dhidden, cache)
     dsum, dgamma, dbeta = layer_norm_backward(dhidden, cache)
-    gradients["embeddings.LayerNorm.weight"][...] = dgamma
-    gradients["embeddings.LayerNorm.bias"][...] = dbeta
+    gradients[f"{EMBEDDING_NORM}.weight"][...] = dgamma
+    gradients[f"{EMBEDDING_NORM}.bias"][...] = dbeta
     # 3. a position belongs to every sentence that reaches it
-    dtable = gradients["embeddings.position_embeddings.weight"]
-    dtable[...] = 0
-    dpositions = dtable[config.position_offset :]
+    gradients[POSITIONS][...] = 0
+    dpositions = gradients[POSITIONS][config.position_offset :]
     for group in batch.groups:
         dpositions[: group.T] += dsum[group.rows].reshape(group.B, group.T, E).sum(axis=0)
     # 2.
     if config.type_vocab_size:
         dsegments = gradients[SEGMENTS]
         dsegments[...] = 0
-        if _find_types(config, batch) is not None:
-            segments, sums = embedding_backward(dsum, cache)
-            dsegments[segments] = sums
+        if _find_segments(config, batch) is not None:
+            rows, sums = lookup_backward(dsum, cache)
+            dsegments[rows] = sums
         else:
             dsegments[0] = dsum.sum(axis=0)
     # 1.
-    gradients[WORDS] = embedding_backward(dsum, cache)
+    gradients[WORDS] = lookup_backward(dsum, cache)
 
 
-def _find_types(config: BertConfig, batch: RaggedBatch) -> Array | None:
-    """The segment ids of a batch, where the network tells segments apart."""
-    told_apart = config.family.segments and config.type_vocab_size > 1
-    return batch.token_type_ids if told_apart else None
+def _find_segments(config: BertConfig, batch: RaggedBatch) -> Array | None:
+    """Return the segment ids of a batch, or None where all tokens are in segment 0."""
+    has_segments = config.type_vocab_size > 1 and not config.variant.one_segment
+    return batch.token_type_ids if has_segments else None
 
 
 def block_forward(
+    hidden: Array,
     parameters: Parameters,
     config: BertConfig,
-    block: int,
-    hidden: Array,
+    *,
     batch: RaggedBatch,
-    cache: Cache = None,
+    block: int,
     first_only: bool = False,
+    score_bias: Array | None = None,
     rng: np.random.Generator | None = None,
-    bias: Array | None = None,
+    cache: Cache = None,
 ) -> Array:
-    """One transformer block: attention, then feed-forward, a residual and a norm after each.
+    """Run one transformer block: attention, then feed-forward, each with a residual and a norm.
 
-    hidden  (N, D)      overwritten without a cache
-    bias    (H, T, T)   of the longest sentence's scores, or None
-    out     (N, D), or (B, D) of the first tokens only
+    hidden      (N, D)      overwritten without a cache
+    score_bias  (H, T, T)   of the longest sentence's attention scores, or None
+    out         (N, D), or (B, D) with first_only
+
+    A block appends to the cache, in this order (classes of `layers.py`):
+
+        LinearCache     of the queries, of the keys, of the values
+        AttentionCache  and below it the weights of each group
+        LinearCache     of the layer that mixes the heads
+        factors         of dropout
+        LayerNormCache  after attention
+        LinearCache     of the widening layer
+        GeluCache       or that of another activation
+        LinearCache     of the narrowing layer
+        factors         of dropout
+        LayerNormCache  after feed-forward
     """
     prefix = f"encoder.layer.{block}."
-    rate = config.hidden_dropout_prob
 
-    def linear(name: str, x: Array) -> Array:
-        weight, bias = parameters[prefix + name + ".weight"], parameters[prefix + name + ".bias"]
-        return linear_forward(x, weight, bias, cache)
+    def linear(
+        name: str, x: Array, activation: str | None = None, residual: Array | None = None
+    ) -> Array:
+        weight, bias = parameters[f"{prefix}{name}.weight"], parameters[f"{prefix}{name}.bias"]
+        if cache is None and rng is None:
+            return as_matrix(weight).multiply(x, bias, activation=activation, residual=residual)
+        out = linear_forward(x, weight, bias, cache=cache)
+        if activation is not None:
+            out = ACTIVATIONS[activation].forward(out, cache=cache)
+        if residual is not None:
+            out = dropout_forward(out, config.hidden_dropout_prob, rng, cache=cache)
+            out += residual
+        return out
 
     def layer_norm(name: str, x: Array) -> Array:
-        gamma, beta = parameters[prefix + name + ".weight"], parameters[prefix + name + ".bias"]
-        return layer_norm_forward(x, gamma, beta, config.layer_norm_eps, cache)
+        gamma, beta = parameters[f"{prefix}{name}.weight"], parameters[f"{prefix}{name}.bias"]
+        return layer_norm_forward(x, gamma, beta, epsilon=config.layer_norm_eps, cache=cache, out=x)
 
-    # 1. queries, keys, values; tokens that are not wanted still have keys and values
+    # 1. queries, keys, values; with first_only all tokens still have keys and values
     wanted, query_groups = hidden, batch.groups
     if first_only:
         first_rows, query_groups = find_first_rows(batch.groups)
@@ -234,62 +271,63 @@ def block_forward(
         query,
         key,
         value,
-        batch.groups,
-        config.num_attention_heads,
-        cache,
-        query_groups,
-        config.attention_probs_dropout_prob,
-        rng,
-        bias,
+        groups=batch.groups,
+        heads=config.num_attention_heads,
+        query_groups=query_groups,
+        score_bias=score_bias,
+        dropout=config.attention_probs_dropout_prob,
+        rng=rng,
+        cache=cache,
+        out=query if cache is None else None,
     )
-    # From here on each token is alone.
-    out = np.empty_like(wanted) if cache is not None else wanted
-    for rows in cut_slices(len(wanted), SLICE if cache is None else len(wanted)):
-        # 3. mix the heads, add what came in, normalise
-        mixed = linear("attention.output.dense", context[rows])
-        mixed = dropout_forward(mixed, rate, rng, cache)
-        mixed += wanted[rows]
+    # From here on each token is computed alone.
+    out = wanted if cache is None else np.empty_like(wanted)
+    for rows in _cut_slices(len(wanted), SLICE if cache is None else len(wanted)):
+        # 3. mix the heads, add the residual, normalise
+        mixed = linear("attention.output.dense", context[rows], residual=wanted[rows])
         mixed = layer_norm("attention.output.LayerNorm", mixed)
-        # 4. feed-forward: widen, bend, narrow
-        wide = linear("intermediate.dense", mixed)  # (slice, F)
-        wide = ACTIVATIONS[config.hidden_act].forward(wide, cache)
-        narrow = linear("output.dense", wide)
-        narrow = dropout_forward(narrow, rate, rng, cache)
-        # 5. add what came in, normalise
-        narrow += mixed
+        # 4. feed-forward: widen, apply the activation, narrow, add the residual
+        wide = linear("intermediate.dense", mixed, activation=config.hidden_act)  # (slice, F)
+        narrow = linear("output.dense", wide, residual=mixed)
+        # 5. normalise
         out[rows] = layer_norm("output.LayerNorm", narrow)
     return out
 
 
 def block_backward(
     dout: Array,
-    block: int,
-    batch: RaggedBatch,
-    config: BertConfig,
-    cache: list[Any],
     gradients: Gradients,
+    config: BertConfig,
+    *,
+    batch: RaggedBatch,
+    block: int,
     first_only: bool = False,
-    dbias: Array | None = None,
+    dscore_bias: Array | None = None,
+    cache: list[Any],
 ) -> Array:
-    """Write the gradients of one block's parameters; return that of what came in.
+    """Write the gradients of one block's parameters; return that of its input.
 
-    dout   (N, D), or (B, D) of the first tokens only
-    dbias  (H, T, T)   that of the scores' bias is added, where there is one
-    out    (N, D)
+    dout         (N, D), or (B, D) with first_only
+    dscore_bias  (H, T, T)   the gradient of the score bias is added to it, if given
+    dhidden      (N, D)
     """
     prefix = f"encoder.layer.{block}."
 
     def linear(name: str, dout: Array) -> Array:
-        dweight, dbias = gradients[prefix + name + ".weight"], gradients[prefix + name + ".bias"]
-        return linear_backward(dout, cache, dweight, dbias)[0]
+        return linear_backward(
+            dout,
+            cache,
+            dweight=gradients[f"{prefix}{name}.weight"],
+            dbias=gradients[f"{prefix}{name}.bias"],
+        )[0]
 
     def layer_norm(name: str, dout: Array) -> Array:
         dx, dgamma, dbeta = layer_norm_backward(dout, cache)
-        gradients[prefix + name + ".weight"][...] = dgamma
-        gradients[prefix + name + ".bias"][...] = dbeta
+        gradients[f"{prefix}{name}.weight"][...] = dgamma
+        gradients[f"{prefix}{name}.bias"][...] = dbeta
         return dx
 
-    # 5. what was added has the gradient of the sum
+    # 5. a residual has the gradient of the sum
     dnarrow = layer_norm("output.LayerNorm", dout)
     # 4.
     dwide = linear("output.dense", dropout_backward(dnarrow, cache))  # (N, F)
@@ -300,8 +338,8 @@ def block_backward(
     dmixed = layer_norm("attention.output.LayerNorm", dmixed)
     dcontext = linear("attention.output.dense", dropout_backward(dmixed, cache))
     # 2.
-    dquery, dkey, dvalue = attention_backward(dcontext, cache, dbias)
-    # 1. the same vectors became queries, keys, values, and were added in step 3
+    dquery, dkey, dvalue = attention_backward(dcontext, cache, dscore_bias=dscore_bias)
+    # 1. the input is read four times: for queries, keys, values, and as the residual of step 3
     dhidden = linear("attention.self.value", dvalue)
     dhidden += linear("attention.self.key", dkey)
     dwanted = linear("attention.self.query", dquery)
@@ -313,7 +351,7 @@ def block_backward(
     return dhidden
 
 
-def cut_slices(N: int, most: int) -> Iterator[slice]:
+def _cut_slices(N: int, most: int) -> Iterator[slice]:
     """Cut N rows into slices of nearly equal size, none longer than `most`."""
     count = max(1, -(-N // most))
     edges = [N * i // count for i in range(count + 1)]

@@ -1,27 +1,57 @@
 """What a model is: its sizes, the modules after its network, and its parameters' names and shapes.
 
-`config_files.py` reads them from a directory.
+`model_files/configs.py` reads all of it from a directory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from minisbert.network.families import FAMILIES, Family
+from minisbert.arrays import Array, Cache, Gradients, Parameters
 
-# Parameters that only one family has: MPNet's numbers by distance, ALBERT's way from the word
-# table's width to that of the blocks.
-RELATIVE_BIAS = "encoder.relative_attention_bias.weight"
-WIDENING = "encoder.embedding_hidden_mapping_in"
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """Where a network departs from BERT. This class is BERT itself; `families.py` has the others.
+
+    shared_blocks     whether all blocks share one set of parameters
+    one_segment       whether both texts of a pair belong to segment 0
+    relative_buckets  numbers a head that attention adds by the distance of two tokens
+    """
+
+    shared_blocks: bool = False
+    one_segment: bool = False
+    relative_buckets: int = 0
+
+    def list_extra_shapes(self, config: BertConfig) -> dict[str, tuple[int, ...]]:
+        """Return names and shapes of parameters that BERT does not have."""
+        return {}
+
+    def widen_forward(self, hidden: Array, parameters: Parameters, *, cache: Cache = None) -> Array:
+        """Map the sum of the embeddings to the width of the blocks.  (N, E) -> (N, D)"""
+        return hidden
+
+    def widen_backward(self, dhidden: Array, gradients: Gradients, *, cache: list[Any]) -> Array:
+        """Write the gradients of `widen_forward`.  (N, D) -> (N, E)"""
+        return dhidden
+
+    def score_bias_forward(self, parameters: Parameters, T: int) -> Array | None:
+        """Return what is added to the attention scores of T tokens, (H, T, T), or None."""
+        return None
+
+    def score_bias_backward(self, dscore_bias: Array, gradients: Gradients) -> None:
+        """Write the gradients of `score_bias_forward`."""
 
 
 @dataclass(frozen=True)
 class BertConfig:
     """The sizes of a network, under the names that BERT's config.json has for them.
 
-    `embedding_size` is the width of the word table, `position_offset` the row of the position table
-    that belongs to the first token.
+    embedding_size   width of the word table; hidden_size but in ALBERT
+    position_offset  row of the position table that belongs to the first token
+    variant          where the network departs from BERT
     """
 
     model_type: str
@@ -39,19 +69,16 @@ class BertConfig:
     pad_token_id: int | None
     hidden_dropout_prob: float
     attention_probs_dropout_prob: float
-
-    @property
-    def family(self) -> Family:
-        return FAMILIES[self.model_type]
+    variant: Variant = Variant()
 
     def find_block(self, block: int) -> int:
-        """The number under which a block's parameters stand: shared ones under the first."""
-        return 0 if self.family.shared else block
+        """Return the number under which a block's parameters are stored."""
+        return 0 if self.variant.shared_blocks else block
 
 
 @dataclass(frozen=True)
 class PoolingConfig:
-    """How token vectors become sentence vectors: keys of `pooling.POOLINGS`, side by side."""
+    """How token vectors become one sentence vector: keys of `pooling.POOLINGS`, side by side."""
 
     modes: tuple[str, ...]
     include_prompt: bool = True
@@ -73,37 +100,38 @@ class NormalizeConfig:
     """Scale embeddings to length 1."""
 
 
-Module = PoolingConfig | DenseConfig | NormalizeConfig
-
-
 @dataclass(frozen=True)
 class ModelConfig:
-    """A whole sentence-transformers directory; `modules` is what follows the network."""
+    """A whole sentence-transformers directory.
+
+    modules  what follows the pooling
+    """
 
     bert: BertConfig
     transformer_path: str
     max_seq_length: int
     do_lower_case: bool
-    modules: tuple[Module, ...]
+    pooling: PoolingConfig
+    modules: tuple[DenseConfig | NormalizeConfig, ...]
     prompts: Mapping[str, str]
     default_prompt_name: str | None
     similarity_fn_name: str
     truncate_dim: int | None
 
+    @property
+    def embedding_width(self) -> int:
+        """The width of an embedding: of the last Dense module, or of the pooling without one."""
+        widths = [module.out_features for module in self.modules if isinstance(module, DenseConfig)]
+        return [self.bert.hidden_size * len(self.pooling.modes), *widths][-1]
 
-def measure_width(config: ModelConfig) -> int:
-    """The width of an embedding: of what the last module gives."""
-    width = config.bert.hidden_size
-    for module in config.modules:
-        if isinstance(module, PoolingConfig):
-            width *= len(module.modes)
-        elif isinstance(module, DenseConfig):
-            width = module.out_features
-    return width
+    @property
+    def ends_in_normalize(self) -> bool:
+        """Whether the last module scales embeddings to length 1."""
+        return bool(self.modules) and isinstance(self.modules[-1], NormalizeConfig)
 
 
 def parameter_shapes(config: BertConfig) -> dict[str, tuple[int, ...]]:
-    """Every parameter of the network and its shape: linear weights are (out, in)."""
+    """Return every parameter of the network and its shape; linear weights are (out, in)."""
     V, E = config.vocab_size, config.embedding_size
     D, F = config.hidden_size, config.intermediate_size
     shapes: dict[str, tuple[int, ...]] = {
@@ -113,10 +141,7 @@ def parameter_shapes(config: BertConfig) -> dict[str, tuple[int, ...]]:
     if config.type_vocab_size:
         shapes["embeddings.token_type_embeddings.weight"] = (config.type_vocab_size, E)
     shapes |= {"embeddings.LayerNorm.weight": (E,), "embeddings.LayerNorm.bias": (E,)}
-    if config.family.shared:
-        shapes |= {f"{WIDENING}.weight": (D, E), f"{WIDENING}.bias": (D,)}
-    if config.family.relative_buckets:
-        shapes[RELATIVE_BIAS] = (config.family.relative_buckets, config.num_attention_heads)
+    shapes |= config.variant.list_extra_shapes(config)
     for block in map(config.find_block, range(config.num_hidden_layers)):
         for name, weight in (
             ("attention.self.query", (D, D)),

@@ -1,8 +1,8 @@
 """The families of networks that the one forward runs, as tables of how each differs from BERT.
 
-RoBERTa, DistilBERT, MPNet and ALBERT are BERT under other names, with another first position,
-another head, one thing more or one thing less. Inside minisbert every parameter of the network has
-BERT's name. What a family's files call it stands here, and nowhere else.
+RoBERTa, DistilBERT, MPNet and ALBERT are BERT with other names of parameters, another first
+position, another head, and a layer or a table more or less. Inside minisbert every parameter of the
+network has BERT's name. Only this file knows what a family's own files call it.
 
     BERT        Devlin et al. 2019
     RoBERTa     Liu et al. 2019         positions start after the padding's; no pooler in its head
@@ -12,24 +12,35 @@ BERT's name. What a family's files call it stands here, and nowhere else.
     MPNet       Song et al. 2020        RoBERTa without that table; a bias by distance on scores
     ALBERT      Lan et al. 2020         all blocks share their parameters; a narrow word table
 
-ALBERT has two segments like BERT, but transformers from version 5 on puts a pair into the first,
-and so do we.
+ALBERT has two segments like BERT, but transformers from version 5 on puts both texts of a pair into
+the first, and so does minisbert.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
+
+from minisbert.arrays import Array, Cache, Gradients, Parameters
+from minisbert.network.config import BertConfig, Variant
+from minisbert.network.layers import linear_backward, linear_forward
+from minisbert.network.relative_bias import relative_bias_backward, relative_bias_forward
+
+# Parameters that only one family has: MPNet's numbers by distance, ALBERT's layer from the word
+# table's width to that of the blocks.
+RELATIVE_BIAS = "encoder.relative_attention_bias.weight"
+WIDENING = "encoder.embedding_hidden_mapping_in"
 
 
 @dataclass(frozen=True)
 class Head:
-    """What makes logits of the first token's vector, under a checkpoint's own names.
+    """The layers from the first token's vector to logits, under a checkpoint's own names.
 
     dense        a layer from D to D
     activation   after it
     output       a layer from D to the labels
-    drops_input  in training there is dropout before `dense` too, not only before `output`
+    drops_input  whether training applies dropout before `dense` too, not only before `output`
     """
 
     dense: str
@@ -38,7 +49,7 @@ class Head:
     drops_input: bool = False
 
 
-# What only other networks say; a directory that is silent means these.
+# Fields that must have these values; a config.json without them means these.
 SUPPORTED: Mapping[str, object] = {"position_embedding_type": "absolute", "is_decoder": False}
 
 BERT_TOKENS = {
@@ -58,21 +69,18 @@ ROBERTA_TOKENS = {
 
 
 @dataclass(frozen=True)
-class Family:
-    """One family; what is left out is as BERT has it.
+class Family(Variant):
+    """One family; a field that is left out is as BERT has it.
 
-    architecture       how transformers' classes begin
+    architecture       how the names of transformers' classes begin
     prefix             before the network's names in a checkpoint that also has a head
     head               of a cross-encoder
     fields             BERT's name in config.json -> this family's
-    fixed              fields that its config.json lacks or that don't count, and their values
+    fixed              fields that its config.json lacks or that have no effect, and their values
     supported          fields that must have one value, if they are there
-    padding            pad_token_id where config.json is silent, if positions start after it
-    blocks             where block number {} stands in a checkpoint
+    padding            default of pad_token_id, where positions start after it
+    blocks             where block number {} is stored in a checkpoint
     layers             BERT's name of a layer in a block -> this family's
-    relative_buckets   how many numbers attention adds by the distance of two tokens, if any
-    shared             whether all blocks are one, after a layer that widens the words' vectors
-    segments           whether the second text of a pair is another segment than the first
     special_tokens     words that tokenizers of this family give a meaning
     double_separator   whether two separators stand between the texts of a pair
     """
@@ -86,14 +94,11 @@ class Family:
     padding: int | None = None
     blocks: str = "encoder.layer.{}"
     layers: Mapping[str, str] = field(default_factory=dict)
-    relative_buckets: int = 0
-    shared: bool = False
-    segments: bool = False
     special_tokens: Mapping[str, str] = field(default_factory=lambda: BERT_TOKENS)
     double_separator: bool = False
 
     def name_in_checkpoint(self, name: str) -> str:
-        """What a checkpoint calls one of the network's parameters, without the prefix."""
+        """Return a checkpoint's name of one of the network's parameters, without the prefix."""
         if not name.startswith("encoder.layer."):
             return name
         _, _, block, rest = name.split(".", 3)
@@ -101,12 +106,42 @@ class Family:
         return f"{self.blocks.format(block)}.{self.layers.get(layer, layer)}.{kind}"
 
 
-BERT = Family("Bert", "bert.", Head("pooler.dense", "tanh", "classifier"), segments=True)
+class MPNetFamily(Family):
+    """MPNet adds a learned bias by distance to the attention scores."""
+
+    def list_extra_shapes(self, config: BertConfig) -> dict[str, tuple[int, ...]]:
+        return {RELATIVE_BIAS: (self.relative_buckets, config.num_attention_heads)}
+
+    def score_bias_forward(self, parameters: Parameters, T: int) -> Array:
+        return relative_bias_forward(parameters[RELATIVE_BIAS], T)
+
+    def score_bias_backward(self, dscore_bias: Array, gradients: Gradients) -> None:
+        gradients[RELATIVE_BIAS][...] = relative_bias_backward(dscore_bias)
+
+
+class AlbertFamily(Family):
+    """ALBERT has a narrow word table, and a linear layer to the width of the blocks."""
+
+    def list_extra_shapes(self, config: BertConfig) -> dict[str, tuple[int, ...]]:
+        D, E = config.hidden_size, config.embedding_size
+        return {f"{WIDENING}.weight": (D, E), f"{WIDENING}.bias": (D,)}
+
+    def widen_forward(self, hidden: Array, parameters: Parameters, *, cache: Cache = None) -> Array:
+        weight, bias = parameters[f"{WIDENING}.weight"], parameters[f"{WIDENING}.bias"]
+        return linear_forward(hidden, weight, bias, cache=cache)
+
+    def widen_backward(self, dhidden: Array, gradients: Gradients, *, cache: list[Any]) -> Array:
+        dweight, dbias = gradients[f"{WIDENING}.weight"], gradients[f"{WIDENING}.bias"]
+        return linear_backward(dhidden, cache, dweight=dweight, dbias=dbias)[0]
+
+
+BERT = Family("Bert", "bert.", Head("pooler.dense", "tanh", "classifier"))
 
 ROBERTA = Family(
     "Roberta",
     "roberta.",
     Head("classifier.dense", "tanh", "classifier.out_proj", drops_input=True),
+    one_segment=True,
     padding=1,
     special_tokens=ROBERTA_TOKENS,
     double_separator=True,
@@ -116,6 +151,7 @@ DISTILBERT = Family(
     "DistilBert",
     "distilbert.",
     Head("pre_classifier", "relu", "classifier"),
+    one_segment=True,
     fields={
         "hidden_size": "dim",
         "num_hidden_layers": "n_layers",
@@ -140,10 +176,13 @@ DISTILBERT = Family(
     },
 )
 
-MPNET = replace(
-    ROBERTA,
-    architecture="MPNet",
-    prefix="mpnet.",
+MPNET = MPNetFamily(
+    "MPNet",
+    "mpnet.",
+    ROBERTA.head,
+    one_segment=True,
+    padding=1,
+    double_separator=True,
     fixed={"type_vocab_size": 0, "pad_token_id": 1},
     # transformers computes 32 whatever the field says
     supported={**SUPPORTED, "relative_attention_num_buckets": 32},
@@ -158,10 +197,11 @@ MPNET = replace(
     special_tokens={**ROBERTA_TOKENS, "unk_token": "[UNK]"},
 )
 
-ALBERT = Family(
+ALBERT = AlbertFamily(
     "Albert",
     "albert.",
     Head("pooler", "tanh", "classifier"),
+    one_segment=True,
     fields={"classifier_dropout": "classifier_dropout_prob"},
     supported={**SUPPORTED, "num_hidden_groups": 1, "inner_group_num": 1},
     blocks="encoder.albert_layer_groups.{}.albert_layers.0",
@@ -175,7 +215,7 @@ ALBERT = Family(
         "output.dense": "ffn_output",
         "output.LayerNorm": "full_layer_layer_norm",
     },
-    shared=True,
+    shared_blocks=True,
 )
 
 # By the model_type of config.json.

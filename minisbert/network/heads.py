@@ -1,13 +1,11 @@
-"""The classification head of a cross-encoder: what a directory says of it, its weights, its layers.
+"""The cross-encoder: BERT, and a classification head on the first token of a pair of texts.
 
-A Hugging Face directory for sequence classification holds a network and two dense layers on its
-first token, with an activation between them: a *pooler* with tanh and a *classifier* with one
-output a label in BERT's case, and other names or another activation in other families'.
+The head is two dense layers with an activation between them: in BERT a *pooler* with tanh and a
+*classifier* with one output a label; other families name them otherwise or take another activation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +15,7 @@ from minisbert.arrays import Array, Cache, Gradients, Parameters
 from minisbert.network.activations import ACTIVATIONS
 from minisbert.network.bert import bert_backward, bert_forward
 from minisbert.network.config import BertConfig
+from minisbert.network.families import FAMILIES, Head
 from minisbert.network.layers import (
     dropout_backward,
     dropout_forward,
@@ -28,7 +27,7 @@ from minisbert.network.ragged import RaggedBatch
 
 @dataclass(frozen=True)
 class CrossEncoderConfig:
-    """A whole sequence-classification directory; `activation` is a value of SCORE_ACTIVATIONS."""
+    """A whole sequence-classification directory; `activation` turns logits into scores."""
 
     bert: BertConfig
     num_labels: int
@@ -37,10 +36,15 @@ class CrossEncoderConfig:
     max_length: int
     do_lower_case: bool
 
+    @property
+    def head(self) -> Head:
+        """The layers of the head, by the family of the network."""
+        return FAMILIES[self.bert.model_type].head
+
 
 def head_shapes(config: CrossEncoderConfig) -> dict[str, tuple[int, ...]]:
-    """Every parameter of the head and its shape, under its family's own names."""
-    D, labels, head = config.bert.hidden_size, config.num_labels, config.bert.family.head
+    """Return every parameter of the head and its shape, under its family's own names."""
+    D, labels, head = config.bert.hidden_size, config.num_labels, config.head
     return {
         f"{head.dense}.weight": (D, D),
         f"{head.dense}.bias": (D,),
@@ -51,33 +55,35 @@ def head_shapes(config: CrossEncoderConfig) -> dict[str, tuple[int, ...]]:
 
 def head_forward(
     first: Array,
-    parameters: Mapping[str, Array],
+    parameters: Parameters,
     config: CrossEncoderConfig,
-    cache: Cache = None,
+    *,
     rng: np.random.Generator | None = None,
+    cache: Cache = None,
 ) -> Array:
     """Turn the vectors of first tokens into logits.  (B, D) -> (B, labels)"""
-    head, rate = config.bert.family.head, config.classifier_dropout
+    head, rate = config.head, config.classifier_dropout
 
     def linear(name: str, x: Array) -> Array:
-        return linear_forward(x, parameters[f"{name}.weight"], parameters[f"{name}.bias"], cache)
+        weight, bias = parameters[f"{name}.weight"], parameters[f"{name}.bias"]
+        return linear_forward(x, weight, bias, cache=cache)
 
     # 1. the dense layer
-    first = dropout_forward(first, rate if head.drops_input else 0.0, rng, cache)
-    pooled = ACTIVATIONS[head.activation].forward(linear(head.dense, first), cache)
+    first = dropout_forward(first, rate if head.drops_input else 0.0, rng, cache=cache)
+    pooled = ACTIVATIONS[head.activation].forward(linear(head.dense, first), cache=cache)
     # 2. an output for each label
-    return linear(head.output, dropout_forward(pooled, rate, rng, cache))
+    return linear(head.output, dropout_forward(pooled, rate, rng, cache=cache))
 
 
 def head_backward(
-    dlogits: Array, config: CrossEncoderConfig, cache: list[Any], gradients: dict[str, Any]
+    dlogits: Array, gradients: Gradients, config: CrossEncoderConfig, *, cache: list[Any]
 ) -> Array:
     """Write the gradients of the head; return that of the first tokens.  (B, labels) -> (B, D)"""
-    head = config.bert.family.head
+    head = config.head
 
     def linear(name: str, dout: Array) -> Array:
         dweight, dbias = gradients[f"{name}.weight"], gradients[f"{name}.bias"]
-        return linear_backward(dout, cache, dweight, dbias)[0]
+        return linear_backward(dout, cache, dweight=dweight, dbias=dbias)[0]
 
     # 2.
     dpooled = dropout_backward(linear(head.output, dlogits), cache)
@@ -86,25 +92,29 @@ def head_backward(
     return dropout_backward(dfirst, cache)
 
 
-def score_forward(
+def pair_forward(
     parameters: Parameters,
     config: CrossEncoderConfig,
     batch: RaggedBatch,
-    cache: Cache = None,
+    *,
     rng: np.random.Generator | None = None,
+    cache: Cache = None,
 ) -> Array:
-    """Turn B pairs into logits.  -> (B, labels)"""
-    first = bert_forward(parameters, config.bert, batch, cache, True, rng)  # (B, D)
-    return head_forward(first, parameters, config, cache, rng)
+    """Turn B pairs of texts into logits.  -> (B, labels)"""
+    first = bert_forward(
+        parameters, config.bert, batch, first_only=True, rng=rng, cache=cache
+    )  # (B, D)
+    return head_forward(first, parameters, config, rng=rng, cache=cache)
 
 
-def score_backward(
+def pair_backward(
     dlogits: Array,
+    gradients: Gradients,
     config: CrossEncoderConfig,
+    *,
     batch: RaggedBatch,
     cache: list[Any],
-    gradients: Gradients,
 ) -> None:
     """Write the gradients of all parameters, from that of the logits.  (B, labels) ->"""
-    dfirst = head_backward(dlogits, config, cache, gradients)
-    bert_backward(dfirst, config.bert, batch, cache, gradients, first_only=True)
+    dfirst = head_backward(dlogits, gradients, config, cache=cache)
+    bert_backward(dfirst, gradients, config.bert, batch=batch, first_only=True, cache=cache)

@@ -1,11 +1,15 @@
 """The layers of BERT as plain functions on arrays, each with its gradient.
 
-A layer is a pair of twins: `x_forward`, and `x_backward` right under it. A forward that is given a
-list as `cache` pushes what its backward needs; without one (inference) it may overwrite its first
-argument, and says so. A backward pops that again, so backwards are called in the opposite order. It
-takes `dout`, the gradient of the loss with respect to what the forward gave, and returns those with
-respect to the forward's arrays, in their order; its steps carry the forward's numbers.
-Shape letters are those of `bert.py`.
+A layer is a pair: `x_forward`, and `x_backward` right under it. Their conventions:
+
+    cache   A list to which the forward appends one entry, from which the backward pops it. So
+            backwards are called in the opposite order. Without it nothing is kept (inference).
+    out     An array that the forward writes its result into. It may be the input itself, unless
+            the cache keeps that; without `out` the input stays as it is.
+    dout    The gradient of the loss with respect to the forward's result.
+
+A backward returns the gradients with respect to the forward's arrays, in their order, and its steps
+carry the forward's numbers. Shape letters are those of `bert.py`.
 """
 
 from __future__ import annotations
@@ -17,49 +21,43 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minisbert.arrays import Array, Cache
-from minisbert.network.matrices import multiply_tiles
+from minisbert.network.matrices import Matrix, as_matrix
 from minisbert.network.ragged import Group
-
-# BLAS multiplies 1 to 7 rows by other routines than 8 and more, which round differently.
-FEWEST_ROWS = 8
-
 
 # Linear: y = x Wᵀ + b, with W as the checkpoint stores it, (out, in).
 
 
-def linear_forward(x: Array, weight: Array, bias: Array | None, cache: Cache = None) -> Array:
+class LinearCache(NamedTuple):
+    """The input (N, I), and the weight (O, I)."""
+
+    x: Array
+    weight: Array
+
+
+def linear_forward(
+    x: Array, weight: Array | Matrix, bias: Array | None, *, cache: Cache = None
+) -> Array:
     """Multiply every row by one matrix and add the bias.
 
     x       (N, I)
-    weight  (O, I)   or the tiles that `cut_tiles` makes of it, for few rows
+    weight  (O, I)   for a backward an array
     bias    (O,)     or None
     out     (N, O)
     """
-    N, I = x.shape  # noqa: E741
-    if weight.ndim == 3:
-        out: Array = multiply_tiles(x, weight)
-    elif N < FEWEST_ROWS:
-        padded = np.zeros((FEWEST_ROWS, I), x.dtype)
-        padded[:N] = x
-        out = (padded @ weight.T)[:N]
-    else:
-        out = x @ weight.T
-    if bias is not None:
-        out += bias
     if cache is not None:
-        cache.append((x, weight))
-    return out
+        cache.append(LinearCache(x, weight))  # type: ignore[arg-type]
+    return as_matrix(weight).multiply(x, bias)
 
 
 def linear_backward(
-    dout: Array, cache: list[Any], dweight: Array | None = None, dbias: Array | None = None
+    dout: Array, cache: list[Any], *, dweight: Array | None = None, dbias: Array | None = None
 ) -> tuple[Array, Array, Array]:
-    """Gradients of `linear_forward`; those of weight and bias go to the arrays given, if any.
+    """Compute the gradients of `linear_forward`.
 
     dout     (N, O)
     dx       (N, I)   row n: the sum over o of dout[n, o] weight[o]
-    dweight  (O, I)   row o: the sum over n of dout[n, o] x[n]
-    dbias    (O,)     the sum over n of dout[n]
+    dweight  (O, I)   row o: the sum over n of dout[n, o] x[n]; written into `dweight`, if given
+    dbias    (O,)     the sum over n of dout[n]; written into `dbias`, if given
     """
     x, weight = cache.pop()
     dweight = np.matmul(dout.T, x, out=dweight)
@@ -67,15 +65,14 @@ def linear_backward(
     return dout @ weight, dweight, dbias
 
 
-# Embedding: row i of a table.
+# Lookup: row i of an embedding table. The cache holds the ids.
 
 
-def embedding_forward(ids: Array, table: Array, cache: Cache = None) -> Array:
+def lookup_forward(ids: Array, table: Array, *, cache: Cache = None) -> Array:
     """Look up one row for every id.  (N,), (V, D) -> (N, D)"""
     if cache is not None:
         cache.append(ids)
-    rows: Array = table[ids]
-    return rows
+    return table[ids]
 
 
 class RowGradient(NamedTuple):
@@ -89,13 +86,13 @@ class RowGradient(NamedTuple):
     sums: Array
 
 
-def embedding_backward(dout: Array, cache: list[Any]) -> RowGradient:
-    """Add up what belongs to the same row: there is never a dense array of the vocabulary."""
+def lookup_backward(dout: Array, cache: list[Any]) -> RowGradient:
+    """Sum the gradients of each row that was looked up; no array of the table's size is made."""
     return sum_rows(cache.pop(), dout)
 
 
 def sum_rows(ids: Array, values: Array) -> RowGradient:
-    """Add up the values of equal ids.  (N,), (N, D) -> (R,), (R, D)"""
+    """Sum the values of equal ids.  (N,), (N, D) -> (R,), (R, D)"""
     order = np.argsort(ids, kind="stable")
     rows, starts = np.unique(ids[order], return_index=True)
     return RowGradient(rows, np.add.reduceat(values[order], starts, axis=0))
@@ -104,32 +101,44 @@ def sum_rows(ids: Array, values: Array) -> RowGradient:
 # Layer norm: y = gamma (x - mean) / sqrt(variance + epsilon) + beta, row by row (Ba et al. 2016).
 
 
+class LayerNormCache(NamedTuple):
+    """The rows with mean 0 and variance 1 (N, D), 1 / deviation (N, 1), and gamma (D,)."""
+
+    normalized: Array
+    inverse_deviation: Array
+    gamma: Array
+
+
 def layer_norm_forward(
-    x: Array, gamma: Array, beta: Array, epsilon: float, cache: Cache = None
+    x: Array,
+    gamma: Array,
+    beta: Array,
+    *,
+    epsilon: float,
+    cache: Cache = None,
+    out: Array | None = None,
 ) -> Array:
     """Give every row mean 0 and variance 1, then scale and shift.
 
-    x      (N, D)   overwritten without a cache
-    gamma  (D,)
-    beta   (D,)
-    out    (N, D)
+    x, out  (N, D)
+    gamma   (D,)
+    beta    (D,)
     """
     N, D = x.shape
     # 1. centre
     mean = x.sum(axis=1, keepdims=True) / D  # (N, 1)
-    centred: Array = np.subtract(x, mean, out=x if cache is None else None)
+    normalized = np.subtract(x, mean, out=out if cache is None else None)
     # 2. the population variance; einsum squares and sums in one pass over memory
-    variance = np.einsum("nd,nd->n", centred, centred)[:, None] / D  # (N, 1)
+    variance = np.einsum("nd,nd->n", normalized, normalized)[:, None] / D  # (N, 1)
     # 3. scale to variance 1
-    inverse = 1 / np.sqrt(variance + epsilon)
-    centred *= inverse
+    inverse_deviation = 1 / np.sqrt(variance + epsilon)
+    normalized *= inverse_deviation
     # 4. scale and shift by what was learned
     if cache is None:
-        centred *= gamma
-        centred += beta
-        return centred
-    cache.append((centred, inverse, gamma))
-    out: Array = centred * gamma
+        out = normalized
+    else:
+        cache.append(LayerNormCache(normalized, inverse_deviation, gamma))
+    out = np.multiply(normalized, gamma, out=out)
     out += beta
     return out
 
@@ -138,61 +147,69 @@ def layer_norm_forward(
 #
 #     dx = (dx̂ - mean of dx̂ - x̂ (mean of dx̂ x̂)) / σ
 #
-# The means take out of dx̂ what only shifts or scales the row, to which x̂ is blind.
+# Shifting or scaling a row leaves x̂ as it is, so the two means remove from dx̂ exactly those parts.
 
 
 def layer_norm_backward(dout: Array, cache: list[Any]) -> tuple[Array, Array, Array]:
-    """Gradients of `layer_norm_forward`.  (N, D) -> dx (N, D), dgamma (D,), dbeta (D,)"""
+    """Compute the gradients of `layer_norm_forward`.  (N, D) -> (N, D), dgamma (D,), dbeta (D,)"""
     N, D = dout.shape
-    normalised, inverse, gamma = cache.pop()
+    normalized, inverse_deviation, gamma = cache.pop()
     # 4. scale and shift
-    product = dout * normalised
+    product = dout * normalized
     dgamma, dbeta = product.sum(axis=0), dout.sum(axis=0)
-    dx: Array = dout * gamma
+    dx = dout * gamma
     # 3. 2. 1. the derivation above
-    along = np.einsum("nd,nd->n", dx, normalised)[:, None] / D  # (N, 1)
+    mean_product = np.einsum("nd,nd->n", dx, normalized)[:, None] / D  # (N, 1)
     dx -= dx.sum(axis=1, keepdims=True) / D
-    dx -= np.multiply(normalised, along, out=product)
-    dx *= inverse
+    dx -= np.multiply(normalized, mean_product, out=product)
+    dx *= inverse_deviation
     return dx, dgamma, dbeta
 
 
-# Softmax: exp(x) / sum exp(x), over the last axis.
+# Softmax: exp(x) / sum exp(x), over the last axis. The cache holds the result.
 
 
-def softmax_forward(x: Array, cache: Cache = None) -> Array:
-    """Turn each row of scores into weights that sum to 1.  (..., T) -> (..., T), overwrites x"""
+def softmax_forward(x: Array, *, cache: Cache = None, out: Array | None = None) -> Array:
+    """Turn each row of scores into weights that sum to 1.  (..., T) -> (..., T)
+
+    >>> softmax_forward(np.log([[1.0, 3.0]])).round(2).tolist()
+    [[0.25, 0.75]]
+    """
     # Subtracting the largest changes nothing but keeps exp from overflowing.
-    x -= x.max(axis=-1, keepdims=True)
-    np.exp(x, out=x)
-    x /= x.sum(axis=-1, keepdims=True)
+    weights = np.subtract(x, x.max(axis=-1, keepdims=True), out=out)
+    np.exp(weights, out=weights)
+    weights /= weights.sum(axis=-1, keepdims=True)
     if cache is not None:
-        cache.append(x)
-    return x
+        cache.append(weights)
+    return weights
 
 
 def softmax_backward(dout: Array, cache: list[Any]) -> Array:
-    """dx = y (dout - the sum of dout y): the weights sum to 1, so one grows at the others' cost."""
+    """Compute dx = y (dout - Σ dout y).  (..., T) -> (..., T)
+
+    The weights sum to 1: one grows only as the others shrink, hence the sum over all of them.
+    """
     weights = cache.pop()
-    dx: Array = dout - np.einsum("...t,...t->...", dout, weights)[..., None]
+    dx = dout - np.einsum("...t,...t->...", dout, weights)[..., None]
     dx *= weights
     return dx
 
 
-# Dropout (Srivastava et al. 2014): in training some elements are set to 0 at random.
+# Dropout (Srivastava et al. 2014): in training some elements are set to 0 at random. The cache
+# holds what each element was multiplied by, or None if nothing was dropped.
 
 
 def dropout_forward(
-    x: Array, rate: float, rng: np.random.Generator | None, cache: Cache = None
+    x: Array, rate: float, rng: np.random.Generator | None, *, cache: Cache = None
 ) -> Array:
-    """Set each element to 0 with probability `rate`, scale the others up; nothing without rng.
+    """Set each element to 0 with probability `rate` and scale up the others.  (...) -> (...)
 
-    x, out  (...)
+    Without rng, or with rate 0, the result is x itself.
     """
     factors = None
     if rng is not None and rate > 0:
         kept = rng.random(x.shape, x.dtype) >= rate
-        factors = kept * x.dtype.type(1 / (1 - rate))  # so that the mean stays what it was
+        factors = kept * x.dtype.type(1 / (1 - rate))  # the expected value stays the same
         x = x * factors
     if cache is not None:
         cache.append(factors)
@@ -200,88 +217,113 @@ def dropout_forward(
 
 
 def dropout_backward(dout: Array, cache: list[Any]) -> Array:
-    """What was set to 0 has no gradient.  (...) -> (...)"""
+    """Give elements that were set to 0 no gradient, and scale up the others.  (...) -> (...)"""
     factors = cache.pop()
-    dx: Array = dout if factors is None else dout * factors
-    return dx
+    return dout if factors is None else dout * factors
 
 
 # Attention (Vaswani et al. 2017, equation 1): softmax(q kᵀ / √d) v, for each head and sentence.
+
+
+class AttentionCache(NamedTuple):
+    """The scaled queries (Q, D), keys and values (N, D), the groups of both, and two settings.
+
+    Below this entry the cache holds for each group: the weights as softmax gave them, dropout's
+    factors if there was an rng, and the weights after dropout, all (B, H, T, T).
+    """
+
+    query: Array
+    key: Array
+    value: Array
+    groups: Sequence[Group]
+    query_groups: Sequence[Group]
+    heads: int
+    has_dropout: bool
 
 
 def attention_forward(
     query: Array,
     key: Array,
     value: Array,
+    *,
     groups: Sequence[Group],
     heads: int,
-    cache: Cache = None,
     query_groups: Sequence[Group] | None = None,
+    score_bias: Array | None = None,
     dropout: float = 0.0,
     rng: np.random.Generator | None = None,
-    bias: Array | None = None,
+    cache: Cache = None,
+    out: Array | None = None,
 ) -> Array:
-    """Let every token of a sentence take from all of them: the only place where tokens meet.
+    """Let every token take a weighted mean of its sentence's values: only here do tokens meet.
 
-    query         (N, D)             becomes out without a cache
+    query         (N, D)             may be `out`, and fewer rows with `query_groups`
     key, value    (N, D)
     groups        runs of sentences  of equal length
     heads         H                  each works on its own d = D / H columns
-    query_groups  runs of queries    where only some tokens of each sentence ask
-    dropout, rng                     how many of the weights are left out in training
-    bias          (H, T, T)          of the longest sentence, added to the scores; or None
+    query_groups  runs of queries    of each group, where they are not all tokens
+    score_bias    (H, T, T)          of the longest sentence, added to the scores; or None
+    dropout, rng                     rate and source of dropout on the weights
     out           (N, D)             a row for each query
     """
-    D = query.shape[1]
+    N, D = query.shape
     d = D // heads
-    asking_groups = query_groups or groups
+    query_groups = query_groups or groups
     # 1. Scaling q costs N D multiplications, scaling the scores would cost N H T.
-    query = np.multiply(query, 1 / math.sqrt(d), out=query if cache is None else None)
-    # Without a cache a sentence's output takes the place of its query, which is not read again.
-    out = np.empty_like(query) if cache is not None else query
-    for group, asking in zip(groups, asking_groups, strict=True):
-        q, context = (_split_heads(x, asking, heads) for x in (query, out))  # (B, H, T, d) views
-        k, v = (_split_heads(x, group, heads) for x in (key, value))  # (B, H, T, d) views
-        # 2. how much each token wants of each other token
+    query = np.multiply(query, 1 / math.sqrt(d), out=out if cache is None else None)
+    # Without a cache a sentence's result replaces its scaled query, which is not read again.
+    if cache is None:
+        out = query
+    elif out is None:
+        out = np.empty_like(query)
+    for group, query_group in zip(groups, query_groups, strict=True):
+        q, context = (_split_heads(x, query_group, heads) for x in (query, out))  # (B, H, T, d)
+        k, v = (_split_heads(x, group, heads) for x in (key, value))  # (B, H, T, d)
+        # 2. the score of each key for each query
         scores = q @ k.swapaxes(-1, -2)  # (B, H, T, T)
-        if bias is not None:
-            scores += bias[:, : asking.T, : group.T]
-        # 3. as weights that sum to 1
-        weights = softmax_forward(scores, cache)
+        if score_bias is not None:
+            scores += score_bias[:, : query_group.T, : group.T]
+        # 3. scores to weights that sum to 1
+        weights = softmax_forward(scores, cache=cache, out=scores)
         if rng is not None:
-            weights = dropout_forward(weights, dropout, rng, cache)
+            weights = dropout_forward(weights, dropout, rng, cache=cache)
         # 4. the mean of the values with these weights
         np.matmul(weights, v, out=context)
         if cache is not None:
             cache.append(weights)
     if cache is not None:
-        cache.append((query, key, value, groups, asking_groups, heads, rng is not None))
+        has_dropout = rng is not None
+        cache.append(AttentionCache(query, key, value, groups, query_groups, heads, has_dropout))
     return out
 
 
 def attention_backward(
-    dout: Array, cache: list[Any], dbias: Array | None = None
+    dout: Array, cache: list[Any], *, dscore_bias: Array | None = None
 ) -> tuple[Array, Array, Array]:
-    """Gradients of `attention_forward` with respect to query, key and value, shaped as they are.
+    """Compute the gradients of query, key and value, shaped as they are.
 
-    That with respect to the bias, if there was one, is added to `dbias`, (H, T, T).
+    dout         (N, D)      a row for each query
+    dscore_bias  (H, T, T)   the gradient of `score_bias` is added to it, if given
     """
-    query, key, value, groups, asking_groups, heads, dropped = cache.pop()
+    saved: AttentionCache = cache.pop()
+    query, key, value, heads = saved.query, saved.key, saved.value, saved.heads
     dquery, dkey, dvalue = (np.empty_like(x) for x in (query, key, value))
-    for group, asking in zip(reversed(groups), reversed(asking_groups), strict=True):
-        q, dq, dcontext = (_split_heads(x, asking, heads) for x in (query, dquery, dout))
+    for group, query_group in zip(
+        reversed(saved.groups), reversed(saved.query_groups), strict=True
+    ):
+        q, dq, dcontext = (_split_heads(x, query_group, heads) for x in (query, dquery, dout))
         k, v, dk, dv = (_split_heads(x, group, heads) for x in (key, value, dkey, dvalue))
-        # 4. each value went where its weight was, each weight stood beside a value
+        # 4. context = weights v
         weights = cache.pop()  # (B, H, T, T)
         np.matmul(weights.swapaxes(-1, -2), dcontext, out=dv)
         dweights = dcontext @ v.swapaxes(-1, -2)  # (B, H, T, T)
         # 3.
-        if dropped:
+        if saved.has_dropout:
             dweights = dropout_backward(dweights, cache)
         dscores = softmax_backward(dweights, cache)
-        # 2.
-        if dbias is not None:
-            dbias[:, : asking.T, : group.T] += dscores.sum(axis=0)
+        # 2. scores = q kᵀ + bias
+        if dscore_bias is not None:
+            dscore_bias[:, : query_group.T, : group.T] += dscores.sum(axis=0)
         np.matmul(dscores, k, out=dq)
         np.matmul(dscores.swapaxes(-1, -2), q, out=dk)
     # 1.
@@ -292,5 +334,5 @@ def attention_backward(
 def _split_heads(x: Array, group: Group, heads: int) -> Array:
     """View a group's rows sentence by sentence, head by head.  (N, D) -> (B, H, T, d)"""
     N, D = x.shape
-    sentences: Array = x[group.rows].reshape(group.B, group.T, heads, D // heads)
+    sentences = x[group.rows].reshape(group.B, group.T, heads, D // heads)
     return np.transpose(sentences, (0, 2, 1, 3))

@@ -1,8 +1,8 @@
-"""From one vector a token to one vector a sentence (section 3 of the paper: CLS, MEAN, MAX).
+"""Pooling: from one vector a token to one vector a sentence (section 3 of the paper).
 
-Every pooling sees the special tokens too: sentence-transformers was trained that way.
-There is no mask, since a ragged batch holds no padding.
-A pooling's twin takes the gradient of its result, and the sentences, (B, T, D), to those of them.
+Every pooling includes the special tokens, since sentence-transformers' models were trained so.
+There is no mask: a ragged batch holds no padding. A `pool_x` takes sentences, (B, T, D), to (B, D);
+its backward `spread_x` takes the gradient of the result and the sentences to their gradient.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from minisbert.network.ragged import Group
 
 
 def pool_cls(sentences: Array) -> Array:
-    """The first token's vector.  (B, T, D) -> (B, D)"""
-    first: Array = sentences[:, 0]
-    return first
+    """Take the first token's vector."""
+    return sentences[:, 0]
 
 
 def spread_cls(dpooled: Array, sentences: Array) -> Array:
@@ -29,9 +28,8 @@ def spread_cls(dpooled: Array, sentences: Array) -> Array:
 
 
 def pool_mean(sentences: Array) -> Array:
-    """The mean over tokens.  (B, T, D) -> (B, D)"""
-    mean: Array = sentences.mean(axis=1)
-    return mean
+    """Take the mean over the tokens."""
+    return sentences.mean(axis=1)
 
 
 def spread_mean(dpooled: Array, sentences: Array) -> Array:
@@ -40,13 +38,12 @@ def spread_mean(dpooled: Array, sentences: Array) -> Array:
 
 
 def pool_max(sentences: Array) -> Array:
-    """The largest value of each dimension.  (B, T, D) -> (B, D)"""
-    largest: Array = sentences.max(axis=1)
-    return largest
+    """Take the largest value of each dimension."""
+    return sentences.max(axis=1)
 
 
 def spread_max(dpooled: Array, sentences: Array) -> Array:
-    """Of equal values the first token's has the gradient."""
+    """Give the gradient to the largest value; of equal ones to the first token's."""
     dsentences = np.zeros_like(sentences)
     first = sentences.argmax(axis=1)[:, None]  # (B, 1, D)
     np.put_along_axis(dsentences, first, dpooled[:, None], axis=1)
@@ -54,10 +51,9 @@ def spread_max(dpooled: Array, sentences: Array) -> Array:
 
 
 def pool_mean_sqrt_length(sentences: Array) -> Array:
-    """The sum over tokens divided by the root of their number.  (B, T, D) -> (B, D)"""
+    """Divide the sum over the tokens by the root of their number."""
     B, T, D = sentences.shape
-    scaled: Array = sentences.sum(axis=1) / np.sqrt(T).astype(sentences.dtype)
-    return scaled
+    return sentences.sum(axis=1) / np.sqrt(T).astype(sentences.dtype)
 
 
 def spread_mean_sqrt_length(dpooled: Array, sentences: Array) -> Array:
@@ -67,24 +63,21 @@ def spread_mean_sqrt_length(dpooled: Array, sentences: Array) -> Array:
 
 
 def pool_weighted_mean(sentences: Array) -> Array:
-    """The mean with weights 1, 2, ..., T: later tokens count more.  (B, T, D) -> (B, D)"""
+    """Take the mean with weights 1, 2, ..., T: later tokens count more."""
     B, T, D = sentences.shape
     weights = np.arange(1, T + 1, dtype=sentences.dtype)[:, None]  # (T, 1)
-    mean: Array = (sentences * weights).sum(axis=1) / weights.sum()
-    return mean
+    return (sentences * weights).sum(axis=1) / weights.sum()
 
 
 def spread_weighted_mean(dpooled: Array, sentences: Array) -> Array:
     B, T, D = sentences.shape
     weights = np.arange(1, T + 1, dtype=sentences.dtype)[:, None]  # (T, 1)
-    dsentences: Array = dpooled[:, None] * (weights / weights.sum())
-    return dsentences
+    return dpooled[:, None] * (weights / weights.sum())
 
 
 def pool_last(sentences: Array) -> Array:
-    """The last token's vector.  (B, T, D) -> (B, D)"""
-    last: Array = sentences[:, -1]
-    return last
+    """Take the last token's vector."""
+    return sentences[:, -1]
 
 
 def spread_last(dpooled: Array, sentences: Array) -> Array:
@@ -94,7 +87,7 @@ def spread_last(dpooled: Array, sentences: Array) -> Array:
 
 
 class Pooling(NamedTuple):
-    """The twins of one pooling."""
+    """One pooling: its forward and its backward."""
 
     forward: Callable[[Array], Array]
     backward: Callable[[Array, Array], Array]
@@ -110,20 +103,30 @@ POOLINGS = {
 }
 
 
+class PoolingCache(NamedTuple):
+    """The tokens' vectors (N, D), their groups, and the two settings of the forward."""
+
+    hidden: Array
+    groups: Sequence[Group]
+    modes: Sequence[str]
+    skip: int
+
+
 def pooling_forward(
     hidden: Array,
     groups: Sequence[Group],
     modes: Sequence[str],
+    *,
     skip: int = 0,
     cache: Cache = None,
 ) -> Array:
-    """Pool every sentence of a ragged batch; several modes stand side by side in the result.
+    """Pool every sentence of a ragged batch; several poolings stand side by side in the result.
 
     hidden  (N, D)              vectors of all tokens
     groups  runs of sentences   of equal length
     modes   keys of POOLINGS    P of them
     skip    tokens              at the front of each sentence that are left out (a prompt)
-    out     (B, P * D)          a sentence without tokens to pool is all zeros
+    out     (B, P * D)          zeros for a sentence without tokens to pool
     """
     N, D = hidden.shape
     pooled = []
@@ -134,22 +137,22 @@ def pooling_forward(
         else:
             pooled.append(np.hstack([POOLINGS[mode].forward(sentences) for mode in modes]))
     if cache is not None:
-        cache.append((hidden, groups, modes, skip))
+        cache.append(PoolingCache(hidden, groups, modes, skip))
     return np.concatenate(pooled)
 
 
 def pooling_backward(dpooled: Array, cache: list[Any]) -> Array:
-    """Gradient of `pooling_forward` with respect to hidden.  (B, P * D) -> (N, D)"""
+    """Compute the gradient of the tokens' vectors.  (B, P * D) -> (N, D)"""
     hidden, groups, modes, skip = cache.pop()
     N, D = hidden.shape
-    dhidden: Array = np.zeros_like(hidden)
-    done = 0
+    dhidden = np.zeros_like(hidden)
+    first = 0  # sentence of the group
     for group in groups:
         sentences, dsentences = (
             x[group.rows].reshape(group.B, group.T, D)[:, skip:] for x in (hidden, dhidden)
         )
-        parts = np.split(dpooled[done : done + group.B], len(modes), axis=1)  # P of (B, D)
-        done += group.B
+        parts = np.split(dpooled[first : first + group.B], len(modes), axis=1)  # P of (B, D)
+        first += group.B
         if group.T > skip:
             for mode, part in zip(modes, parts, strict=True):
                 dsentences += POOLINGS[mode].backward(part, sentences)

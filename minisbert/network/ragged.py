@@ -1,11 +1,10 @@
 """Ragged batches: the tokens of many sentences in one row-major array, with no padding and no mask.
 
-A padded batch gives every sentence as many rows as the longest has, and then pays for the empty
-rows in every product, and hides them in every mean and every softmax. Here the tokens of all
-sentences stand one after another, `(N, D)`, sentences of equal length side by side. Linear layers,
-activations and layer norm don't care where a sentence ends. Position embeddings, attention and
-pooling do: for them a run of B sentences of T tokens, a *group*, reshapes to `(B, T, D)` without a
-copy.
+A padded batch gives every sentence as many rows as the longest has, multiplies the empty rows too,
+and must mask them in every softmax and every mean. Here the tokens of all sentences stand one after
+another, `(N, D)`, sentences of equal length side by side. Linear layers, activations and layer norm
+work on each token alone. Position embeddings, attention and pooling need to know the sentences: for
+them B sentences of T tokens, a *group*, reshape to `(B, T, D)` without a copy.
 """
 
 from __future__ import annotations
@@ -34,11 +33,11 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True)
 class RaggedBatch:
-    """B sentences as one run of N tokens.
+    """B sentences as one array of N tokens.
 
     token_ids       (N,)    row of the word table, sentence after sentence
     token_type_ids  (N,)    row of the segment table, or None where all are 0
-    groups          list    runs of sentences of equal length, in order
+    groups          tuple   runs of sentences of equal length, in order
     """
 
     token_ids: Array
@@ -47,7 +46,11 @@ class RaggedBatch:
 
 
 def group_lengths(lengths: Sequence[int]) -> tuple[Group, ...]:
-    """Cut sentences into runs of equal length: `[5, 5, 3]` are 2 of 5 tokens, then 1 of 3."""
+    """Group neighbouring sentences of equal length.
+
+    >>> group_lengths([5, 5, 3])
+    (Group(first=0, B=2, T=5), Group(first=10, B=1, T=3))
+    """
     groups: list[Group] = []
     first = 0
     for length in lengths:
@@ -60,22 +63,19 @@ def group_lengths(lengths: Sequence[int]) -> tuple[Group, ...]:
 
 
 def find_first_rows(groups: Sequence[Group]) -> tuple[Array, tuple[Group, ...]]:
-    """The row of each sentence's first token, and the groups of an array of those rows alone."""
+    """Return the row of each sentence's first token, and the groups of an array of only those."""
     rows = [group.first + group.T * np.arange(group.B) for group in groups]
     counts = np.cumsum([0] + [group.B for group in groups])
-    alone = tuple(
+    firsts = tuple(
         Group(int(first), group.B, 1) for first, group in zip(counts, groups, strict=False)
     )
-    return np.concatenate(rows), alone
+    return np.concatenate(rows), firsts
 
 
 def join_sentences(
     token_ids: Sequence[Array], token_type_ids: Sequence[Array] | None = None
 ) -> RaggedBatch:
-    """Lay sentences, B arrays of token ids, one after another.
-
-    Any order is right; sorted by length gives the fewest groups.
-    """
+    """Concatenate B sentences, arrays of token ids; sorted by length they make few groups."""
     return RaggedBatch(
         np.concatenate(token_ids),
         None if token_type_ids is None else np.concatenate(token_type_ids),

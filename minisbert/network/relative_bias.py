@@ -1,10 +1,10 @@
-"""A bias by distance: how much MPNet's attention favours a token for how far away it stands.
+"""MPNet's relative position bias: what attention adds to a score by the distance of two tokens.
 
 Each head has one learned number for each of 32 buckets of distances, the same in all blocks, which
 is added to the scores (Song et al. 2020, after Raffel et al. 2020, section 2.1). One half of the
-buckets is for keys at or before the query, the other for those after it. A bucket of its own
-belongs to each distance below 8; from there on the next begins when the distance has grown by a
-factor of √2, and the last has no end.
+buckets is for keys at or before the query, the other for those after it. Each distance below 8 has
+a bucket of its own; from there on each bucket begins at √2 times the distance of the one before,
+and the last has no end.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ STARTS = np.array([*range(8), *(math.ceil(8 * 2 ** (bucket / 2)) for bucket in r
 
 
 def find_buckets(offsets: Array) -> Array:
-    """The bucket of each offset, the key's position less the query's.  (...) -> (...) int64"""
-    buckets: Array = np.searchsorted(STARTS, np.abs(offsets), side="right") - 1
+    """Return the bucket of each offset, key position minus query position.  (...) -> (...) int64"""
+    buckets = np.searchsorted(STARTS, np.abs(offsets), side="right") - 1
     buckets[offsets > 0] += len(STARTS)
     return buckets
 
@@ -31,7 +31,7 @@ def relative_bias_forward(table: Array, T: int) -> Array:
     """Spread a table over all pairs of T tokens: row of the query, column of the key.
 
     table  (32, H)
-    out    (H, T, T)   a view: a head has only 2 T - 1 numbers, which each row reads from elsewhere
+    out    (H, T, T)   a view: a head has only 2 T - 1 numbers, and each row is a window of them
     """
     numbers = np.ascontiguousarray(table[find_buckets(np.arange(1 - T, T))].T)  # (H, 2 T - 1)
     # The row of query i begins at offset -i: the last query's at the first number.
@@ -39,7 +39,7 @@ def relative_bias_forward(table: Array, T: int) -> Array:
 
 
 def relative_bias_backward(dbias: Array) -> Array:
-    """Add up what came of the same number of the table.  (H, T, T) -> (32, H)"""
+    """Sum the gradients of all pairs that share a number of the table.  (H, T, T) -> (32, H)"""
     positions = np.arange(dbias.shape[1])
     buckets = find_buckets(positions - positions[:, None]).reshape(-1)
     sums = [np.bincount(buckets, head.reshape(-1), 2 * len(STARTS)) for head in dbias]

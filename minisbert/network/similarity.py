@@ -1,12 +1,11 @@
-"""How alike two embeddings are: cosine, dot product, and the two distances, negated.
+"""Similarity of embeddings: the cosine, and the scaling to length 1 that makes it a dot product.
 
-All against all gives `(A, B)`, pairwise gives `(A,)`. A larger number always means more alike.
+`comparisons.py` has the others, and all of them by name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,29 +16,37 @@ from minisbert.arrays import Array, Cache
 SMALLEST_NORM = 1e-12
 
 
-def normalize_forward(x: Array, cache: Cache = None) -> Array:
+class NormalizeCache(NamedTuple):
+    """The rows of length 1 (N, D), and the lengths that they had (N, 1)."""
+
+    scaled: Array
+    norms: Array
+
+
+def normalize_forward(x: Array, *, cache: Cache = None) -> Array:
     """Scale rows to length 1; a zero row stays zero.  (N, D) -> (N, D)"""
     norms = np.sqrt(np.einsum("nd,nd->n", x, x))[:, None]  # (N, 1)
-    scaled: Array = x / np.maximum(norms, SMALLEST_NORM)
+    scaled = x / np.maximum(norms, SMALLEST_NORM)
     if cache is not None:
-        cache.append((scaled, norms))
+        cache.append(NormalizeCache(scaled, norms))
     return scaled
 
 
 def normalize_backward(dout: Array, cache: list[Any]) -> Array:
-    """dx = (dout - y (dout y)) / |x|: what points along the row can't change its direction.
+    """Compute dx = (dout - y (dout · y)) / |x|.  (N, D) -> (N, D)
 
-    A zero row has no direction; its gradient is 0.  (N, D) -> (N, D)
+    The part of dout along y is removed, since stretching a row does not turn it. The gradient of a
+    zero row, which has no direction, is defined as 0.
     """
     scaled, norms = cache.pop()
     along = np.einsum("nd,nd->n", dout, scaled)[:, None]  # (N, 1)
-    dx: Array = (dout - scaled * along) / np.maximum(norms, SMALLEST_NORM)
+    dx = (dout - scaled * along) / np.maximum(norms, SMALLEST_NORM)
     dx[norms[:, 0] < SMALLEST_NORM] = 0
     return dx
 
 
 def cosine_similarity(a: ArrayLike, b: ArrayLike) -> Array:
-    """Cosine of every row of `a` with every row of `b`.
+    """Compute the cosine of every row of `a` with every row of `b`.
 
     Parameters
     ----------
@@ -62,64 +69,13 @@ def cosine_similarity(a: ArrayLike, b: ArrayLike) -> Array:
     [[1.0], [0.0]]
     """
     a, b = read_rows(a, b)
-    similarity: Array = normalize_forward(a) @ normalize_forward(b).T
-    return similarity
+    return normalize_forward(a) @ normalize_forward(b).T
 
 
 def dot_similarity(a: ArrayLike, b: ArrayLike) -> Array:
-    """Dot product of every row of `a` with every row of `b`; shapes as `cosine_similarity`."""
+    """Compute the dot product of all rows; shapes as `cosine_similarity`."""
     a, b = read_rows(a, b)
-    similarity: Array = a @ b.T
-    return similarity
-
-
-def euclidean_similarity(a: ArrayLike, b: ArrayLike) -> Array:
-    """Negative Euclidean distance of every two rows; shapes as `cosine_similarity`."""
-    return -_measure_all(a, b, lambda difference: np.sqrt((difference * difference).sum(axis=-1)))
-
-
-def manhattan_similarity(a: ArrayLike, b: ArrayLike) -> Array:
-    """Negative sum of absolute differences of every two rows; shapes as `cosine_similarity`."""
-    return -_measure_all(a, b, lambda difference: np.abs(difference).sum(axis=-1))
-
-
-def pairwise_cosine_similarity(a: ArrayLike, b: ArrayLike) -> Array:
-    """Cosine of row i of `a` with row i of `b`.  (A, D), (A, D) -> (A,)"""
-    a, b = read_pairs(a, b)
-    return _multiply_pairs(normalize_forward(a), normalize_forward(b))
-
-
-def pairwise_dot_similarity(a: ArrayLike, b: ArrayLike) -> Array:
-    """Dot product of row i of `a` with row i of `b`.  (A, D), (A, D) -> (A,)"""
-    return _multiply_pairs(*read_pairs(a, b))
-
-
-def pairwise_euclidean_similarity(a: ArrayLike, b: ArrayLike) -> Array:
-    """Negative Euclidean distance of row i from row i.  (A, D), (A, D) -> (A,)"""
-    a, b = read_pairs(a, b)
-    return -np.sqrt(_multiply_pairs(a - b, a - b))
-
-
-def pairwise_manhattan_similarity(a: ArrayLike, b: ArrayLike) -> Array:
-    """Negative sum of absolute differences of row i and row i.  (A, D), (A, D) -> (A,)"""
-    a, b = read_pairs(a, b)
-    similarity: Array = -np.abs(a - b).sum(axis=1)
-    return similarity
-
-
-SIMILARITIES: dict[str, Callable[[ArrayLike, ArrayLike], Array]] = {
-    "cosine": cosine_similarity,
-    "dot": dot_similarity,
-    "euclidean": euclidean_similarity,
-    "manhattan": manhattan_similarity,
-}
-
-PAIRWISE_SIMILARITIES: dict[str, Callable[[ArrayLike, ArrayLike], Array]] = {
-    "cosine": pairwise_cosine_similarity,
-    "dot": pairwise_dot_similarity,
-    "euclidean": pairwise_euclidean_similarity,
-    "manhattan": pairwise_manhattan_similarity,
-}
+    return a @ b.T
 
 
 def read_rows(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
@@ -141,29 +97,3 @@ def read_rows(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
             "compare embeddings of one model only"
         )
     return rows[0], rows[1]
-
-
-def read_pairs(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
-    """Check that two sets of embeddings match row for row."""
-    a, b = read_rows(a, b)
-    if len(a) != len(b):
-        raise ValueError(
-            f"a and b must have equally many rows, got {len(a)} and {len(b)}; "
-            "use the all-against-all form for sets of different size"
-        )
-    return a, b
-
-
-def _multiply_pairs(a: Array, b: Array) -> Array:
-    """Dot products row by row.  (A, D), (A, D) -> (A,)"""
-    products: Array = np.einsum("nd,nd->n", a, b)
-    return products
-
-
-def _measure_all(a: ArrayLike, b: ArrayLike, measure: Callable[[Array], Any]) -> Array:
-    """Distances from the differences themselves: |a|² + |b|² - 2ab would cancel for near rows."""
-    a, b = read_rows(a, b)
-    distances = np.empty((len(a), len(b)), np.result_type(a, b))
-    for i, row in enumerate(a):
-        distances[i] = measure(row - b)
-    return distances

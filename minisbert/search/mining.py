@@ -18,7 +18,8 @@ from numpy.typing import ArrayLike
 from minisbert.arguments import check_positive, check_texts
 from minisbert.arrays import Array
 from minisbert.encoder import SentenceTransformer
-from minisbert.network.similarity import SIMILARITIES, cosine_similarity
+from minisbert.network.comparisons import SIMILARITIES
+from minisbert.network.similarity import cosine_similarity
 from minisbert.search.blas_filter import FEWEST_QUERIES, topk_blas
 from minisbert.search.flat_index import QUERIES_AT_ONCE
 from minisbert.search.index_rows import METRICS, as_matrix, prepare_rows

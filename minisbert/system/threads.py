@@ -128,3 +128,21 @@ def run_parts(
         return [run(part) for part in parts]
     with ThreadPoolExecutor(threads, "minisbert") as pool:
         return list(pool.map(run, parts))
+
+
+@contextmanager
+def two_threads(threads: int) -> Iterator[Callable[..., tuple[Any, Any]]]:
+    """Yield a function that runs two functions and returns both results.
+
+    With one thread it runs them in turn, with more side by side.
+    """
+    if threads == 1:
+        yield lambda first, second: (first(), second())
+        return
+    with ThreadPoolExecutor(1, "minisbert") as pool:
+
+        def run_both(first: Callable[[], Any], second: Callable[[], Any]) -> tuple[Any, Any]:
+            waiting = pool.submit(second)
+            return first(), waiting.result()
+
+        yield run_both

@@ -6,6 +6,7 @@ In reading order; a file imports only from those before it:
     optimizer      AdamW
     step           one step: forward, loss, backward, update
     objectives     objectives by name
+    networks       the two networks as training sees them
     tables         CSV, TSV and JSON lines with texts and labels
     examples       examples, and the objective they are for
     checkpoints    a run on the disk

@@ -10,7 +10,6 @@ import numpy as np
 from minisbert.arrays import Array
 from minisbert.encoding.batching import encode_once
 from minisbert.evaluation.metrics import spearman
-from minisbert.network.config import measure_width
 from minisbert.network.similarity import normalize_forward
 from minisbert.search.scan import topk
 from minisbert.training.examples import Examples
@@ -60,7 +59,7 @@ def measure_development(
         u, v = encode_once(model.encode, *examples.texts, **_QUIETLY)
         scores = model.similarity_pairwise(u, v)
     else:
-        width = measure_width(model.config)  # the classifier reads all of an embedding
+        width = model.config.embedding_width  # the classifier reads all of an embedding
         u, v = encode_once(model.encode, *examples.texts, truncate_dim=width, **_QUIETLY)
         features = concatenate(u, v, concatenation)
         scores = features @ classifier[f"{CLASSIFIER}.weight"].T + classifier[f"{CLASSIFIER}.bias"]

@@ -17,18 +17,18 @@ from minisbert.arrays import Array
 from minisbert.cross_encoder import CrossEncoder
 from minisbert.encoder import SentenceTransformer
 from minisbert.model_files.saving import MODEL_FILES, WEIGHTS
-from minisbert.network.config import measure_width
 from minisbert.system.disk import check_destination, recover_directory, remove_directory
-from minisbert.system.threads import count_threads, keep_freed_memory
+from minisbert.system.threads import count_threads, keep_freed_memory, two_threads
 from minisbert.training.checkpoints import (
     FILES,
     STATE,
     find_work_directory,
 )
 from minisbert.training.examples import Examples, find_overlap, make_examples
+from minisbert.training.networks import make_network
 from minisbert.training.objectives import Objective, make_classifier, make_objective
 from minisbert.training.run import Model, Run, Settings, training_bar
-from minisbert.training.step import Trainer, make_network
+from minisbert.training.step import Trainer
 
 
 class TrainingResult(NamedTuple):
@@ -146,18 +146,19 @@ def train(
         )
     parameters = {name: np.array(array) for name, array in model.parameters.items()}
     if objective == "softmax" and isinstance(model, SentenceTransformer):
-        width = measure_width(model.config)
+        width = model.config.embedding_width
         parameters |= make_classifier(len(data.classes), width, chosen.concatenation, chosen.seed)
     keep_freed_memory()
-    with Trainer(
-        make_network(model.config),
-        goal,
-        parameters,
-        chosen.weight_decay,
-        chosen.clip_norm,
-        workers,
-    ) as trainer:
-        run = Run(model, trainer, data, held_out, chosen, evaluate_every, on_truncate)
+    with two_threads(workers) as run_both:
+        trainer = Trainer(
+            make_network(model.config),
+            goal,
+            parameters,
+            weight_decay=chosen.weight_decay,
+            clip_norm=chosen.clip_norm,
+            run_both=run_both,
+        )
+        run = Run(model, trainer, goal.what, data, held_out, chosen, evaluate_every, on_truncate)
         work = None if out is None else find_work_directory(out)
         made_by = made_by or f'train(model, examples, "{objective}")'
         say = report or (lambda line: None)

@@ -121,7 +121,7 @@ def classification_forward(
     if cache is not None:
         cache.append((u, v, concatenation))
     # 2. a score for each class
-    logits = linear_forward(features, weight, bias, cache)  # (B, k)
+    logits = linear_forward(features, weight, bias, cache=cache)  # (B, k)
     # 3. how surprising the labels are
     return cross_entropy_forward(logits, labels, cache)
 
@@ -133,7 +133,7 @@ def classification_backward(
     # 3.
     dlogits = cross_entropy_backward(dloss, cache)
     # 2.
-    dfeatures, dweight, dbias = linear_backward(dlogits, cache, dweight, dbias)
+    dfeatures, dweight, dbias = linear_backward(dlogits, cache, dweight=dweight, dbias=dbias)
     # 1.
     u, v, concatenation = cache.pop()
     parts = concatenation.split(",")
@@ -151,7 +151,7 @@ def classification_backward(
 def regression_forward(u: Array, v: Array, labels: Array, cache: Cache = None) -> float:
     """How far cosines are from labels between 0 and 1.  (B, E), (B, E), (B,) -> mean square"""
     # 1. directions, whose dot product is the cosine; a zero vector has cosine 0
-    unit_u, unit_v = normalize_forward(u, cache), normalize_forward(v, cache)
+    unit_u, unit_v = normalize_forward(u, cache=cache), normalize_forward(v, cache=cache)
     cosines = np.einsum("be,be->b", unit_u, unit_v)
     # 2. the error
     error = cosines - labels
@@ -218,8 +218,8 @@ def ranking_forward(
     candidates  (C, E)   the B positives, and after them further negatives, if any
     """
     # 1. directions
-    unit_anchor = normalize_forward(anchor, cache)
-    unit_candidates = normalize_forward(candidates, cache)
+    unit_anchor = normalize_forward(anchor, cache=cache)
+    unit_candidates = normalize_forward(candidates, cache=cache)
     if cache is not None:
         cache.append((unit_anchor, unit_candidates, scale))
     # 2. all cosines

@@ -5,12 +5,12 @@
     p = p - lr decay p - lr m̂ / (√v̂ + ε)           with m̂ = m / (1 - β₁ᵗ), v̂ = v / (1 - β₂ᵗ)
 
 A row of the word table that was looked up once has moments, and so moves in every later step; only
-rows never looked up stand still but for the decay. So the rows ever seen are kept in a list, their
-moments side by side, and all of them are updated. (Updating only the rows of the current batch, as
-"lazy" variants do, moves a row seen once five times too little.)
+rows never looked up change by nothing but decay. So the rows ever seen are kept in a list, their
+moments side by side, and all of them are updated. ("Lazy" variants update only the rows of the
+current minibatch. They move a row that was seen once five times too little.)
 
-Some fifteen operations pass over every element, so the work goes in pieces that stay in a core's
-cache, half of the pieces to each of two threads.
+Some fifteen operations pass over every element, so the work is cut into pieces that stay in a
+core's cache, half of the pieces for each of two threads.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from typing import Any
 
 import numpy as np
 
-from minisbert.arrays import Array
+from minisbert.arrays import Array, Gradients
 from minisbert.network.layers import RowGradient, sum_rows
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 
-# Elements that are worked on at once.
+# Elements of a piece.
 PIECE = 131_072
 
 # Moments of rows seen long ago shrink until they are denormal, and every operation on such numbers
-# takes a hundred times as long. Once in so many steps what is tiny becomes 0; until then nothing
-# gets below 1e-34 x 0.9^64 = 1e-37, which is normal. It moves no parameter: 1e-34 / ε = 1e-26.
+# takes a hundred times as long. So every 64 steps moments below TINY are set to 0; in between none
+# gets below 1e-34 x 0.9^64 = 1e-37, which is normal. No parameter changes: 1e-34 / ε = 1e-26.
 FLUSH_EVERY = 64
 TINY = 1e-34
 
-# Runs two functions, side by side if there are threads for both.
+# Runs two functions, side by side where there are two threads, and returns both results.
 RunBoth = Callable[[Callable[[], Any], Callable[[], Any]], tuple[Any, Any]]
 
 
@@ -45,9 +45,10 @@ def run_in_turn(first: Callable[[], Any], second: Callable[[], Any]) -> tuple[An
 
 
 def schedule(step: int, steps: int, warmup: int) -> float:
-    """The share of the learning rate in a step, counted from 0: up over `warmup`, then down to 0.
+    """Return the factor on the learning rate: linear warm-up, then linear decay to 0.
 
-    As in transformers' linear schedule the very first step has rate 0.
+    step    from 0; as in transformers' linear schedule the first step has rate 0
+    warmup  steps
 
     Examples
     --------
@@ -60,16 +61,16 @@ def schedule(step: int, steps: int, warmup: int) -> float:
 
 
 def is_decayed(name: str) -> bool:
-    """Biases and layer norms are not decayed, as in the code released with BERT."""
+    """Tell whether weight decay applies: not to biases and layer norms, as in BERT's own code."""
     return "bias" not in name and "LayerNorm" not in name
 
 
 def add_gradients(
-    gradients: dict[str, Any], others: Mapping[str, Any], run_both: RunBoth = run_in_turn
+    gradients: Gradients, others: Gradients, *, run_both: RunBoth = run_in_turn
 ) -> float:
-    """Add the gradients of a batch's second half to those of its first; return the norm of all.
+    """Add `others`, of a minibatch's second half, to `gradients` of its first; return their norm.
 
-    Rows of a table are added up before the norm is taken: it is that of the whole batch.
+    Equal rows of the word table are summed first: the norm is that of the whole minibatch.
     """
     squares: dict[tuple[str, int], float] = {}
     dense = []
@@ -97,25 +98,25 @@ def add_gradients(
     return math.sqrt(math.fsum(squares[key] for key in sorted(squares)))
 
 
-def clip(norm: float, most: float = 1.0) -> float:
-    """The factor that brings gradients of a norm to `most`, if they are larger (Pascanu 2013)."""
-    return min(1.0, most / (norm + 1e-6))
+def clip(norm: float, longest: float = 1.0) -> float:
+    """Return the factor that brings a larger norm down to `longest` (Pascanu et al. 2013)."""
+    return min(1.0, longest / (norm + 1e-6))
 
 
 class AdamW:
-    """The moments of every parameter, and the list of the table's rows that have any.
+    """The moments of every parameter, and which rows of the word table have any.
 
-    parameters  by name           updated in place
-    decay                         of those that `is_decayed` names
-    step                          steps made
-    first       name -> m         allocated once
-    second      name -> v
-    rows        name -> (S,)      of a table: slot i of its moments belongs to row rows[i]
+    parameters    name -> array     updated in place
+    weight_decay                    of the parameters that `is_decayed` names
+    step                            steps made
+    first         name -> m
+    second        name -> v
+    rows          name -> (S,)      of a table: slot i of its moments belongs to row rows[i]
     """
 
-    def __init__(self, parameters: Mapping[str, Array], decay: float = 0.01) -> None:
+    def __init__(self, parameters: Mapping[str, Array], weight_decay: float = 0.01) -> None:
         self.parameters = parameters
-        self.decay = decay
+        self.weight_decay = weight_decay
         self.step = 0
         # Pages of zeros take no memory until they are written to.
         self.first = {name: np.zeros(p.shape, p.dtype) for name, p in parameters.items()}
@@ -124,15 +125,15 @@ class AdamW:
 
     def update(
         self,
-        gradients: Mapping[str, Any],
-        rate: float,
+        gradients: Gradients,
+        learning_rate: float,
+        *,
         factor: float = 1.0,
         run_both: RunBoth = run_in_turn,
     ) -> None:
         """Make one step.
 
-        gradients  name -> array or RowGradient   for every parameter
-        rate                                      the learning rate of this step
+        gradients  name -> array or RowGradient   for every parameter; arrays are overwritten
         factor                                    on all gradients (clipping)
         """
         self.step += 1
@@ -140,26 +141,26 @@ class AdamW:
             if isinstance(gradient, RowGradient):
                 known = self.rows.get(name, np.empty(0, np.int64))
                 self.rows[name] = np.append(known, np.setdiff1d(gradient.rows, known))
-                self._decay_table(name, rate, run_both)
+                self._decay_table(name, learning_rate, run_both)
 
         def update_part(part: int) -> None:
-            settle = _Settle(rate, self.step, factor)
+            update_piece = _PieceUpdate(learning_rate, self.step, factor)
             for name, gradient in gradients.items():
-                keep = 1 - rate * self.decay if is_decayed(name) else 1.0
+                keep = 1 - learning_rate * self.weight_decay if is_decayed(name) else 1.0
                 if isinstance(gradient, RowGradient):
-                    self._update_rows(name, gradient, part, settle)
+                    self._update_rows(name, gradient, part, update_piece)
                 else:
                     arrays = self.parameters[name], gradient, self.first[name], self.second[name]
                     p, g, m, v = (array.reshape(-1) for array in arrays)
                     for piece in _cut_part(len(p), part):
-                        settle(p[piece], g[piece], m[piece], v[piece], keep)
+                        update_piece(p[piece], g[piece], m[piece], v[piece], keep)
 
         run_both(lambda: update_part(0), lambda: update_part(1))
 
-    def _decay_table(self, name: str, rate: float, run_both: RunBoth) -> None:
+    def _decay_table(self, name: str, learning_rate: float, run_both: RunBoth) -> None:
         """Decay every row of a table, seen or not."""
         flat = self.parameters[name].reshape(-1)
-        keep = flat.dtype.type(1 - rate * self.decay)
+        keep = flat.dtype.type(1 - learning_rate * self.weight_decay)
 
         def decay_part(part: int) -> None:
             for piece in _cut_part(len(flat), part):
@@ -167,11 +168,13 @@ class AdamW:
 
         run_both(lambda: decay_part(0), lambda: decay_part(1))
 
-    def _update_rows(self, name: str, gradient: RowGradient, part: int, settle: _Settle) -> None:
-        """Move every row that was ever seen; those not in the batch have a gradient of 0."""
+    def _update_rows(
+        self, name: str, gradient: RowGradient, part: int, update_piece: _PieceUpdate
+    ) -> None:
+        """Update every row that was ever seen; rows not in the minibatch have gradient 0."""
         table, rows = self.parameters[name], self.rows[name]
         V, D = table.shape
-        place = np.full(V, -1)
+        place = np.full(V, -1)  # of a row in the gradient
         place[gradient.rows] = np.arange(len(gradient.rows))
         for piece in _cut_part(len(rows), part, max(1, PIECE // D)):
             here = place[rows[piece]]
@@ -179,24 +182,24 @@ class AdamW:
             g[here >= 0] = gradient.sums[here[here >= 0]]
             p = table[rows[piece]]
             m, v = self.first[name][piece], self.second[name][piece]
-            settle(p.reshape(-1), g.reshape(-1), m.reshape(-1), v.reshape(-1), 1.0)
+            update_piece(p.reshape(-1), g.reshape(-1), m.reshape(-1), v.reshape(-1), 1.0)
             table[rows[piece]] = p
 
 
-class _Settle:
-    """AdamW's step for one piece of a parameter, with what is the same for all pieces."""
+class _PieceUpdate:
+    """AdamW's update of one piece of a parameter, with what is the same for all pieces."""
 
-    def __init__(self, rate: float, step: int, factor: float) -> None:
+    def __init__(self, learning_rate: float, step: int, factor: float) -> None:
         # √(1 - β₂ᵗ) is taken out of v̂'s root, which saves a pass.
         correction = math.sqrt(1 - BETA_2**step)
-        self.rate = rate * correction / (1 - BETA_1**step)
+        self.rate = learning_rate * correction / (1 - BETA_1**step)
         self.epsilon = EPSILON * correction
         self.factor = factor
         self.flushes = step % FLUSH_EVERY == 0
         self.scratch = np.empty(0)
 
     def __call__(self, p: Array, g: Array, m: Array, v: Array, keep: float) -> None:
-        """Overwrite p, g, m and v, all (n,); `keep` is what the decay leaves of p."""
+        """Overwrite p, g, m and v, all (n,); `keep` is the factor that weight decay leaves of p."""
         if len(self.scratch) < len(p) or self.scratch.dtype != p.dtype:
             self.scratch = np.empty(len(p), p.dtype)
         t = self.scratch[: len(p)]
@@ -225,6 +228,6 @@ class _Settle:
 
 
 def _cut_part(n: int, part: int, piece: int = PIECE) -> Iterator[slice]:
-    """Every second piece of n elements, the even ones or the odd ones."""
+    """Yield every second piece of n elements: the even ones for part 0, the odd ones for part 1."""
     for start in range(part * piece, n, 2 * piece):
         yield slice(start, min(start + piece, n))

@@ -17,6 +17,7 @@ from minisbert.arguments import OnTruncate, check_positive, report_truncation
 from minisbert.arrays import Array
 from minisbert.cross_encoder import CrossEncoder
 from minisbert.encoder import SentenceTransformer
+from minisbert.system.threads import limit_blas
 from minisbert.training.checkpoints import (
     MODEL,
     STATE,
@@ -88,6 +89,7 @@ class Run:
         self,
         model: Model,
         trainer: Trainer,
+        objective: str,
         data: Examples,
         held_out: Examples | None,
         settings: Settings,
@@ -110,7 +112,7 @@ class Run:
         self.every = evaluate_every or self.per_epoch
         # What a checkpoint must agree on to be gone on from.
         self.identity = {
-            **{"objective": trainer.objective.what, **asdict(settings)},
+            **{"objective": objective, **asdict(settings)},
             "examples": _digest_examples(data),
             "development": "none" if held_out is None else _digest_examples(held_out),
             "model": digest(p.tobytes() for p in trainer.parameters.values()),
@@ -133,7 +135,10 @@ class Run:
         self.rate = self.settings.learning_rate * schedule(step, self.steps, self.warmup)
         seed = (self.settings.seed, *divmod(step, self.per_epoch))
         try:
-            loss, _ = self.trainer.step(batch, self.rate, seed if self.settings.dropout else None)
+            with limit_blas(1):  # each of two threads runs its own products
+                loss, _ = self.trainer.step(
+                    batch, self.rate, seed if self.settings.dropout else None
+                )
         except FloatingPointError as error:
             lines = ", ".join(map(str, sorted(self.data.lines[rows])))
             kept = f"; the last good model is in {work}" if work and work.exists() else ""

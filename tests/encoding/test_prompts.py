@@ -57,9 +57,9 @@ def test_asking_for_nothing_changes_nothing(tiny_directory):
 def test_tokens_of_a_prompt_are_counted(tmp_path):
     """A model that leaves prompts out of its pooling skips their tokens but the closing one."""
     model = SentenceTransformer(make_model_directory(tmp_path))
-    with_prompt = model.config.modules[0]
+    with_prompt = model.config.pooling
     edit_json(tmp_path / "1_Pooling" / "config.json", include_prompt=False)
-    without_prompt = SentenceTransformer(tmp_path).config.modules[0]
+    without_prompt = SentenceTransformer(tmp_path).config.pooling
     assert count_prompt_tokens(model.tokenizer, with_prompt, "a bird ") == 0
     assert count_prompt_tokens(model.tokenizer, without_prompt, "a bird ") == 3
     assert count_prompt_tokens(model.tokenizer, without_prompt, "") == 0

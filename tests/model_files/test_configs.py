@@ -42,8 +42,8 @@ def test_both_generations_say_the_same(tmp_path):
     old = read_model_config(make_model_directory(tmp_path / "old", **options))
     new = read_model_config(make_model_directory(tmp_path / "new", new_format=True, **options))
     assert old == new
+    assert old.pooling == PoolingConfig(("cls", "mean"))
     assert old.modules == (
-        PoolingConfig(("cls", "mean")),
         DenseConfig(64, 16, True, "tanh", "2_Dense"),
         NormalizeConfig(),
     )
@@ -61,7 +61,7 @@ def test_minilm(minilm_directory):
     config = read_model_config(minilm_directory)
     assert (config.bert.num_hidden_layers, config.bert.hidden_size) == (6, 384)
     assert config.max_seq_length == 256
-    assert config.modules == (PoolingConfig(("mean",)), NormalizeConfig())
+    assert (config.pooling, config.modules) == (PoolingConfig(("mean",)), (NormalizeConfig(),))
     assert not config.do_lower_case
 
 
@@ -98,7 +98,7 @@ def test_modules_run_in_order_of_idx(directory):
     entries = json.loads((directory / "modules.json").read_text("utf-8"))
     write_json(directory / "modules.json", entries[::-1])
     kinds = [type(module) for module in read_model_config(directory).modules]
-    assert kinds == [PoolingConfig, DenseConfig, NormalizeConfig]
+    assert kinds == [DenseConfig, NormalizeConfig]
 
 
 def test_transformer_in_a_folder(directory):
@@ -118,7 +118,8 @@ def test_without_modules_mean_pooling_is_assumed_aloud(directory, caplog):
     """A bare BERT directory gets mean pooling, and the log says so."""
     (directory / "modules.json").unlink()
     with caplog.at_level(logging.WARNING):
-        assert read_model_config(directory).modules == (PoolingConfig(("mean",)),)
+        config = read_model_config(directory)
+    assert (config.pooling, config.modules) == (PoolingConfig(("mean",)), ())
     assert "no modules.json: mean pooling is assumed" in caplog.text
 
 
@@ -131,14 +132,14 @@ def test_normalize_folder_may_be_missing(directory):
 def test_missing_normalize_is_not_added(tmp_path):
     """A model without a Normalize module gets none."""
     config = read_model_config(make_model_directory(tmp_path, normalize=False))
-    assert config.modules == (PoolingConfig(("mean",)),)
+    assert (config.pooling, config.modules) == (PoolingConfig(("mean",)), ())
 
 
 @pytest.mark.parametrize(("flag", "mode"), POOLING_FLAGS.items())
 def test_pooling_flags(directory, flag, mode):
     """Each flag of the old format has its name in the new one, and POOLINGS knows it."""
     write_json(directory / "1_Pooling" / "config.json", {flag: True})
-    assert read_model_config(directory).modules[0].modes == (mode,)
+    assert read_model_config(directory).pooling.modes == (mode,)
     assert mode in POOLINGS
 
 
@@ -158,13 +159,13 @@ def test_pooling_modes(tmp_path, fields, modes):
     """Flags concatenate in their fixed order, a list in its own; without either it is the mean."""
     directory = make_model_directory(tmp_path)
     write_json(directory / "1_Pooling" / "config.json", fields)
-    assert read_model_config(directory).modules[0] == PoolingConfig(tuple(modes), True)
+    assert read_model_config(directory).pooling == PoolingConfig(tuple(modes), True)
 
 
 def test_prompt_may_be_left_out_of_pooling(directory):
     """include_prompt is read."""
     edit_json(directory / "1_Pooling" / "config.json", include_prompt=False)
-    assert not read_model_config(directory).modules[0].include_prompt
+    assert not read_model_config(directory).pooling.include_prompt
 
 
 @pytest.mark.parametrize(
@@ -181,7 +182,7 @@ def test_prompt_may_be_left_out_of_pooling(directory):
 def test_dense_activations(directory, stated, activation):
     """A Dense module's activation is known by its last part, and Tanh if it has none."""
     edit_json(directory / "2_Dense" / "config.json", activation_function=stated, bias=False)
-    dense = read_model_config(directory).modules[1]
+    dense = read_model_config(directory).modules[0]
     assert (dense.activation, dense.bias) == (activation, False)
 
 

@@ -118,7 +118,7 @@ def test_shards(directory):
 
 def test_dense(directory):
     """A Dense module's weight is (out, in), and its bias (out,)."""
-    dense = read_model_config(directory).modules[1]
+    dense = read_model_config(directory).modules[0]
     parameters = load_dense(directory, dense)
     assert {name: array.shape for name, array in parameters.items()} == {
         "linear.weight": (16, 32),
@@ -172,7 +172,7 @@ def test_dense_that_does_not_fit(directory):
         lambda tensors: tensors | {"linear.weight": np.ones((32, 16), np.float32)},
     )
     with pytest.raises(ValueError, match=r"linear.weight in .*2_Dense .*\(16, 32\).*\(32, 16\)"):
-        load_dense(directory, read_model_config(directory).modules[1])
+        load_dense(directory, read_model_config(directory).modules[0])
 
 
 def test_unexpected_name_is_printable(directory):
@@ -221,7 +221,7 @@ def test_pickles_are_never_loaded(directory, tmp_path, folder, name):
     (directory / folder / name).write_bytes(pickle.dumps(Bomb(tmp_path / "exploded")))
     config = read_model_config(directory)
     with pytest.raises(ValueError, match=r"got only pytorch_model\.bin, a pickle") as error:
-        load_dense(directory, config.modules[1]) if folder else load(directory)
+        load_dense(directory, config.modules[0]) if folder else load(directory)
     assert "torch.load('pytorch_model.bin', weights_only=True)" in str(error.value)
     assert not (tmp_path / "exploded").exists()
 

@@ -27,7 +27,7 @@ def test_gelu_is_the_error_function_form_everywhere():
     """Within 2e-6 of x Phi(x) on [-100, 100] in float32, and far from the tanh form."""
     x = np.linspace(-100, 100, 40_001).astype(np.float32)
     truth = np.array([value * phi(value) for value in x.astype(float)])
-    assert np.abs(gelu_forward(x.copy()) - truth).max() <= 2e-6
+    assert np.abs(gelu_forward(x) - truth).max() <= 2e-6
     # the comparison is sharp enough to tell the tanh form
     assert np.abs(gelu_tanh_forward(x) - truth).max() > 1e-4
 
@@ -65,8 +65,20 @@ def test_activations_by_name(name, truth):
     x = np.linspace(-4, 4, 33)
     expected = [truth(value) for value in x]
     tolerance = 5e-4 if name == "gelu_new" else 1e-6
-    assert np.allclose(ACTIVATIONS[name].forward(x.copy(), []), expected, rtol=0, atol=tolerance)
-    assert np.allclose(ACTIVATIONS[name].forward(x.copy()), expected, rtol=0, atol=tolerance)
+    assert np.allclose(ACTIVATIONS[name].forward(x, cache=[]), expected, rtol=0, atol=tolerance)
+    assert np.allclose(ACTIVATIONS[name].forward(x), expected, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_input_stays_unless_it_is_out(name):
+    """An activation leaves its input as it is, and writes into `out`, which may be the input."""
+    x = np.linspace(-4, 4, 33)
+    kept = x.copy()
+    for cache in (None, []):
+        expected = ACTIVATIONS[name].forward(x, cache=cache)
+        assert np.array_equal(x, kept)
+    assert ACTIVATIONS[name].forward(x, out=x) is x
+    assert np.array_equal(x, expected)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -81,7 +93,7 @@ def test_gelu_backward_is_near_the_true_slope():
     x = np.linspace(-30, 30, 60_001)
     for dtype, tolerance in ((np.float64, 2e-6), (np.float32, 1e-5)):
         cache = []
-        gelu_forward(x.astype(dtype), cache)
+        gelu_forward(x.astype(dtype), cache=cache)
         slope = gelu_backward(np.ones_like(x, dtype), cache)
         assert np.abs(slope - [slope_of_gelu(v) for v in x]).max() <= tolerance
 
@@ -90,8 +102,8 @@ def test_gelu_backward_is_near_the_true_slope():
 def test_gelu_backward_survives_huge_values(value):
     """Far out the slope is 1 or 0, without a warning."""
     cache = []
-    gelu_forward(np.array([value, -value], np.float32), cache)
-    slope = gelu_backward(np.ones(2, np.float32), cache)
+    gelu_forward(np.array([value, -value], np.float32), cache=cache)
+    slope = gelu_backward(np.ones(2, np.float32), cache=cache)
     assert slope.tolist() == [1, 0]
 
 

@@ -6,8 +6,8 @@ from gradients import check_parameters
 
 from minisbert.model_files.configs import read_model_config
 from minisbert.model_files.weights import load_parameters
-from minisbert.network.bert import bert_backward, bert_forward, cut_slices
-from minisbert.network.matrices import arrange_for_few, arrange_for_many
+from minisbert.network.arrangement import arrange_for_few, arrange_for_many
+from minisbert.network.bert import _cut_slices, bert_backward, bert_forward
 from minisbert.network.ragged import RaggedBatch, group_lengths, join_sentences
 from models import make_model_directory
 from plain_bert import plain_bert
@@ -52,7 +52,9 @@ def test_slices_and_cache_change_nothing(network, monkeypatch):
     batch = join_sentences([RNG.integers(0, config.vocab_size, 7) for _ in range(9)])
     monkeypatch.setattr("minisbert.network.bert.SLICE", 10)
     sliced = bert_forward(parameters, config, batch)
-    assert np.allclose(bert_forward(parameters, config, batch, []), sliced, rtol=0, atol=1e-12)
+    assert np.allclose(
+        bert_forward(parameters, config, batch, cache=[]), sliced, rtol=0, atol=1e-12
+    )
 
 
 def test_missing_segment_ids_add_segment_zero(network):
@@ -69,7 +71,7 @@ def test_missing_segment_ids_add_segment_zero(network):
 @pytest.mark.parametrize(("N", "most"), [(1, 8), (8, 8), (9, 8), (100, 7), (0, 4)])
 def test_slices_cover_every_row_once(N, most):
     """Slices are adjacent, nearly equal and no longer than allowed."""
-    sizes = [s.stop - s.start for s in cut_slices(N, most)]
+    sizes = [s.stop - s.start for s in _cut_slices(N, most)]
     assert sum(sizes) == N
     assert max(sizes) <= most
     assert max(sizes) - min(sizes) <= 1
@@ -92,10 +94,10 @@ def test_bert_backward(network, first_only, dropout):
 
     def run(parameters, cache):
         rng = np.random.default_rng(3) if dropout else None
-        return bert_forward(parameters, config, batch, cache, first_only, rng)
+        return bert_forward(parameters, config, batch, first_only=first_only, rng=rng, cache=cache)
 
     cache, gradients = [], {name: np.full_like(a, np.nan) for name, a in parameters.items()}
     run(parameters, cache)
-    bert_backward(dout, config, batch, cache, gradients, first_only)
+    bert_backward(dout, gradients, config, batch=batch, first_only=first_only, cache=cache)
     assert cache == []
     check_parameters(gradients, parameters, lambda moved: float(np.sum(run(moved, []) * dout)), RNG)

@@ -12,21 +12,23 @@ from minisbert.encoding.tokenization import Tokenizer
 from minisbert.model_files.configs import read_bert_config, read_model_config
 from minisbert.model_files.head_files import read_cross_encoder_config
 from minisbert.model_files.weights import load_parameters
+from minisbert.network.arrangement import arrange_for_few, arrange_for_many
 from minisbert.network.bert import bert_backward, bert_forward
-from minisbert.network.config import RELATIVE_BIAS, WIDENING, BertConfig, parameter_shapes
-from minisbert.network.families import FAMILIES
+from minisbert.network.config import BertConfig, parameter_shapes
+from minisbert.network.families import FAMILIES, RELATIVE_BIAS, WIDENING
 from minisbert.network.heads import head_backward, head_forward, head_shapes
 from minisbert.network.layers import attention_backward, attention_forward
-from minisbert.network.matrices import arrange_for_few, arrange_for_many
 from minisbert.network.ragged import find_first_rows, group_lengths, join_sentences
 from minisbert.network.relative_bias import (
     find_buckets,
     relative_bias_backward,
     relative_bias_forward,
 )
+from minisbert.system.threads import limit_blas, two_threads
+from minisbert.training.networks import make_network
 from minisbert.training.objectives import make_objective
 from minisbert.training.optimizer import is_decayed
-from minisbert.training.step import Batch, Trainer, make_network
+from minisbert.training.step import Batch, Trainer
 from models import (
     SIZES,
     VOCABULARY,
@@ -77,11 +79,11 @@ def test_names_there_and_back(tmp_path, model_type):
     """Each parameter has a name of its own in a checkpoint; twelve blocks are twelve (trap 25)."""
     config = read_config(tmp_path, model_type, num_hidden_layers=12)
     names = list(parameter_shapes(config))
-    theirs = {config.family.name_in_checkpoint(name): name for name in names}
+    theirs = {FAMILIES[config.model_type].name_in_checkpoint(name): name for name in names}
     assert list(theirs.values()) == names
     blocks = {name.split(".")[2] for name in names if name.startswith("encoder.layer.")}
-    assert blocks == {str(block) for block in range(1 if config.family.shared else 12)}
-    if not config.family.shared:
+    assert blocks == {str(block) for block in range(1 if config.variant.shared_blocks else 12)}
+    if not config.variant.shared_blocks:
         assert sum(".11." in name for name in theirs) == 16
 
 
@@ -89,7 +91,7 @@ def test_names_there_and_back(tmp_path, model_type):
 def test_tables_name_what_there_is(tmp_path, model_type):
     """Every name in a table is one that BERT has, so that none is there for nothing."""
     config = read_config(tmp_path, model_type)
-    family = config.family
+    family = FAMILIES[config.model_type]
     layers = {
         name.split(".", 3)[3].rpartition(".")[0]
         for name in parameter_shapes(config)
@@ -105,9 +107,11 @@ def test_tables_name_what_there_is(tmp_path, model_type):
 def test_names_of_distilbert(tmp_path):
     """DistilBERT's checkpoints have the names that its table says."""
     config = read_config(tmp_path, "distilbert", num_hidden_layers=12)
-    name = config.family.name_in_checkpoint("encoder.layer.11.attention.output.LayerNorm.bias")
+    name = FAMILIES[config.model_type].name_in_checkpoint(
+        "encoder.layer.11.attention.output.LayerNorm.bias"
+    )
     assert name == "transformer.layer.11.sa_layer_norm.bias"
-    assert config.family.name_in_checkpoint(POSITIONS) == POSITIONS
+    assert FAMILIES[config.model_type].name_in_checkpoint(POSITIONS) == POSITIONS
 
 
 # What config.json says
@@ -140,6 +144,7 @@ def test_fields_of_distilbert(tmp_path):
         pad_token_id=0,
         hidden_dropout_prob=0.3,
         attention_probs_dropout_prob=0.2,
+        variant=FAMILIES["distilbert"],
     )
     assert read_cross_encoder_config(tmp_path).classifier_dropout == 0.4
 
@@ -225,7 +230,7 @@ def as_bert(config, parameters):
     parameters.setdefault(SEGMENTS, np.zeros((2, D)))
     if len(parameters[SEGMENTS]) == 1:
         parameters[SEGMENTS] = np.repeat(parameters[SEGMENTS], 2, axis=0)
-    for block in range(1, config.num_hidden_layers * config.family.shared):
+    for block in range(1, config.num_hidden_layers * config.variant.shared_blocks):
         for name in [name for name in parameters if name.startswith("encoder.layer.0.")]:
             parameters[name.replace(".0.", f".{block}.")] = parameters[name]
     return parameters
@@ -239,13 +244,16 @@ def test_a_family_is_bert_but_for_its_tables(tmp_path, model_type):
     config, parameters = make_network_of(tmp_path, model_type, type_vocab_size=segments, **sizes)
     if RELATIVE_BIAS in parameters:
         parameters[RELATIVE_BIAS] *= 0
-    if config.family.shared:
+    if config.variant.shared_blocks:
         parameters[f"{WIDENING}.weight"] = np.eye(32)
         parameters[f"{WIDENING}.bias"] *= 0
     batch = make_batch(config, [7, 7, 3, 1])
     mask = np.arange(7) < np.array([7, 7, 3, 1])[:, None]
     ids, types = np.zeros((2, 4, 7), np.int64)
-    ids[mask], types[mask] = batch.token_ids, batch.token_type_ids * config.family.segments
+    ids[mask], types[mask] = (
+        batch.token_ids,
+        batch.token_type_ids * (not config.variant.one_segment),
+    )
     expected = plain_bert(as_bert(config, parameters), config, ids, mask, types)[mask]
     for arrange in (dict, arrange_for_many, arrange_for_few):
         got = bert_forward(arrange(parameters), config, batch)
@@ -349,14 +357,23 @@ def test_attention_with_bias(first_only):
     """Scores get the bias of their sentence's length, and its gradient sums over sentences."""
     rng = np.random.default_rng(1)
     groups = group_lengths([4, 4, 2])
-    rows, asking = find_first_rows(groups) if first_only else (np.arange(10), groups)
+    rows, query_groups = find_first_rows(groups) if first_only else (np.arange(10), groups)
     query, key, value = rng.standard_normal((3, 10, 6))
     query = query[rows]
     bias = rng.standard_normal((2, 4, 4))
     dout = rng.standard_normal(query.shape)
 
     def run(cache):
-        return attention_forward(query, key, value, groups, 2, cache, asking, bias=bias)
+        return attention_forward(
+            query,
+            key,
+            value,
+            groups=groups,
+            heads=2,
+            query_groups=query_groups,
+            score_bias=bias,
+            cache=cache,
+        )
 
     cache = []
     out = run(cache)
@@ -368,7 +385,7 @@ def test_attention_with_bias(first_only):
         weights = np.exp(scores) / np.exp(scores).sum()
         assert np.allclose(out[last, columns], weights @ value[8:, columns], rtol=0, atol=1e-12)
     dbias = np.zeros_like(bias)
-    gradients = attention_backward(dout, cache, dbias)
+    gradients = attention_backward(dout, cache, dscore_bias=dbias)
     assert cache == []
     for array, gradient in zip((query, key, value, bias), (*gradients, dbias), strict=True):
         expected = differentiate(lambda: float(np.sum(run([]) * dout)), array)
@@ -390,11 +407,13 @@ def test_gradients(tmp_path, model_type, first_only, dropout):
 
     def run(parameters, cache):
         masks = np.random.default_rng(3) if dropout else None
-        return bert_forward(parameters, config, batch, cache, first_only, masks)
+        return bert_forward(
+            parameters, config, batch, first_only=first_only, rng=masks, cache=cache
+        )
 
     cache, gradients = [], {name: np.full_like(a, np.nan) for name, a in parameters.items()}
     run(parameters, cache)
-    bert_backward(dout, config, batch, cache, gradients, first_only)
+    bert_backward(dout, gradients, config, batch=batch, first_only=first_only, cache=cache)
     assert cache == []
     check_parameters(gradients, parameters, lambda moved: float(np.sum(run(moved, []) * dout)), rng)
 
@@ -412,11 +431,11 @@ def test_gradients_of_heads(tmp_path, model_type, dropout):
 
     def run(parameters, cache):
         masks = np.random.default_rng(3) if dropout else None
-        return head_forward(first, parameters, config, cache, masks)
+        return head_forward(first, parameters, config, rng=masks, cache=cache)
 
     cache, gradients = [], {name: np.full_like(a, np.nan) for name, a in parameters.items()}
     run(parameters, cache)
-    dfirst = head_backward(dlogits, config, cache, gradients)
+    dfirst = head_backward(dlogits, gradients, config, cache=cache)
     assert cache == []
 
     def loss(parameters):
@@ -460,7 +479,8 @@ def test_a_step_of_training(tmp_path, model_type):
         tokens = model.tokenizer.encode(["a bird", "the old cat", "dog", "a car !"], 64).ids
         batch = Batch([tokens[:2], tokens[2:]], None, np.array([1.0, 0.0]))
         network = make_network(model.config)
-        with Trainer(network, make_objective("cosine"), parameters, threads=threads) as trainer:
+        with two_threads(threads) as run_both, limit_blas(1):
+            trainer = Trainer(network, make_objective("cosine"), parameters, run_both=run_both)
             trainer.step(batch, 0.1, (0, 0))
             trainer.step(batch, 0.1, (0, 1))
         for name, array in parameters.items():
@@ -555,7 +575,7 @@ def test_prefix_and_heads_in_a_checkpoint(tmp_path, model_type):
     save_file(halves | extra | positions, directory / "model.safetensors")
     config = read_model_config(directory).bert
     for name, array in load_parameters(directory, config).items():
-        expected = tensors[config.family.name_in_checkpoint(name)].astype(np.float16)
+        expected = tensors[FAMILIES[config.model_type].name_in_checkpoint(name)].astype(np.float16)
         assert array.dtype == np.float32
         assert np.array_equal(array, expected.astype(np.float32))
 

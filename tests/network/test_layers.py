@@ -29,7 +29,9 @@ def test_linear_row_does_not_depend_on_its_company(rows):
 
 def test_layer_norm_uses_population_variance_and_epsilon_inside_the_root():
     """Row (1, 3) has mean 2 and variance 1; epsilon 3 makes the divisor 2."""
-    y = layers.layer_norm_forward(np.array([[1.0, 3.0]]), np.array([4.0, 4]), np.array([1.0, 1]), 3)
+    y = layers.layer_norm_forward(
+        np.array([[1.0, 3.0]]), np.array([4.0, 4]), np.array([1.0, 1]), epsilon=3
+    )
     assert y.tolist() == [[-1.0, 3.0]]
 
 
@@ -43,9 +45,9 @@ def test_attention_keeps_sentences_apart():
     """Changing one sentence leaves the output of the others bit for bit."""
     query, key, value = (RNG.standard_normal((11, 8)) for _ in range(3))
     groups = group_lengths([4, 4, 3])
-    before = layers.attention_forward(query.copy(), key, value, groups, heads=2)
+    before = layers.attention_forward(query, key, value, groups=groups, heads=2)
     value[4:8] += 1
-    after = layers.attention_forward(query.copy(), key, value, groups, heads=2)
+    after = layers.attention_forward(query, key, value, groups=groups, heads=2)
     assert np.array_equal(before[:4], after[:4])
     assert np.array_equal(before[8:], after[8:])
     assert np.allclose(after[4:8], before[4:8] + 1)
@@ -56,30 +58,59 @@ def test_attention_by_hand():
     query, key, value = (RNG.standard_normal((3, 4)) for _ in range(3))
     weights = np.exp(query @ key.T / 2)
     weights /= weights.sum(axis=1, keepdims=True)
-    out = layers.attention_forward(query, key, value, group_lengths([3]), heads=1)
+    out = layers.attention_forward(query, key, value, groups=group_lengths([3]), heads=1)
     assert np.allclose(out, weights @ value, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(
     "forward",
     [
-        lambda x, cache: layers.linear_forward(x, np.eye(4), np.ones(4), cache),
-        lambda x, cache: layers.layer_norm_forward(x, np.ones(4), np.ones(4), 1e-12, cache),
+        lambda x, cache: layers.linear_forward(x, np.eye(4), np.ones(4), cache=cache),
+        lambda x, cache: layers.layer_norm_forward(
+            x, np.ones(4), np.ones(4), epsilon=1e-12, cache=cache
+        ),
         gelu_forward,
         lambda x, cache: layers.attention_forward(
-            x, x.copy(), x.copy(), group_lengths([6]), 2, cache
+            x, x.copy(), x.copy(), groups=group_lengths([6]), heads=2, cache=cache
         ),
     ],
     ids=["linear", "layer norm", "gelu", "attention"],
 )
 def test_cache_changes_nothing_and_keeps_the_input(forward):
-    """With a cache a layer gives the same result, leaves its input alone, and saves something."""
+    """With a cache or without a layer gives the same result, and leaves its input as it is."""
     x = RNG.standard_normal((6, 4))
     kept, cache = x.copy(), []
-    with_cache = forward(x, cache)
+    with_cache = forward(x, cache=cache)
     assert np.array_equal(x, kept)
     assert cache
-    assert np.allclose(forward(x, None), with_cache, rtol=0, atol=1e-12)
+    assert np.allclose(forward(x, cache=None), with_cache, rtol=0, atol=1e-12)
+    assert np.array_equal(x, kept)
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        lambda x, **kept: layers.layer_norm_forward(
+            x, np.ones(4), np.ones(4), epsilon=1e-12, **kept
+        ),
+        layers.softmax_forward,
+        gelu_forward,
+        lambda x, **kept: layers.attention_forward(
+            x, x + 1, x - 1, groups=group_lengths([6]), heads=2, **kept
+        ),
+    ],
+    ids=["layer norm", "softmax", "gelu", "attention"],
+)
+def test_out_receives_the_result(forward):
+    """A result goes into the array given as `out`, which may be the input itself."""
+    x = RNG.standard_normal((6, 4))
+    expected, out = forward(x), np.empty_like(x)
+    assert forward(x, out=out) is out
+    assert np.array_equal(out, expected)
+    assert forward(x, out=out, cache=[]) is out
+    assert np.allclose(out, expected, rtol=0, atol=1e-12)
+    assert forward(x, out=x) is x
+    assert np.array_equal(x, expected)
 
 
 # Gradients
@@ -100,8 +131,8 @@ def test_linear_backward():
 def test_linear_backward_writes_where_it_is_told():
     """Gradients of weight and bias go to the arrays given."""
     cache, dweight, dbias = [], np.empty((3, 4)), np.empty(3)
-    layers.linear_forward(make(5, 4), make(3, 4), None, cache)
-    _, first, second = layers.linear_backward(make(5, 3), cache, dweight, dbias)
+    layers.linear_forward(make(5, 4), make(3, 4), None, cache=cache)
+    _, first, second = layers.linear_backward(make(5, 3), cache, dweight=dweight, dbias=dbias)
     assert first is dweight
     assert second is dbias
 
@@ -110,7 +141,7 @@ def test_layer_norm_backward():
     """Gradients of layer norm with respect to x, gamma and beta."""
 
     def forward(x, gamma, beta, cache):
-        return layers.layer_norm_forward(x, gamma, beta, 1e-5, cache)
+        return layers.layer_norm_forward(x, gamma, beta, epsilon=1e-5, cache=cache)
 
     check_twins(forward, layers.layer_norm_backward, [make(5, 6), make(6), make(6)])
 
@@ -119,7 +150,7 @@ def test_softmax_backward():
     """The gradient of softmax over the last axis."""
 
     def forward(x, cache):
-        return layers.softmax_forward(x.copy(), cache)
+        return layers.softmax_forward(x, cache=cache)
 
     check_twins(forward, layers.softmax_backward, [make(2, 3, 4)])
 
@@ -129,12 +160,22 @@ def test_softmax_backward():
 def test_attention_backward(first_only, rate):
     """Gradients with respect to query, key and value, on groups of several lengths."""
     groups = group_lengths([4, 4, 3, 1])
-    asking = find_first_rows(groups)[1] if first_only else None
+    query_groups = find_first_rows(groups)[1] if first_only else None
     queries = 4 if first_only else 12
 
     def forward(query, key, value, cache):
         rng = np.random.default_rng(5) if rate else None
-        return layers.attention_forward(query, key, value, groups, 2, cache, asking, rate, rng)
+        return layers.attention_forward(
+            query,
+            key,
+            value,
+            groups=groups,
+            heads=2,
+            query_groups=query_groups,
+            dropout=rate,
+            rng=rng,
+            cache=cache,
+        )
 
     arrays = [make(queries, 6), make(12, 6), make(12, 6)]
     check_twins(forward, layers.attention_backward, arrays)
@@ -144,8 +185,8 @@ def test_embedding_backward_adds_up_duplicates():
     """Each row that was looked up stands once, with the sum of its gradients."""
     ids = np.array([5, 2, 5, 5, 0])
     cache, dout = [], make(5, 3)
-    layers.embedding_forward(ids, make(7, 3), cache)
-    rows, sums = layers.embedding_backward(dout, cache)
+    layers.lookup_forward(ids, make(7, 3), cache=cache)
+    rows, sums = layers.lookup_backward(dout, cache)
     assert rows.tolist() == [0, 2, 5]
     assert np.allclose(sums, [dout[4], dout[1], dout[0] + dout[2] + dout[3]], rtol=0, atol=1e-15)
 
@@ -156,12 +197,12 @@ def test_embedding_backward_is_the_slope():
 
     def backward(dout, cache):
         table = np.zeros((7, 3))
-        rows, sums = layers.embedding_backward(dout, cache)
+        rows, sums = layers.lookup_backward(dout, cache)
         table[rows] = sums
         return table
 
     check_twins(
-        lambda table, cache: layers.embedding_forward(ids, table, cache), backward, [make(7, 3)]
+        lambda table, cache: layers.lookup_forward(ids, table, cache=cache), backward, [make(7, 3)]
     )
 
 
@@ -178,7 +219,7 @@ def test_dropout_leaves_out_its_share_and_keeps_the_mean():
 def test_dropout_backward():
     """What was left out has no gradient, the rest the factor of the forward."""
     check_twins(
-        lambda x, cache: layers.dropout_forward(x, 0.5, np.random.default_rng(2), cache),
+        lambda x, cache: layers.dropout_forward(x, 0.5, np.random.default_rng(2), cache=cache),
         layers.dropout_backward,
         [make(4, 5)],
     )
@@ -188,5 +229,5 @@ def test_dropout_backward():
 def test_no_dropout(rate, rng):
     """Without a generator, or at rate 0, nothing is left out, forward or backward."""
     x, cache = make(3, 3), []
-    assert layers.dropout_forward(x, rate, rng, cache) is x
+    assert layers.dropout_forward(x, rate, rng, cache=cache) is x
     assert layers.dropout_backward(x, cache) is x

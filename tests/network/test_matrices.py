@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minisbert.network.layers import linear_forward
-from minisbert.network.matrices import cut_runs, cut_tiles
+from minisbert.network.matrices import TiledMatrix, _cut_runs
 
 RNG = np.random.default_rng(7)
 
@@ -13,7 +13,7 @@ RNG = np.random.default_rng(7)
 def test_tiles_are_the_matrix(I):  # noqa: E741
     """A product of few rows by the tiles of a matrix is the product by the matrix."""
     weight = RNG.standard_normal((128, I))
-    tiles = cut_tiles(weight)
+    tiles = TiledMatrix(weight)
     for N in (0, 1, 5, 24):
         x, bias = RNG.standard_normal((N, I)), RNG.standard_normal(128)
         expected = x @ weight.T + bias
@@ -35,4 +35,4 @@ def test_tiles_are_the_matrix(I):  # noqa: E741
 )
 def test_runs_are_those_of_openblas(I, runs):  # noqa: E741
     """Sums are cut where OpenBLAS was seen to cut them."""
-    assert [run.stop - run.start for run in cut_runs(I)] == runs
+    assert [run.stop - run.start for run in _cut_runs(I)] == runs

@@ -47,7 +47,7 @@ def test_pooling_backward(modes, skip):
     hidden = np.random.default_rng(1).standard_normal((9, 3))
     groups = group_lengths([4, 2, 2, 1])
     check_twins(
-        lambda hidden, cache: pooling_forward(hidden, groups, modes, skip, cache),
+        lambda hidden, cache: pooling_forward(hidden, groups, modes, skip=skip, cache=cache),
         pooling_backward,
         [hidden],
     )
@@ -56,5 +56,5 @@ def test_pooling_backward(modes, skip):
 def test_max_with_ties_gives_the_gradient_to_the_first():
     """Of tokens with the same largest value the first one has the gradient."""
     cache = []
-    pooling_forward(np.array([[1.0], [2.0], [2.0]]), group_lengths([3]), ["max"], 0, cache)
+    pooling_forward(np.array([[1.0], [2.0], [2.0]]), group_lengths([3]), ["max"], cache=cache)
     assert pooling_backward(np.array([[5.0]]), cache).tolist() == [[0], [5], [0]]

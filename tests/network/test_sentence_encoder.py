@@ -6,9 +6,9 @@ from gradients import check_gradient, differentiate
 
 from minisbert import CrossEncoder, SentenceTransformer
 from minisbert.network.bert import WORDS
-from minisbert.network.heads import score_backward, score_forward
+from minisbert.network.heads import pair_backward, pair_forward
 from minisbert.network.ragged import join_sentences
-from minisbert.network.sentence_encoder import embed_backward, embed_forward
+from minisbert.network.sentence_encoder import sentence_backward, sentence_forward
 from models import make_cross_encoder_directory, make_model_directory
 
 RNG = np.random.default_rng(31)
@@ -67,7 +67,7 @@ def check_network(model, forward, backward) -> None:
     ],
     ids=["mean", "cls", "max", "dense", "prompt", "cls-prompt", "no-blocks"],
 )
-def test_embed_backward(tmp_path, modules, skip, dropout, blocks):
+def test_sentence_backward(tmp_path, modules, skip, dropout, blocks):
     """The slope of an embedding is found through every module, pooling and number of blocks."""
     model = SentenceTransformer(make_model_directory(tmp_path, **modules), blocks=blocks)
     # The one token of the last text is all prompt, if there is one.
@@ -75,17 +75,17 @@ def test_embed_backward(tmp_path, modules, skip, dropout, blocks):
 
     def forward(parameters, cache):
         rng = np.random.default_rng(3) if dropout else None
-        return embed_forward(parameters, model.config, batch, skip, cache, rng)
+        return sentence_forward(parameters, model.config, batch, skip=skip, rng=rng, cache=cache)
 
     def backward(dout, cache, gradients):
-        embed_backward(dout, model.config, batch, cache, gradients, skip)
+        sentence_backward(dout, gradients, model.config, batch=batch, skip=skip, cache=cache)
 
     check_network(model, forward, backward)
 
 
 @pytest.mark.parametrize("dropout", [False, True])
 @pytest.mark.parametrize("labels", [1, 3])
-def test_score_backward(tmp_path, labels, dropout):
+def test_pair_backward(tmp_path, labels, dropout):
     """The slope of a pair's logits is found through head and network."""
     directory = make_cross_encoder_directory(tmp_path, num_labels=labels, classifier_dropout=0.3)
     model = CrossEncoder(directory)
@@ -93,10 +93,10 @@ def test_score_backward(tmp_path, labels, dropout):
 
     def forward(parameters, cache):
         rng = np.random.default_rng(3) if dropout else None
-        return score_forward(parameters, model.config, batch, cache, rng)
+        return pair_forward(parameters, model.config, batch, rng=rng, cache=cache)
 
     def backward(dout, cache, gradients):
-        score_backward(dout, model.config, batch, cache, gradients)
+        pair_backward(dout, gradients, model.config, batch=batch, cache=cache)
 
     check_network(model, forward, backward)
 
@@ -107,10 +107,10 @@ def test_a_wrong_gradient_is_noticed(tmp_path):
     batch = make_batch((4, 3), model.config.bert.vocab_size)
 
     def forward(parameters, cache):
-        return embed_forward(parameters, model.config, batch, 0, cache)
+        return sentence_forward(parameters, model.config, batch, cache=cache)
 
     def backward(dout, cache, gradients):
-        embed_backward(1.01 * dout, model.config, batch, cache, gradients)
+        sentence_backward(1.01 * dout, gradients, model.config, batch=batch, cache=cache)
 
     with pytest.raises(AssertionError):
         check_network(model, forward, backward)
@@ -120,8 +120,10 @@ def test_dropout_is_for_training_only(tmp_path):
     """Without a generator nothing is left out, with one something is."""
     model = SentenceTransformer(make_model_directory(tmp_path))
     batch = make_batch((4, 3), model.config.bert.vocab_size)
-    plain = embed_forward(model.parameters, model.config, batch, 0, [])
-    dropped = embed_forward(model.parameters, model.config, batch, 0, [], np.random.default_rng(0))
+    plain = sentence_forward(model.parameters, model.config, batch, cache=[])
+    dropped = sentence_forward(
+        model.parameters, model.config, batch, rng=np.random.default_rng(0), cache=[]
+    )
     # Without a cache the network works in place, in slices: the last bits may differ.
-    assert np.abs(plain - embed_forward(model.parameters, model.config, batch)).max() < 1e-6
+    assert np.abs(plain - sentence_forward(model.parameters, model.config, batch)).max() < 1e-6
     assert np.abs(plain - dropped).max() > 0.01

@@ -85,7 +85,7 @@ def test_normalize_backward():
 def test_zero_vector_has_no_gradient():
     """A row without a direction has a gradient of 0, neither NaN nor huge."""
     cache = []
-    similarity.normalize_forward(np.array([[0.0, 0.0], [3.0, 4.0]]), cache)
+    similarity.normalize_forward(np.array([[0.0, 0.0], [3.0, 4.0]]), cache=cache)
     dx = similarity.normalize_backward(np.ones((2, 2)), cache)
     assert dx[0].tolist() == [0, 0]
     assert np.allclose(dx[1], [0.032, -0.024], rtol=0, atol=1e-15)

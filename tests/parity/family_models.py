@@ -88,7 +88,7 @@ def make_family_directory(path, model_type, *, num_labels=None, positions=64, se
         "max_position_embeddings": positions + offset,
         "type_vocab_size": 1 if family.padding else 2,
         "pad_token_id": tokenizer.pad_token_id,
-        **({"embedding_size": 16} if family.shared else {}),
+        **({"embedding_size": 16} if family.shared_blocks else {}),
         **({"num_labels": num_labels} if num_labels else {}),
         **sizes,
     }

@@ -8,8 +8,9 @@ from minisbert import CrossEncoder, SentenceTransformer
 from minisbert.network.families import FAMILIES
 from minisbert.network.layers import RowGradient
 from minisbert.training.losses import CONCATENATIONS
+from minisbert.training.networks import make_network
 from minisbert.training.objectives import make_classifier, make_objective
-from minisbert.training.step import Batch, Trainer, make_network
+from minisbert.training.step import Batch, Trainer
 from models import SIZES, make_cross_encoder_directory, make_model_directory
 
 # Rounding only; our GELU's slope is within 1e-5 of the true one.
@@ -73,7 +74,7 @@ def differentiate(directory, objective, columns, B, options):
         classifier = make_classifier(3, width, concatenation, seed=0)
         parameters |= {name: p.astype(np.float64) for name, p in classifier.items()}
     batch = make_batch(objective, columns, B, seed=1)
-    if not model.config.bert.family.segments:
+    if model.config.bert.variant.one_segment:
         batch = batch._replace(types=None)
     peer = TorchPeer(directory, model.config, parameters, objective, **options)
     expected_loss = peer.differentiate(batch)

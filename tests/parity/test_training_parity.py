@@ -12,9 +12,10 @@ from minisbert import CrossEncoder, SentenceTransformer, train
 from minisbert.network.bert import WORDS as WORD_TABLE
 from minisbert.network.layers import RowGradient
 from minisbert.training import optimizer
+from minisbert.training.networks import make_network
 from minisbert.training.objectives import make_classifier, make_objective
 from minisbert.training.optimizer import AdamW, schedule
-from minisbert.training.step import Batch, Trainer, make_network
+from minisbert.training.step import Batch, Trainer
 from models import WORDS, make_model_directory
 
 COLUMNS = {"cosine": 2, "softmax": 2, "triplet": 3, "ranking": 2, "binary": 2, "classes": 2}

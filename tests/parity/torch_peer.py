@@ -6,6 +6,7 @@ import transformers
 from torch.func import functional_call
 
 from minisbert.network.config import DenseConfig, NormalizeConfig, PoolingConfig, parameter_shapes
+from minisbert.network.families import FAMILIES
 from minisbert.network.heads import CrossEncoderConfig, head_shapes
 from minisbert.training.objectives import CLASSIFIER
 
@@ -85,9 +86,10 @@ class TorchPeer:
         dtype = next(iter(self.parameters.values())).dtype
         self.network = auto.from_config(sizes).to(dtype).eval()
         # Their names, and minisbert's.
-        bert, prefix = config.bert, config.bert.family.prefix if cross else ""
+        bert, prefix = config.bert, FAMILIES[config.bert.model_type].prefix if cross else ""
         self.names = {
-            prefix + bert.family.name_in_checkpoint(name): name for name in parameter_shapes(bert)
+            prefix + FAMILIES[bert.model_type].name_in_checkpoint(name): name
+            for name in parameter_shapes(bert)
         }
         for name in head_shapes(config) if cross else ():
             self.names[(prefix if name.startswith("pooler.") else "") + name] = name

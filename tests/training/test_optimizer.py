@@ -80,7 +80,7 @@ def test_lazy_variant_would_be_noticed():
     """A row seen in the first step only moves on for long: five times its first move in all."""
     parameters = make_parameters()
     start = parameters[TABLE].copy()
-    ours = AdamW(parameters, decay=0)
+    ours = AdamW(parameters, weight_decay=0)
     ours.update(make_gradients({3}), 0.01)
     first = parameters[TABLE][3] - start[3]
     for _ in range(19):
@@ -92,7 +92,7 @@ def test_unseen_row_only_decays():
     """A row that no batch had shrinks by rate x decay a step and does nothing else."""
     parameters = make_parameters()
     start = parameters[TABLE][20].copy()
-    ours = AdamW(parameters, decay=0.5)
+    ours = AdamW(parameters, weight_decay=0.5)
     for _ in range(3):
         ours.update(make_gradients({1}), 0.1)
     assert np.allclose(parameters[TABLE][20], start * 0.95**3, rtol=1e-14)
@@ -122,8 +122,8 @@ def test_threads_and_pieces_change_no_bit(monkeypatch):
                     }
                     for _ in range(2)
                 ]
-                norm = add_gradients(*halves, run)
-                ours.update(halves[0], 0.1, clip(norm), run)
+                norm = add_gradients(*halves, run_both=run)
+                ours.update(halves[0], 0.1, factor=clip(norm), run_both=run)
             results.append((norm, parameters))
     assert results[0][0] == results[1][0]
     for name in SHAPES:

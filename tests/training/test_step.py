@@ -1,5 +1,7 @@
 """One step: its halves, its threads, its dropout, and what it does when numbers run away."""
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 from tasks import make_task
@@ -7,8 +9,10 @@ from tasks import make_task
 from minisbert import CrossEncoder
 from minisbert.network.bert import WORDS
 from minisbert.network.ragged import join_sentences
+from minisbert.system.threads import limit_blas, two_threads
+from minisbert.training.networks import make_network
 from minisbert.training.objectives import CLASSIFIER, make_classifier, make_objective
-from minisbert.training.step import Batch, Network, Trainer, deal_out, make_generator, make_network
+from minisbert.training.step import Batch, Network, Trainer, divide_texts, make_generator
 from models import make_cross_encoder_directory
 
 OBJECTIVES = ["cosine", "softmax", "triplet", "ranking", "binary", "classes"]
@@ -42,13 +46,16 @@ def make_batch(model, objective: str, n: int = 8) -> Batch:
     return Batch(columns, None, labels)
 
 
-def make_trainer(model, objective: str, threads: int = 1, dtype=np.float32, **options) -> Trainer:
+@contextmanager
+def make_trainer(model, objective: str, threads: int = 1, dtype=np.float32, **options):
+    """A trainer on one thread or two, with BLAS at one."""
     parameters = {name: array.astype(dtype) for name, array in model.parameters.items()}
     if objective == "softmax":
         classifier = make_classifier(2, 32, "u,v,|u-v|", seed=0)
         parameters |= {name: array.astype(dtype) for name, array in classifier.items()}
     network = make_network(model.config)
-    return Trainer(network, make_objective(objective), parameters, threads=threads, **options)
+    with two_threads(threads) as run_both, limit_blas(1):
+        yield Trainer(network, make_objective(objective), parameters, run_both=run_both, **options)
 
 
 def take_steps(model, objective: str, threads: int, seeds, n: int = 8):
@@ -72,7 +79,8 @@ def test_threads_give_the_same_bits(model, objective):
     two, told_by_two = take_steps(model, objective, 2, seeds)
     assert told == told_by_two
     assert equal(one, two)
-    assert not equal(one, make_trainer(model, objective).parameters)
+    with make_trainer(model, objective) as untrained:
+        assert not equal(one, untrained.parameters)
 
 
 def test_dropout_is_a_function_of_the_seed(tiny):
@@ -103,17 +111,17 @@ def test_halves_hold_every_text_once(tiny, n):
     seen, drawn = [], set()
     network = make_network(tiny.config)
 
-    def forward(parameters, half, cache, rng):
+    def forward(parameters, half, rng, cache):
         sizes = [group.T for group in half.groups for _ in range(group.B)]
         assert sizes == sorted(sizes, reverse=True)
         seen.append([ids.tolist() for ids in np.split(half.token_ids, np.cumsum(sizes)[:-1])])
         drawn.add(rng.integers(2**62))
-        return network.forward(parameters, half, cache, rng)
+        return network.forward(parameters, half, rng, cache)
 
     objective = make_objective("triplet")
     parameters = {name: array.copy() for name, array in tiny.parameters.items()}
-    with Trainer(Network(forward, network.backward), objective, parameters, threads=1) as trainer:
-        trainer.differentiate(batch, (0, 0, 0))
+    trainer = Trainer(Network(forward, network.backward), objective, parameters)
+    trainer.differentiate(batch, (0, 0, 0))
     assert len(seen) == len(drawn) == 2
     texts = [text.tolist() for column in batch.ids for text in column]
     assert sorted(seen[0] + seen[1]) == sorted(texts)
@@ -130,10 +138,10 @@ def test_halves_change_nothing(model, objective):
         cache, own, p = [], [], trainer.parameters
         whole = {name: np.zeros_like(array) for name, array in p.items()}
         joined = join_sentences(ids, types)
-        outputs = np.split(network.forward(p, joined, cache, None), len(batch.ids))
+        outputs = np.split(network.forward(p, joined, None, cache), len(batch.ids))
         goal = make_objective(objective)
         assert goal.forward(outputs, batch.labels, p, own) == pytest.approx(loss, rel=1e-12)
-        network.backward(np.concatenate(goal.backward(own, whole)), joined, cache, whole)
+        network.backward(np.concatenate(goal.backward(own, whole)), whole, joined, cache)
     squares = 0.0
     for name, gradient in trainer.halves[0].items():
         if name == WORDS:
@@ -168,7 +176,7 @@ def test_long_gradients_are_cut(tiny):
     batch = make_batch(tiny, "ranking")
     firsts = []
     for most in (1e9, 0.5):
-        with make_trainer(tiny, "ranking", most=most) as trainer:
+        with make_trainer(tiny, "ranking", clip_norm=most) as trainer:
             _, norm = trainer.step(batch, 1e-3, None)
         assert norm > 0.5
         squares = [np.sum(moment**2) for moment in trainer.optimizer.first.values()]
@@ -197,13 +205,13 @@ def test_gradients_that_run_away(tiny):
     batch = make_batch(tiny, "cosine")
     network = make_network(tiny.config)
 
-    def backward(dout, half, cache, gradients):
-        network.backward(dout, half, cache, gradients)
+    def backward(dout, gradients, half, cache):
+        network.backward(dout, gradients, half, cache)
         gradients["embeddings.LayerNorm.bias"][0] = np.inf
 
     parameters = {name: array.copy() for name, array in tiny.parameters.items()}
     broken = Network(network.forward, backward)
-    trainer = Trainer(broken, make_objective("cosine"), parameters, threads=1)
+    trainer = Trainer(broken, make_objective("cosine"), parameters)
     with pytest.raises(FloatingPointError, match="gradients must be finite, got a norm of inf"):
         trainer.step(batch, 1e-3, None)
     assert equal(trainer.parameters, dict(tiny.parameters))
@@ -215,15 +223,16 @@ def test_an_error_in_either_thread_is_raised(tiny):
     network = make_network(tiny.config)
     calls = []
 
-    def forward(parameters, half, cache, rng):
+    def forward(parameters, half, rng, cache):
         calls.append(len(half.token_ids))
         if len(calls) <= 2:
             raise MemoryError("no room for a half")
-        return network.forward(parameters, half, cache, rng)
+        return network.forward(parameters, half, rng, cache)
 
     parameters = {name: array.copy() for name, array in tiny.parameters.items()}
     failing = Network(forward, network.backward)
-    with Trainer(failing, make_objective("cosine"), parameters, threads=2) as trainer:
+    with two_threads(2) as run_both:
+        trainer = Trainer(failing, make_objective("cosine"), parameters, run_both=run_both)
         with pytest.raises(MemoryError, match="no room"):
             trainer.step(make_batch(tiny, "cosine"), 1e-3, None)
         trainer.step(make_batch(tiny, "cosine"), 1e-3, None)
@@ -242,7 +251,7 @@ def test_halves_have_equal_work_and_few_lengths():
     rng = np.random.default_rng(8)
     for _ in range(50):
         lengths = rng.integers(3, 30, 32)
-        first, second = deal_out(lengths)
+        first, second = divide_texts(lengths)
         assert sorted([*first, *second]) == list(range(32))
         tokens = lengths[first].sum(), lengths[second].sum()
         assert abs(tokens[0] - tokens[1]) <= max(lengths.max(), lengths.sum() / 8)
@@ -255,4 +264,4 @@ def test_halves_have_equal_work_and_few_lengths():
 )
 def test_halves_of_one_length(lengths, halves):
     """Texts of one length are dealt out all the same, and one text alone is one half."""
-    assert [len(half) for half in deal_out(np.array(lengths))] == halves
+    assert [len(half) for half in divide_texts(np.array(lengths))] == halves

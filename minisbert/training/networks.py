@@ -1,0 +1,29 @@
+"""The bi-encoder and the cross-encoder as training sees them: a forward and a backward."""
+
+from __future__ import annotations
+
+from minisbert.network.config import ModelConfig
+from minisbert.network.heads import CrossEncoderConfig, pair_backward, pair_forward
+from minisbert.network.sentence_encoder import sentence_backward, sentence_forward
+from minisbert.training.step import Network
+
+
+def make_network(config: ModelConfig | CrossEncoderConfig) -> Network:
+    """Make the network that a directory describes."""
+    if isinstance(config, ModelConfig):
+        return Network(
+            lambda parameters, batch, rng, cache: sentence_forward(
+                parameters, config, batch, rng=rng, cache=cache
+            ),
+            lambda dout, gradients, batch, cache: sentence_backward(
+                dout, gradients, config, batch=batch, cache=cache
+            ),
+        )
+    return Network(
+        lambda parameters, batch, rng, cache: pair_forward(
+            parameters, config, batch, rng=rng, cache=cache
+        ),
+        lambda dout, gradients, batch, cache: pair_backward(
+            dout, gradients, config, batch=batch, cache=cache
+        ),
+    )
