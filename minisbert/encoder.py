@@ -43,13 +43,13 @@ from minisbert.encoding.streaming import CHUNK_TEXTS, encode_iter, encode_to_fil
 from minisbert.model_files.configs import override_reading, read_model_config
 from minisbert.model_files.saving import save_sentence_transformer
 from minisbert.model_files.weights import load_dense, load_parameters
+from minisbert.network.comparisons import PAIRWISE_SIMILARITIES, SIMILARITIES
 from minisbert.network.config import (
     DenseConfig,
     ModelConfig,
     parameter_shapes,
 )
 from minisbert.network.sentence_encoder import sentence_forward, token_forward
-from minisbert.network.comparisons import PAIRWISE_SIMILARITIES, SIMILARITIES
 from minisbert.search.quantization import Precision
 from minisbert.system.threads import count_threads
 

@@ -12,9 +12,9 @@ from minisbert.arrays import Array, Parameters
 from minisbert.encoding.drop_in import DropIn, refuse_others
 from minisbert.encoding.tokenization import Tokenizer
 from minisbert.model_files.hub import resolve_model
+from minisbert.network.arrangement import ArrangedParameters
 from minisbert.network.config import ModelConfig
 from minisbert.network.heads import CrossEncoderConfig
-from minisbert.network.matrices import ArrangedParameters
 from minisbert.network.ragged import RaggedBatch, join_sentences
 from minisbert.system.threads import count_threads
 

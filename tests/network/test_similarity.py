@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from gradients import check_twins
 
-from minisbert.network import similarity
+from minisbert.network import comparisons, similarity
 
 RNG = np.random.default_rng(3)
 A = RNG.standard_normal((4, 6)).astype(np.float32)
@@ -22,7 +22,7 @@ BY_DEFINITION = {
 def test_all_against_all(name):
     """Entry (i, j) compares row i of a with row j of b."""
     expected = [[BY_DEFINITION[name](a, b) for b in B] for a in A]
-    got = similarity.SIMILARITIES[name](A, B)
+    got = comparisons.SIMILARITIES[name](A, B)
     assert got.dtype == np.float32
     assert np.allclose(got, expected, rtol=0, atol=1e-5)
 
@@ -31,7 +31,7 @@ def test_all_against_all(name):
 def test_pairwise(name):
     """Entry i compares row i with row i."""
     expected = [BY_DEFINITION[name](a, b) for a, b in zip(A[:3], B, strict=True)]
-    got = similarity.PAIRWISE_SIMILARITIES[name](A[:3], B)
+    got = comparisons.PAIRWISE_SIMILARITIES[name](A[:3], B)
     assert got.shape == (3,)
     assert np.allclose(got, expected, rtol=0, atol=1e-5)
 
@@ -39,13 +39,13 @@ def test_pairwise(name):
 @pytest.mark.parametrize("name", BY_DEFINITION)
 def test_single_vector_is_one_row(name):
     """A vector counts as one row."""
-    assert similarity.SIMILARITIES[name](A[0], B).shape == (1, 3)
+    assert comparisons.SIMILARITIES[name](A[0], B).shape == (1, 3)
 
 
 def test_zero_vector_has_cosine_zero():
     """A zero vector gives 0, not NaN, all against all and pairwise."""
     assert similarity.cosine_similarity(np.zeros(6), B).tolist() == [[0, 0, 0]]
-    assert similarity.pairwise_cosine_similarity(np.zeros(6), B[0]).tolist() == [0]
+    assert comparisons.pairwise_cosine_similarity(np.zeros(6), B[0]).tolist() == [0]
 
 
 def test_near_rows_keep_their_distance():
@@ -53,7 +53,7 @@ def test_near_rows_keep_their_distance():
     a = np.full((1, 4), 1000.0, np.float32)
     b = a + np.float32(0.01)
     exact = np.sqrt(((a.astype(float) - b) ** 2).sum())
-    assert -similarity.euclidean_similarity(a, b)[0, 0] == pytest.approx(exact, rel=1e-6)
+    assert -comparisons.euclidean_similarity(a, b)[0, 0] == pytest.approx(exact, rel=1e-6)
 
 
 def test_half_precision_is_widened():
@@ -66,7 +66,7 @@ def test_half_precision_is_widened():
     ("call", "sentence"),
     [
         (lambda: similarity.cosine_similarity(A, B[:, :5]), "same width, got 6 and 5"),
-        (lambda: similarity.pairwise_dot_similarity(A, B), "equally many rows, got 4 and 3"),
+        (lambda: comparisons.pairwise_dot_similarity(A, B), "equally many rows, got 4 and 3"),
         (lambda: similarity.cosine_similarity(A[None], B), "a must be .* got 3 dimensions"),
     ],
 )
