@@ -1,6 +1,6 @@
-"""What type checkers know of `encode` and `predict`: options, and the shape of what comes back.
+"""Types of `encode` and `predict`: their options, and the shape of the result by the arguments.
 
-Only they read this file; nothing imports it when it runs.
+For type checkers only: at run time nothing imports this file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ Vector = np.ndarray[tuple[int], np.dtype[Any]]
 Matrix = np.ndarray[tuple[int, int], np.dtype[Any]]
 
 
-class Options(TypedDict, total=False):
+class RunOptions(TypedDict, total=False):
+    """Options of `encode` and `predict`."""
+
     batch_size: int | None
     show_progress_bar: bool | None
     convert_to_numpy: Literal[True]
@@ -31,21 +33,29 @@ class Options(TypedDict, total=False):
     threads: int | None
 
 
-class EncodeOptions(Options, total=False):
+class EncodeOptions(RunOptions, total=False):
+    """Options of `encode`, apart from the one that changes the type of the result."""
+
     precision: Precision | None
     normalize_embeddings: bool
     truncate_dim: int | None
 
 
 class SentenceOptions(EncodeOptions, total=False):
+    """Options that give one vector for each text."""
+
     output_value: Literal["sentence_embedding"]
 
 
 class TokenOptions(EncodeOptions, total=False):
+    """Options that give one vector for each token."""
+
     output_value: Required[Literal["token_embeddings"]]
 
 
-class PredictOptions(Options, total=False):
+class PredictOptions(RunOptions, total=False):
+    """Options of `predict`."""
+
     prompt: str | None
     activation_fn: str | Callable[[Array], Array] | None
     apply_softmax: bool
@@ -53,9 +63,9 @@ class PredictOptions(Options, total=False):
 
 
 class Encode(Protocol):
-    """`encode`, `encode_query` and `encode_document` of a model.
+    """The type of `encode`, `encode_query` and `encode_document`.
 
-    A str is an iterable of str too: of two signatures that fit, the first holds.
+    A str is also an iterable of str: where two overloads match, the first one counts.
     """
 
     @overload
@@ -96,7 +106,7 @@ class Encode(Protocol):
 
 
 class Predict(Protocol):
-    """`predict` of a cross-encoder: a score a pair, or a row of one for each label."""
+    """The type of `predict`: a score for each pair, or a row with a score for each label."""
 
     @overload
     def __call__(  # type: ignore[overload-overlap]
@@ -110,7 +120,7 @@ class Predict(Protocol):
 
 
 class BiEncoder(Protocol):
-    """What functions ask of a `SentenceTransformer`, which stands above them."""
+    """The attributes of a `SentenceTransformer` that functions of lower rooms use."""
 
     config: ModelConfig
     prompts: dict[str, str]

@@ -1,8 +1,8 @@
 """Texts to token ids, by the model's own tokenizer file.
 
-The tokenizer is configured once and never again, since reconfiguring it while another thread uses
-it fails. The length and the padding that a tokenizer file says are dropped: they are often not what
-the model means. Cutting to length happens here, on the ids, so nothing is cut that was not counted.
+The tokenizer is configured once, when it is loaded: reconfiguring it while another thread uses it
+fails. Truncation and padding that a tokenizer file sets are turned off, since they are often not
+those of the model. Texts are truncated here, after their tokens are counted.
 """
 
 from __future__ import annotations
@@ -20,12 +20,18 @@ from minisbert.model_files.tokenizers import read_tokenizer
 from minisbert.system.json_fields import Rule, one_of, read_fields
 
 
+_INPUT_NAMES = Rule(
+    "a list of texts",
+    lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value),
+)
+
+
 @dataclass(frozen=True)
 class TokenIds:
     """Tokenised texts or pairs.
 
-    ids      B arrays (T,)  int64, cut to the limit, special tokens kept
-    lengths  (B,)           int64, tokens of each text before it was cut
+    ids      B arrays (T,)  int64, truncated to the limit, special tokens kept
+    lengths  (B,)           int64, tokens of each text before truncation
     types    B arrays (T,)  int64, 0 for the first text of a pair and 1 for the second, or None
     """
 
@@ -34,19 +40,13 @@ class TokenIds:
     types: list[Array] | None = None
 
 
-NAMES = Rule(
-    "a list of texts",
-    lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value),
-)
-
-
 class Tokenizer:
-    """The tokenizer of a model directory, as `tokenizer_files.read_tokenizer` finds it.
+    """The tokenizer of a model directory, as `model_files.tokenizers.read_tokenizer` finds it.
 
-    With `do_lower_case` texts are lower-cased first; where the tokenizer does so itself, once more
-    changes nothing.
+    With `do_lower_case` texts are lower-cased first, as sentence-transformers does; nothing changes
+    where the tokenizer does so anyway.
 
-    Raises FileNotFoundError where there is none, ValueError for one that can't be read or used.
+    Raises FileNotFoundError if there is no tokenizer, ValueError if it can't be read or used.
     """
 
     def __init__(self, directory: Path, do_lower_case: bool = False) -> None:
@@ -56,8 +56,8 @@ class Tokenizer:
         stored = self._tokenizer.truncation or {"direction": "right"}
         side = options.find("truncation_side", one_of("right", "left"), stored["direction"])
         self._cut_front = side == "left"
-        # Of a pair; where a tokenizer does not give them, all are 0.
-        inputs = options.find("model_input_names", NAMES, ["token_type_ids"])
+        # Token types tell the two texts of a pair apart; some models have none.
+        inputs = options.find("model_input_names", _INPUT_NAMES, ["token_type_ids"])
         self._gives_types = "token_type_ids" in inputs
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
@@ -65,16 +65,16 @@ class Tokenizer:
             own = self._tokenizer.normalizer
             steps = [normalizers.Lowercase()] + ([] if own is None else [own])
             self._tokenizer.normalizer = normalizers.Sequence(steps)
-        self._try_out()
+        self._check_any_text()
 
-    def _try_out(self) -> None:
-        """Refuse a tokenizer that would fail, or give nothing, for some texts."""
+    def _check_any_text(self) -> None:
+        """Refuse a tokenizer that fails for a rare letter, or gives no token for an empty text."""
         try:
-            self._tokenizer.encode("\U00012000")  # a letter that hardly any vocabulary holds
+            self._tokenizer.encode("\U00012000")  # hardly any vocabulary has this letter
         except Exception as error:  # the library raises the bare class
             raise ValueError(
-                f"the tokenizer in {self._directory} must read any text, but does not ({error}); "
-                "add an unknown token to it"
+                f"the tokenizer in {self._directory} must read any text, got an error for a rare "
+                f"letter ({error}); add an unknown token to it"
             ) from None
         if not self._tokenizer.encode("").ids:
             raise ValueError(
@@ -83,8 +83,8 @@ class Tokenizer:
             )
 
     def check_vocabulary(self, vocab_size: int) -> None:
-        """Refuse ids that a word table of `vocab_size` rows does not have, with ValueError."""
-        # A post-processor names the ids of its special tokens itself.
+        """Check that all ids are rows of a word table of `vocab_size` rows, else ValueError."""
+        # Special tokens have ids of the post-processor, which need not be in the vocabulary.
         largest = max(*self._tokenizer.get_vocab().values(), *self._tokenizer.encode("").ids)
         if largest >= vocab_size:
             raise ValueError(
@@ -93,10 +93,10 @@ class Tokenizer:
             )
 
     def encode(self, texts: Sequence[str], max_length: int) -> TokenIds:
-        """Tokenise texts, special tokens included, and cut what is longer than `max_length`.
+        """Tokenise texts, special tokens included, and truncate them to `max_length` tokens.
 
-        One text at a time: the library's own batches start threads that don't survive a fork. They
-        would save a tenth of a millisecond a text, a hundredth of what the network takes.
+        One text at a time, since the library's batches start threads that don't survive a fork.
+        They would save 0.1 ms a text, a hundredth of the network's time.
 
         Raises ValueError naming the index of a text that is not valid Unicode.
         """
@@ -108,12 +108,14 @@ class Tokenizer:
             lengths[index] = len(token_ids)
             if len(token_ids) > max_length:
                 special = np.array(encoding.special_tokens_mask, bool)
-                token_ids = _cut_tokens(token_ids, special, max_length, self._cut_front)
+                token_ids = _truncate_text(
+                    token_ids, special, max_length, cut_front=self._cut_front
+                )
             ids.append(token_ids)
         return TokenIds(ids, lengths)
 
     def encode_pairs(self, pairs: Sequence[tuple[str, str]], max_length: int) -> TokenIds:
-        """Tokenise pairs of texts, and cut the longer text of a pair until both fit.
+        """Tokenise pairs of texts; truncate the longer text of a pair until both fit.
 
         Raises ValueError naming the index of a pair that is not valid Unicode.
         """
@@ -125,17 +127,17 @@ class Tokenizer:
             token_ids = np.array(encoding.ids, np.int64)
             token_types = np.array(encoding.type_ids, np.int64)
             if len(encoding) > max_length:
-                kept = _choose_of_pair(encoding, max_length, self._cut_front)
+                kept = _truncate_pair(encoding, max_length, self._cut_front)
                 token_ids, token_types = token_ids[kept], token_types[kept]
             ids.append(token_ids)
             types.append(token_types)
         return TokenIds(ids, lengths, types if self._gives_types else None)
 
     def name_tokens(self, text: str, max_length: int) -> list[str]:
-        """What `encode` makes of a text, for the eye: for each token what it stands for.
+        """Return the tokens that `encode` makes of a text, as they are spelt in the text.
 
-        That is a piece of the text, after "##" where it goes on with a word, as WordPiece writes
-        it; for a special token its name.
+        A token that continues a word begins with "##", as WordPiece writes it, whatever the
+        tokenizer; a special token is its name.
         """
         encoding = self._encode_one(0, text)
         special = np.array(encoding.special_tokens_mask, bool)
@@ -144,26 +146,26 @@ class Tokenizer:
             encoding.tokens, special, encoding.offsets, strict=True
         ):
             piece = text[start:end].strip()
-            goes_on = start == last > 0 and text[last - 1 : last].isalnum() and piece.isalnum()
-            names.append(name if alone or not piece else "##" * goes_on + piece)
+            continues = start == last > 0 and text[last - 1 : last].isalnum() and piece.isalnum()
+            names.append(name if alone or not piece else "##" * continues + piece)
             last = last if alone else end
         kept = np.arange(len(names))
         if len(names) > max_length:
-            kept = _cut_tokens(kept, special, max_length, self._cut_front)
+            kept = _truncate_text(kept, special, max_length, cut_front=self._cut_front)
         return [names[place] for place in kept]
 
     def count(self, texts: Sequence[str]) -> Array:
-        """Count the tokens of each text, special tokens included, uncut.  -> (B,) int64"""
+        """Count the tokens of each text before truncation, special ones too.  -> (B,) int64"""
         return np.array(
             [len(self._encode_one(index, text)) for index, text in enumerate(texts)], np.int64
         )
 
     def _encode_one(self, index: int, text: str, second: str | None = None) -> tokenizers.Encoding:
-        """A text, or the two of a pair."""
+        """Tokenise one text, or the two of a pair; `index` is for the error."""
         try:
             return self._tokenizer.encode(text, second)
         except TypeError:
-            # The library says this also of a text that has no UTF-8 form.
+            # The library raises the same error for a text that can't be written in UTF-8.
             if not isinstance(text, str) or not isinstance(second, (str, type(None))):
                 raise
             raise ValueError(
@@ -172,18 +174,25 @@ class Tokenizer:
             ) from None
 
 
-def _cut_tokens(ids: Array, special: Array, max_length: int, cut_front: bool) -> Array:
-    """Leave out one end of the text, but not the special tokens before and after it."""
+def _truncate_text(ids: Array, special: Array, max_length: int, *, cut_front: bool) -> Array:
+    """Leave out one end of a text that is too long, but none of its special tokens.
+
+    ids        (T,)  token ids, or anything else of which there is one for each token
+    special    (T,)  whether a token is a special one
+    cut_front        leave out tokens at the front instead of the end
+    out        (max_length,)
+    """
     text = np.flatnonzero(~special)
     surplus = len(ids) - max_length
     return np.delete(ids, text[:surplus] if cut_front else text[-surplus:])
 
 
-def _choose_of_pair(encoding: tokenizers.Encoding, max_length: int, cut_front: bool) -> Array:
-    """The places to keep of a pair that is too long: special tokens, and what fits of both texts.
+def _truncate_pair(encoding: tokenizers.Encoding, max_length: int, cut_front: bool) -> Array:
+    """Choose the tokens to keep of a pair that is too long.  -> (max_length,) positions
 
-    The longer text gives way until both are equally long, then both do (`longest_first`). An odd
-    token stays with the longer text, of equal ones with the second.
+    Special tokens stay. The longer text loses tokens until both are equally long, then both do
+    (`longest_first` in transformers). An odd token stays with the longer text, with the second if
+    both are equally long.
     """
     owner = np.array([-1 if text is None else text for text in encoding.sequence_ids])
     special, first, second = (np.flatnonzero(owner == text) for text in (-1, 0, 1))
