@@ -223,8 +223,14 @@ def run_bench(arguments: argparse.Namespace) -> None:
 
         judged = read_sts(arguments.pairs)
         trained = CrossEncoder(arguments.cross_encoder_model, threads=arguments.threads)
-    out = Path(arguments.out)
-    run_cost_lab(load_model(arguments), texts, arguments.seconds, out, trained, judged)
+    run_cost_lab(
+        load_model(arguments),
+        texts,
+        seconds=arguments.seconds,
+        directory=Path(arguments.out),
+        trained=trained,
+        judged=judged,
+    )
 
 
 def run_train(arguments: argparse.Namespace) -> None:

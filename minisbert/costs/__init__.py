@@ -2,9 +2,10 @@
 
 In reading order; a file imports only from those before it:
 
-    measurement    three ways to compare n sentences, timed and modelled
-    machine        what ran where
-    quality        quality beside cost
+    cost_model     predict the time of n sentences from measurements of fewer
+    measurement    three ways to compare n sentences, timed at growing n
+    machine        which system, versions, threads and BLAS a measurement ran on
+    quality        quality beside cost, on pairs that people judged
     report         the table, the raw figures, the picture
     lab            one run of all of it
 """

@@ -11,74 +11,75 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from minisbert.costs.machine import describe_machine
-from minisbert.costs.measurement import LADDER, make_cross_encoder, measure_costs
+from minisbert.costs.measurement import SIZES, make_cross_encoder, measure_costs
 from minisbert.costs.quality import measure_quality, write_quality
 from minisbert.costs.report import draw_costs, write_results, write_table
 from minisbert.cross_encoder import CrossEncoder
 from minisbert.encoder import SentenceTransformer
 from minisbert.evaluation.judged_files import StsPairs
 
-LEAST_TEXTS = 50
+_LEAST_TEXTS = 50
 
 
 def run_cost_lab(
     model: SentenceTransformer,
     texts: Sequence[str],
+    *,
     seconds: float,
     directory: Path,
     trained: CrossEncoder | None = None,
     judged: StsPairs | None = None,
 ) -> None:
-    """Measure for about so many seconds and write what came out into a directory.
+    """Measure costs for about `seconds`, print a report, and write all figures into a directory.
 
-    With a trained cross-encoder and judged pairs it also measures, beyond that time, what the ways
-    are worth.
+    With a trained cross-encoder and judged pairs, measure the quality of the ways too, after that
+    time.
 
     Raises ValueError for too few different texts or too little time.
     """
     different = sorted(set(texts))
-    if len(different) < LEAST_TEXTS:
+    if len(different) < _LEAST_TEXTS:
         raise ValueError(
-            f"texts must be at least {LEAST_TEXTS} different ones, got {len(different)}; "
+            f"texts must be at least {_LEAST_TEXTS} different ones, got {len(different)}; "
             "give a longer file"
         )
     if not seconds >= 5:
         raise ValueError(f"seconds must be 5 or more, got {seconds:g}; give it time to measure")
-    sample = random.Random(0).sample(different, min(len(different), LADDER[-1]))
+    sample = random.Random(0).sample(different, min(len(different), SIZES[-1]))
     machine = {**describe_machine(), "date": time.strftime("%Y-%m-%d"), "seconds": f"{seconds:g}"}
-    with show_time_left(seconds) as report:
+    with _show_time_left(seconds) as report:
         report("prepare")
         cross = make_cross_encoder(model)
-        costs = measure_costs(model, cross, sample, seconds, report)
+        costs = measure_costs(model, cross, sample, seconds=seconds, report=report)
     for name, fact in machine.items():
         print(f"{name:11} {fact}")
     print("The cross-encoder has the bi-encoder's weights and a fresh head: it serves for timing.")
     if not costs.complete:
-        print("Stopped early: what follows is what was measured.")
-    for line in write_table(costs) if costs.rungs else ():
+        print("Stopped early: the report covers what was measured until then.")
+    for line in write_table(costs) if costs.measurements else ():
         print(line)
-    worth = []
+    quality = []
     if trained is not None and judged is not None:
-        worth = measure_quality(model, trained, judged)
+        quality = measure_quality(model, trained, judged)
         print()
-        for line in write_quality(worth, len(judged.scores)):
+        for line in write_quality(quality, len(judged.scores)):
             print(line)
     directory.mkdir(parents=True, exist_ok=True)
-    write_results(costs, directory / "results.json", machine, worth)
+    write_results(costs, directory / "results.json", machine, quality=quality)
     print(f"\nwritten: {directory / 'results.json'}")
     caption = f"{machine['system']}, {machine['threads']} threads, {machine['date']}"
     pictures = [directory / "costs.png", directory / "costs.svg"]
     try:
         draw_costs(costs, pictures, caption)
     except ModuleNotFoundError:
-        print("no picture: it takes matplotlib, `pip install minisbert[plots]`")
+        print("no picture: it needs matplotlib, `pip install minisbert[plots]`")
     else:
         print(f"written: {', '.join(map(str, pictures))}")
 
 
 @contextmanager
-def show_time_left(seconds: float) -> Iterator[Callable[[str], object]]:
-    """A bar of the time to take, on a terminal; the step in progress stands beside it."""
+def _show_time_left(seconds: float) -> Iterator[Callable[[str], object]]:
+    """Show a bar of the remaining time on a terminal; yield a function that names the step."""
     if not sys.stderr.isatty():
         yield lambda step: None
         return

@@ -1,9 +1,9 @@
-"""Quality beside cost: pairs that people judged, scored in three ways, with the time each takes.
+"""Measure quality beside cost: score pairs that people have judged, in three ways, and time each.
 
 1. *bi*       cosines of embeddings, each different text encoded once
 2. *cross*    a trained cross-encoder on every pair
 3. *rerank*   cosines first, then the cross-encoder on the best quarter of the pairs, which stay
-              above all others: what retrieve and rerank does, on judged pairs
+              above all others: retrieve and re-rank, applied to judged pairs
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from minisbert.encoding.batching import encode_once
 from minisbert.evaluation.judged_files import StsPairs
 from minisbert.evaluation.metrics import rank_values, spearman
 
-# Of the pairs, how many are scored again.
-SHARE = 0.25
+_RERANKED = 0.25  # of the pairs
 
 
 class Quality(NamedTuple):
-    """What one way is worth, and what it costs.
+    """The quality and the cost of one way.
 
+    name      of the way
     spearman  correlation with people's scores, -1 to 1
-    seconds   of scoring all pairs, tokenising included
-    scored    pairs that went through the cross-encoder
+    seconds   for scoring all pairs, tokenising included
+    scored    number of pairs that the cross-encoder scored
     """
 
     name: str
@@ -53,29 +53,28 @@ def measure_quality(
             "choose another"
         )
     both = list(zip(pairs.first, pairs.second, strict=True))
-    best = round(SHARE * len(both))
+    reranked = round(_RERANKED * len(both))
 
     def score_by_cosine() -> Array:
         u, v = encode_once(model.encode, pairs.first, pairs.second, **QUIET)
         return model.similarity_pairwise(u, v)
 
     def score_by_cross(rows: Array) -> Array:
-        some = [both[row] for row in rows]
-        return cross.predict(some, return_logits=True, **QUIET)
+        return cross.predict([both[row] for row in rows], return_logits=True, **QUIET)
 
     def rerank() -> Array:
         cosines = score_by_cosine()
-        order = np.argsort(-cosines, kind="stable")
-        places = rank_values(cosines)
-        places[order[:best]] = len(both) + rank_values(score_by_cross(order[:best]))
-        return places
+        best = np.argsort(-cosines, kind="stable")[:reranked]
+        ranks = rank_values(cosines)
+        ranks[best] = len(both) + rank_values(score_by_cross(best))
+        return ranks
 
     ways: tuple[tuple[str, Callable[[], Array], int], ...] = (
         ("bi-encoder", score_by_cosine, 0),
         ("cross-encoder", lambda: score_by_cross(np.arange(len(both))), len(both)),
-        ("retrieve and rerank", rerank, best),
+        ("retrieve and rerank", rerank, reranked),
     )
-    score_by_cross(np.arange(min(8, len(both))))  # the first call wakes threads
+    score_by_cross(np.arange(min(8, len(both))))  # the first call starts threads
     found = []
     for name, score, scored in ways:
         start = time.perf_counter()
@@ -86,7 +85,7 @@ def measure_quality(
 
 
 def write_quality(found: list[Quality], pairs: int) -> Iterator[str]:
-    """The report, line by line."""
+    """Yield the lines of the report."""
     yield f"Quality and cost together: {pairs} judged pairs, Spearman x 100"
     for name, correlation, seconds, scored in found:
         yield (

@@ -19,7 +19,6 @@ from minisbert.arrays import Array
 from minisbert.model_files.tokenizers import read_tokenizer
 from minisbert.system.json_fields import Rule, one_of, read_fields
 
-
 _INPUT_NAMES = Rule(
     "a list of texts",
     lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value),
