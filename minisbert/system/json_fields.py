@@ -1,6 +1,6 @@
-"""JSON files of a model directory, and the rules that their fields are held to.
+"""JSON files, and the rules that their fields must follow.
 
-Whatever is wrong becomes one sentence that names the field, the file and what to do.
+An error is one sentence that names the field, the file, and what to do.
 """
 
 from __future__ import annotations
@@ -13,7 +13,12 @@ from typing import Any, NamedTuple
 
 
 class Rule(NamedTuple):
-    """What a field must be, in words and as a test, and what to do if it is not."""
+    """A rule for the value of a field.
+
+    expected  the rule in words, after "must be"
+    accepts   the rule as a function of a value
+    advice    what to do about a value that breaks it
+    """
 
     expected: str
     accepts: Callable[[Any], bool]
@@ -21,13 +26,14 @@ class Rule(NamedTuple):
 
 
 def one_of(*choices: object, advice: str = "anything else is not supported") -> Rule:
-    """The rule of a field that other kinds of models fill in another way."""
+    """Return the rule of a field that has only a few values."""
     expected = " or ".join(json.dumps(choice) for choice in choices)
     return Rule(expected, lambda value: value in choices, advice)
 
 
 def at_least(least: int) -> Rule:
-    # Types are compared, since True is an int too.
+    """Return the rule of a whole number with a lower limit."""
+    # Types are compared, since True is an instance of int.
     return Rule(
         f"a whole number of {least} or more", lambda value: type(value) is int and value >= least
     )
@@ -40,9 +46,10 @@ FRACTION = Rule(
     lambda value: type(value) in (int, float) and 0 <= value < 1,
 )
 FLAG = Rule("true or false", lambda value: isinstance(value, bool))
-TEXT = Rule("a text", lambda value: isinstance(value, str))
-TEXTS = Rule(
-    "an object of texts",
+STRING = Rule("a string", lambda value: isinstance(value, str))
+OBJECT = Rule("an object", lambda value: isinstance(value, dict))
+STRINGS = Rule(
+    "an object of strings",
     lambda value: isinstance(value, dict) and all(isinstance(v, str) for v in value.values()),
 )
 
@@ -57,7 +64,9 @@ class Fields:
     content: Mapping[str, Any]
 
     def find(self, name: str, rule: Rule, default: Any = REQUIRED) -> Any:
-        """A field, held to a rule; one that is missing, or null, is `default`, if there is one.
+        """Return the value of a field, checked by a rule.
+
+        A field that is missing or null has the value `default`, if that is given.
 
         Raises ValueError naming the field and the file.
         """
@@ -73,7 +82,7 @@ class Fields:
 
 
 def read_fields(path: Path, missing_ok: bool = False) -> Fields:
-    """Read a file that holds one JSON object; one that may be missing then has no fields.
+    """Read a file that holds one JSON object; with `missing_ok` a missing file has no fields.
 
     Raises FileNotFoundError, or ValueError naming the file.
     """
@@ -91,32 +100,35 @@ def read_json(path: Path) -> Any:
     """Read a file that holds any JSON; raises as `read_fields` does."""
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} must be a file, but there is none; is {path.parent} a whole model directory?"
+            f"{path} must be a file, but there is no such file; "
+            f"is {path.parent} a whole model directory?"
         )
     try:
         return json.loads(path.read_text("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(
-            f"{path} must hold JSON, but it does not ({error}); fetch the model again"
+            f"{path} must hold JSON, got something else ({error}); fetch the model again"
         ) from None
 
 
 def shorten(value: object) -> str:
-    """What to show of a value in an error: enough to find it by, on one line."""
+    """Return the start of a value's repr, on one line, for an error."""
     shown = repr(value)
     return shown if len(shown) <= 80 else shown[:77] + "..."
 
 
 def check_relative(path: str, origin: Path) -> str:
-    """A path that the file `origin` names, if it stays inside the model directory; else ValueError.
+    """Return a path that is written in the file `origin`, if it stays inside the model directory.
 
-    It is judged as spelled, and links are followed: the Hugging Face cache consists of links that
-    leave. What no file would be called is refused too.
+    The spelling is checked, not the place: links may lead out of the directory, as all do in the
+    Hugging Face cache.
+
+    Raises ValueError for a path that leaves, is unprintable, or is too long for a file's name.
     """
     leaves = path.startswith("/") or "\\" in path or ":" in path or ".." in path.split("/")
     if leaves or not path.isprintable() or len(path) > 255:
         raise ValueError(
             f"paths in {origin} must be relative and stay inside the model directory, "
-            f"got {shorten(path)}; do not trust this model"
+            f"got {shorten(path)}; don't use this model"
         )
     return path

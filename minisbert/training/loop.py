@@ -16,7 +16,8 @@ from minisbert.arguments import OnTruncate, check_positive, check_truncation
 from minisbert.arrays import Array
 from minisbert.cross_encoder import CrossEncoder
 from minisbert.encoder import SentenceTransformer
-from minisbert.model_files.saving import MODEL_FILES, WEIGHTS
+from minisbert.model_files.saving import MODEL_FILES
+from minisbert.model_files.weights import WEIGHTS_FILE
 from minisbert.system.disk import check_destination, recover_directory, remove_directory
 from minisbert.system.threads import count_threads, keep_freed_memory, two_threads
 from minisbert.training.checkpoints import (
@@ -242,7 +243,7 @@ def check_output(out: str | os.PathLike[str], resume: bool) -> None:
     Raises FileExistsError.
     """
     out = Path(out).expanduser()
-    check_destination(out, WEIGHTS, MODEL_FILES)
+    check_destination(out, WEIGHTS_FILE, MODEL_FILES)
     work = find_work_directory(out)
     recover_directory(work)
     check_destination(work, STATE, FILES)
@@ -252,7 +253,7 @@ def check_output(out: str | os.PathLike[str], resume: bool) -> None:
             f"{work} must be gone to start anew, but an unfinished training is in it; "
             "go on with resume, or remove it"
         )
-    if resume and not unfinished and (out / WEIGHTS).exists():
+    if resume and not unfinished and (out / WEIGHTS_FILE).exists():
         raise FileExistsError(
             f"{out} must be unfinished to go on, but it is whole; leave out resume to train anew"
         )

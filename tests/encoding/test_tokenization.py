@@ -381,7 +381,7 @@ def test_broken_tokenizer_file(directory, content):
         (b"a\nb\n", r"vocab\.txt must hold the unk_token '\[UNK\]'"),
         (b"[UNK]\n[CLS]\n", r"vocab\.txt must hold the sep_token '\[SEP\]'"),
         (b"", r"vocab\.txt must hold the unk_token"),
-        (b"\xff\xfe", r"vocab\.txt must be a word list in UTF-8"),
+        (b"\xff\xfe", r"vocab\.txt must be a list of tokens in UTF-8"),
     ],
 )
 def test_broken_vocabulary(directory, content, sentence):

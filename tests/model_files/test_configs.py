@@ -7,9 +7,9 @@ import shutil
 import pytest
 
 from minisbert.model_files.configs import (
-    DENSE_ACTIVATIONS,
     HIDDEN_ACTIVATIONS,
     POOLING_FLAGS,
+    TORCH_ACTIVATIONS,
     read_bert_config,
     read_model_config,
 )
@@ -187,8 +187,8 @@ def test_dense_activations(directory, stated, activation):
 
 
 def test_activations_exist():
-    """Every activation that a configuration may name is implemented."""
-    assert {*HIDDEN_ACTIVATIONS, *DENSE_ACTIVATIONS.values()} <= set(ACTIVATIONS)
+    """Every activation that a configuration may name is implemented, softmax as a layer."""
+    assert {*HIDDEN_ACTIVATIONS, *TORCH_ACTIVATIONS.values()} - {"softmax"} <= set(ACTIVATIONS)
 
 
 def test_twelve_blocks_are_twelve(tmp_path):
@@ -314,6 +314,11 @@ def test_missing_field(directory, name):
         ),
         (
             "2_Dense/config.json",
+            {"activation_function": "torch.nn.modules.activation.Softmax"},
+            "activation_function .* in Tanh, Identity, ReLU, GELU, Sigmoid, got '.*Softmax'",
+        ),
+        (
+            "2_Dense/config.json",
             {"module_input_name": "token_embeddings"},
             "module_input_name .* \"sentence_embedding\", got 'token_embeddings'",
         ),
@@ -333,12 +338,12 @@ def test_impossible_field(directory, file, changes, sentence):
     [
         (
             {"model_type": "CrossEncoder"},
-            "got 'CrossEncoder'; this directory is for the class",
+            "got 'CrossEncoder'; load this directory with the class",
         ),
         ({"model_type": "SparseEncoder"}, "got 'SparseEncoder'"),
         ({"similarity_fn_name": "angle"}, "similarity_fn_name .* \"cosine\" or .* got 'angle'"),
-        ({"prompts": ["query: "]}, "prompts .* an object of texts"),
-        ({"prompts": {"query": 7}}, "prompts .* an object of texts"),
+        ({"prompts": ["query: "]}, "prompts .* an object of strings"),
+        ({"prompts": {"query": 7}}, "prompts .* an object of strings"),
         ({"default_prompt_name": "title"}, "name of one of its prompts, got 'title'"),
         ({"truncate_dim": 0}, "truncate_dim .* 1 or more, got 0"),
     ],
@@ -464,7 +469,9 @@ def test_not_a_json_object(directory, content, sentence):
 def test_missing_file(directory, name):
     """A file that must be there is named."""
     (directory / name).unlink()
-    with pytest.raises(FileNotFoundError, match=f"{name} must be a file, but there is none"):
+    with pytest.raises(
+        FileNotFoundError, match=f"{name} must be a file, but there is no such file"
+    ):
         read_model_config(directory)
 
 

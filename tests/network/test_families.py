@@ -678,15 +678,15 @@ def test_words_of_mpnet(tmp_path):
         (
             lambda d: (d / "merges.txt").write_text("th e\nno thing\n", "utf-8"),
             ValueError,
-            r"vocab\.json and merges\.txt must be the lists of one tokenizer",
+            r"vocab\.json and merges\.txt must belong to one tokenizer",
         ),
-        (lambda d: write_json(d / "vocab.json", {"a": 0}), ValueError, "must be the lists of one"),
-        (lambda d: write_json(d / "vocab.json", {"a": "b"}), ValueError, "must be the lists"),
+        (lambda d: write_json(d / "vocab.json", {"a": 0}), ValueError, "must belong to one"),
+        (lambda d: write_json(d / "vocab.json", {"a": "b"}), ValueError, "must belong to one"),
         (lambda d: write_json(d / "vocab.json", []), ValueError, "must hold a JSON object"),
         (
             lambda d: write_json(d / "special_tokens_map.json", {"cls_token": "<none>"}),
             ValueError,
-            "must hold the cls_token '<none>', but it does not",
+            "must hold the cls_token '<none>', got tokens without it",
         ),
     ],
 )
