@@ -2,7 +2,7 @@
 
 Some replace an object that they don't know by a model of their own without a word, so each test
 counts the calls of our `encode` and looks for our vectors in the client. The adapters are those of
-the README, run as they stand there.
+minisbert/encoding/README.md, run as they stand there.
 """
 
 import json
@@ -19,7 +19,7 @@ from sentence_transformers.sentence_transformer.evaluation import (
 )
 
 TESTS = Path(__file__).parents[1]
-README = (TESTS.parent / "README.md").read_text("utf-8")
+README = (TESTS.parent / "minisbert" / "encoding" / "README.md").read_text("utf-8")
 GOLDEN = json.loads((TESTS / "golden" / "texts.json").read_text("utf-8"))
 TEXTS = [text for text in GOLDEN.values() if 20 < len(text) < 400][:50]
 
