@@ -72,16 +72,18 @@ def bert_forward(
     score_bias = config.variant.score_bias_forward(parameters, longest)  # (H, T, T)
     last = config.num_hidden_layers - 1
     for block in range(last + 1):
+        only = first_only and block == last
         hidden = block_forward(
             hidden,
             parameters,
             config,
             batch=batch,
             block=config.find_block(block),
-            first_only=first_only and block == last,
+            first_only=only,
             score_bias=score_bias,
             rng=rng,
             cache=cache,
+            out=hidden if cache is None and not only else None,
         )
     return hidden
 
@@ -218,12 +220,13 @@ def block_forward(
     score_bias: Array | None = None,
     rng: np.random.Generator | None = None,
     cache: Cache = None,
+    out: Array | None = None,
 ) -> Array:
     """Run one transformer block: attention, then feed-forward, each with a residual and a norm.
 
-    hidden      (N, D)      overwritten without a cache
+    hidden      (N, D)
     score_bias  (H, T, T)   of the longest sentence's attention scores, or None
-    out         (N, D), or (B, D) with first_only
+    out         (N, D), or (B, D) with first_only; may be `hidden` without a cache
 
     A block appends to the cache, in this order (classes of `layers.py`):
 
@@ -281,7 +284,7 @@ def block_forward(
         out=query if cache is None else None,
     )
     # From here on each token is computed alone.
-    out = wanted if cache is None else np.empty_like(wanted)
+    out = np.empty_like(wanted) if out is None else out
     for rows in _cut_slices(len(wanted), SLICE if cache is None else len(wanted)):
         # 3. mix the heads, add the residual, normalise
         mixed = linear("attention.output.dense", context[rows], residual=wanted[rows])
