@@ -12,6 +12,17 @@ from minisbert.model_files.hub import fetch_model
 from models import make_model_directory
 
 
+def pytest_collection_modifyitems(items):
+    """Mark what needs the real weights or real data as slow, examples in documentation too."""
+    for item in items:
+        if isinstance(item, pytest.DoctestItem):
+            is_real = any("MiniLM" in example.source for example in item.dtest.examples)
+        else:
+            is_real = not {"minilm_directory", "data_directory"}.isdisjoint(item.fixturenames)
+        if is_real:
+            item.add_marker("slow")
+
+
 @pytest.fixture(scope="session")
 def minilm_directory() -> Path:
     """The directory of all-MiniLM-L6-v2: the one place in the tests where weights are fetched."""

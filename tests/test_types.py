@@ -4,11 +4,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import minisbert
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.mark.slow
 def test_types_follow_the_arguments():
     """mypy finds the types that typed_calls.py states, and the errors that it expects."""
     command = [sys.executable, "-m", "mypy", "--config-file", "pyproject.toml"]

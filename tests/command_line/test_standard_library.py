@@ -37,6 +37,7 @@ def test_first_sentence(docstring, sentence):
     assert find_first_sentence(docstring) == sentence
 
 
+@pytest.mark.slow
 def test_several_thousand_entries(entries):
     """The library gives thousands of entries, each name once, in order, none private or empty."""
     names = [entry.name for entry in entries]
@@ -46,6 +47,7 @@ def test_several_thousand_entries(entries):
     assert all(entry.sentence.strip() for entry in entries)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
@@ -67,6 +69,7 @@ def test_known_names_are_listed(entries, name):
     assert name in {entry.name for entry in entries}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["posix.listdir", "asyncio.runners.run", "turtle.gcd", "re._parser"]
 )
@@ -96,6 +99,7 @@ def test_sources_are_not_run(tmp_path):
     assert module.exports == {"use"}
 
 
+@pytest.mark.slow
 def test_nothing_is_imported_here():
     """Reading the library imports none of its modules into this process, and prints nothing."""
     program = (

@@ -62,6 +62,7 @@ def test_measuring_stops_at_the_budget(monkeypatch):
     assert [one.n for one in measured] == [10, 15, 20, 30, 40]
 
 
+@pytest.mark.slow
 def test_interrupt_keeps_what_was_measured(tiny, cross):
     """Ctrl-C in the middle keeps the sizes that were measured, marked as incomplete."""
 
@@ -92,6 +93,7 @@ def test_durations_are_readable(seconds, shown):
     assert show_duration(seconds) == shown
 
 
+@pytest.mark.slow
 def test_lab_prints_and_writes(tiny, tmp_path, capsys):
     """A short run prints the table, and writes all raw figures."""
     run_cost_lab(tiny, make_texts(60), seconds=5, directory=tmp_path / "out")

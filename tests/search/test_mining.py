@@ -176,6 +176,7 @@ def test_sentences_are_encoded(tiny):
         paraphrase_mining(tiny, "a bird")
 
 
+@pytest.mark.slow
 def test_mining_never_holds_all_scores():
     """The most memory taken is a fraction of what the scores of all pairs would take."""
     rows = np.random.default_rng(0).standard_normal((6000, 8)).astype(np.float32)

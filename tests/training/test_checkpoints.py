@@ -470,6 +470,7 @@ def test_place_of_checkpoints(tmp_path, monkeypatch):
 # A true kill
 
 
+@pytest.mark.slow
 def test_kills(directories, tmp_path):
     """Three times killed at odd moments, a run ends with the file of one that never was."""
     arguments = {
