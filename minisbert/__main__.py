@@ -1,6 +1,7 @@
 """The command line: `minisbert`, or `python -m minisbert`.
 
-What a user can cause is told in one sentence on standard error, with exit code 2 and no traceback.
+A mistake of the user is reported in one sentence on standard error, with exit code 2 and without a
+traceback.
 """
 
 from __future__ import annotations
@@ -13,45 +14,47 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from minisbert.command_line.commands import say
-from minisbert.command_line.parser import make_parser
+from minisbert.command_line import model_commands, text_commands
+from minisbert.command_line.parser import make_parser, notify
+
+COMMANDS = text_commands.COMMANDS | model_commands.COMMANDS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
-    prepare_streams()
-    with speak_plainly():
+    _prepare_streams()
+    with _print_notices():
         try:
-            arguments = make_parser().parse_args(argv)
+            arguments = make_parser(COMMANDS).parse_args(argv)
             arguments.run(arguments)
             sys.stdout.flush()
             return 0
         except BrokenPipeError:
-            drop_output()
-            return 141  # 128 + SIGPIPE, what a shell reports of other programs
+            _drop_output()
+            return 141  # 128 + SIGPIPE, as shells report it
         except KeyboardInterrupt:
-            drop_output()
-            return 130  # 128 + SIGINT
+            _drop_output()
+            return 130  # 128 + SIGINT, as shells report it
         except (OSError, ValueError, TypeError, MemoryError, FloatingPointError) as error:
-            say(describe(error))
+            notify(_describe(error))
             try:
                 sys.stdout.flush()
             except OSError:
-                drop_output()
+                _drop_output()
             return 2
 
 
-def describe(error: BaseException) -> str:
-    """An error as one sentence on one line."""
+def _describe(error: BaseException) -> str:
+    """Return an error as one sentence on one line."""
     if isinstance(error, OSError) and error.strerror:
         named = f" {error.filename}" if error.filename is not None else ""
         return f"the system refused{named}: {error.strerror}"
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def prepare_streams() -> None:
-    """Write UTF-8 whatever the locale says, and nothing where a stream is closed."""
-    # A file's name may be any bytes: standard output gives them back as they came.
+def _prepare_streams() -> None:
+    """Write UTF-8 in any locale, and discard what is written to a closed stream."""
+    # A file's name may be any bytes: standard output writes those that are not UTF-8 unchanged.
     for name, errors in (("stdout", "surrogateescape"), ("stderr", "backslashreplace")):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
@@ -59,19 +62,19 @@ def prepare_streams() -> None:
             getattr(sys, name).reconfigure(encoding="utf-8", errors=errors)
 
 
-def drop_output() -> None:
-    """Throw away what is not yet written: at exit Python would try again, and wait or complain."""
+def _drop_output() -> None:
+    """Discard unwritten output: at exit Python would try to write it again, and block or fail."""
     with contextlib.suppress(OSError, ValueError):
         output = sys.stdout.fileno()
         os.dup2(os.open(os.devnull, os.O_WRONLY), output)
 
 
 @contextlib.contextmanager
-def speak_plainly() -> Iterator[None]:
-    """Show warnings, and what is being fetched, as single lines on standard error."""
+def _print_notices() -> Iterator[None]:
+    """Print warnings and log messages, each as one line on standard error."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        say(message)
+        notify(message)
 
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("minisbert: %(message)s"))

@@ -2,9 +2,14 @@
 
 In reading order; a file imports only from those before it:
 
-    standard_library  the corpus of the demo: what Python's library says of itself
-    demo              `minisbert demo`
-    train             `minisbert train`
-    commands          all other commands
-    parser            commands and their options
+    parser            how a command is declared, and the parser of all commands
+    text_commands     fetch, encode, similarity, explain, index, search
+    train_options     the options of `minisbert train`
+    train             the work of `minisbert train`
+    standard_library  the corpus of the demo: docstrings of Python's standard library
+    demo              the work of `minisbert demo`
+    model_commands    train, bench, evaluate, info, demo
+
+A new command is one function in text_commands or model_commands, declared by the decorator above
+it.
 """

@@ -1,7 +1,7 @@
 """The demo: search Python's standard library by meaning.
 
-The first run reads the library, encodes it and saves the index; later runs only ask. The index is
-made anew for another Python or when what is listed changes.
+The first run reads the library, encodes its docstrings and saves an index; later runs only search.
+Another version of Python, or a change of standard_library.py, makes a new index.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from minisbert.command_line import standard_library
+from minisbert.command_line.parser import DEFAULT_MODEL
 from minisbert.encoder import SentenceTransformer
 from minisbert.model_files.hub import models_home
 from minisbert.search.text_index import FILE_NAME, Hit, TextIndex
-
-MODEL = "all-MiniLM-L6-v2"
 
 QUESTIONS = (
     "read a comma separated file",
@@ -26,13 +25,13 @@ QUESTIONS = (
     "run another program and get its output",
 )
 
-HITS = 3
+_HITS = 3
 
 
 def run_demo(question: str | None = None) -> None:
-    """Print the answers to one question, or to three, with the time that each step takes."""
-    with report_time(f"load {MODEL}"):
-        model = SentenceTransformer(MODEL)
+    """Print the answers to a question, or to QUESTIONS, with the time that each step takes."""
+    with _report_time(f"load {DEFAULT_MODEL}"):
+        model = SentenceTransformer(DEFAULT_MODEL)
     index = open_index(model, find_directory())
     for text in QUESTIONS if question is None else (question,):
         print()
@@ -42,26 +41,29 @@ def run_demo(question: str | None = None) -> None:
 
 
 def find_directory() -> Path:
-    """Where the index lies: named by all that it depends on, but for the model's pinned weights."""
-    rules = Path(standard_library.__file__).read_bytes()
-    key = hashlib.sha256(platform.python_version().encode() + rules).hexdigest()[:8]
+    """Return the directory of the index, named by what the index depends on.
+
+    That is the version of Python, and the code that reads its library. The weights are pinned.
+    """
+    code = Path(standard_library.__file__).read_bytes()
+    key = hashlib.sha256(platform.python_version().encode() + code).hexdigest()[:8]
     return models_home() / f"standard-library-{platform.python_version()}-{key}"
 
 
 def open_index(model: SentenceTransformer, directory: Path) -> TextIndex:
     """Open the saved index, or make and save it."""
     if (directory / FILE_NAME).exists():
-        with report_time("open the saved index"):
+        with _report_time("open the saved index"):
             index = TextIndex.load(directory)
         return index
-    with report_time(f"read the standard library of Python {platform.python_version()}"):
+    with _report_time(f"read the standard library of Python {platform.python_version()}"):
         entries = standard_library.read_standard_library()
     texts = [f"{name} {sentence}" for name, sentence in entries]
-    with report_time(f"encode {len(texts)} entries"):
-        # A few docstrings are grammars that never come to a full stop; their beginnings will do.
+    with _report_time(f"encode {len(texts)} entries"):
+        # A few docstrings are grammars without a full stop: truncating these is fine.
         embeddings = model.encode(texts, show_progress_bar=True, on_truncate="ignore")
-    with report_time(f"save the index in {directory}"):
-        index = TextIndex.from_embeddings(embeddings, texts, model_name=MODEL)
+    with _report_time(f"save the index in {directory}"):
+        index = TextIndex.from_embeddings(embeddings, texts, model_name=DEFAULT_MODEL)
         index.save(directory)
     return index
 
@@ -69,10 +71,10 @@ def open_index(model: SentenceTransformer, directory: Path) -> TextIndex:
 def answer(model: SentenceTransformer, index: TextIndex, question: str) -> list[Hit]:
     """Print and return the best entries for a question."""
     print(question)
-    with report_time("  encode the question"):
+    with _report_time("  encode the question"):
         query = model.encode(question)
-    with report_time(f"  search {len(index)} entries"):
-        hits = index.search(query, HITS)
+    with _report_time(f"  search {len(index)} entries"):
+        hits = index.search(query, _HITS)
     for hit in hits:
         name, sentence = hit.text.split(" ", 1)
         print(f"  {hit.score:.3f}  {name}\n         {sentence}")
@@ -80,8 +82,8 @@ def answer(model: SentenceTransformer, index: TextIndex, question: str) -> list[
 
 
 @contextmanager
-def report_time(step: str) -> Iterator[None]:
-    """Print what was done and how long it took."""
+def _report_time(step: str) -> Iterator[None]:
+    """Print a step's name and how long the `with` block took."""
     start = time.perf_counter()
     yield
     seconds = time.perf_counter() - start

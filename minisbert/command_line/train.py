@@ -7,10 +7,10 @@ import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from minisbert.command_line.train_options import read_settings
 from minisbert.cross_encoder import CrossEncoder
 from minisbert.encoder import SentenceTransformer
 from minisbert.model_files.head_files import has_head
@@ -20,12 +20,6 @@ from minisbert.training.examples import Examples, read_examples
 from minisbert.training.loop import check_output, train
 from minisbert.training.objectives import make_objective
 from minisbert.training.run import Model, Settings
-
-# Options that are fields of Settings.
-SETTINGS = (
-    *("epochs", "batch_size", "learning_rate", "warmup", "weight_decay", "clip_norm", "seed"),
-    *("margin", "cosine_scale", "concatenation"),
-)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -38,13 +32,7 @@ def run(arguments: argparse.Namespace) -> None:
         scale=arguments.scale,
         cross_encoder=arguments.cross_encoder,
     )
-    given = {name: getattr(arguments, name) for name in SETTINGS}
-    settings: dict[str, Any] = {
-        "scale" if name == "cosine_scale" else name: value
-        for name, value in given.items()
-        if value is not None
-    }
-    chosen = Settings(dropout=not arguments.no_dropout, **settings)
+    chosen = Settings(dropout=not arguments.no_dropout, **read_settings(arguments))
     goal = make_objective(objective, chosen.margin, chosen.scale, chosen.concatenation)
     how = "" if arguments.objective else ", inferred from the columns"
     print(f"objective    {objective}: {goal.what}{how}")

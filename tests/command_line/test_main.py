@@ -123,7 +123,7 @@ def test_encode_goes_on(run, tiny, tiny_directory, lines, tmp_path, monkeypatch)
         assert (tmp_path / "vectors.npy.partial").exists()
         code, _, error = run("encode", *options)
         assert code == 0
-        assert "minisbert: going on with" in error
+        assert "minisbert: resuming " in error
         assert np.array_equal(np.load(out), tiny.encode(lines.read_text().splitlines()))
 
 

@@ -116,11 +116,11 @@ def test_nothing_is_imported_here():
 
 def test_a_module_that_cannot_be_imported_is_left_out(monkeypatch):
     """A compiled module whose import fails does not keep the others away."""
-    broken = standard_library.PRINT_COMPILED_MODULES.replace(
+    broken = standard_library._PRINT_COMPILED_MODULES.replace(
         "import importlib.machinery",
         "import sys; sys.modules['zlib'] = None\nimport importlib.machinery",
     )
-    monkeypatch.setattr(standard_library, "PRINT_COMPILED_MODULES", broken)
-    modules = standard_library.read_compiled_modules()
+    monkeypatch.setattr(standard_library, "_PRINT_COMPILED_MODULES", broken)
+    modules = standard_library._read_compiled_modules()
     assert "zlib" not in modules
     assert "gcd" in modules["math"].docstrings

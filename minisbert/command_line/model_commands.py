@@ -1,0 +1,201 @@
+"""Commands that train and measure models, describe the machine, and show the demo."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from minisbert.command_line.parser import Commands, argument, model_arguments
+from minisbert.command_line.text_commands import load_bi_encoder
+from minisbert.command_line.train_options import add_train_options
+
+COMMANDS = Commands()
+
+
+@COMMANDS.add(
+    "train", "fine-tune a model on a file of examples", model_arguments(), add_train_options
+)
+def _train(arguments: argparse.Namespace) -> None:
+    from minisbert.command_line.train import run
+
+    run(arguments)
+
+
+@COMMANDS.add(
+    "bench",
+    "measure what bi- and cross-encoders cost on this machine",
+    model_arguments(),
+    argument("--seconds", type=float, default=120, help="how long to measure; default 120"),
+    argument(
+        "--texts",
+        metavar="FILE",
+        help="texts, one a line; default docstrings of Python's standard library",
+    ),
+    argument("--out", default="costs", metavar="DIR", help="directory for figures; default costs"),
+    argument(
+        "--cross-encoder",
+        dest="cross_encoder_model",
+        metavar="MODEL",
+        help="a trained cross-encoder, to measure quality beside cost",
+    ),
+    argument("--pairs", metavar="FILE", help="judged pairs to measure quality on"),
+)
+def _bench(arguments: argparse.Namespace) -> None:
+    from minisbert.command_line.standard_library import read_standard_library
+    from minisbert.costs.lab import run_cost_lab
+    from minisbert.system.text_files import read_texts
+
+    if arguments.texts:
+        texts = [text for text in read_texts(arguments.texts) if text.strip()]
+    else:
+        texts = [sentence for _, sentence in read_standard_library()]
+    if bool(arguments.cross_encoder_model) != bool(arguments.pairs):
+        raise ValueError(
+            "--cross-encoder and --pairs must be given together, got one; add the other"
+        )
+    trained = judged = None
+    if arguments.pairs:
+        from minisbert.cross_encoder import CrossEncoder
+        from minisbert.evaluation.judged_files import read_sts
+
+        judged = read_sts(arguments.pairs)
+        trained = CrossEncoder(arguments.cross_encoder_model, threads=arguments.threads)
+    run_cost_lab(
+        load_bi_encoder(arguments),
+        texts,
+        seconds=arguments.seconds,
+        directory=Path(arguments.out),
+        trained=trained,
+        judged=judged,
+    )
+
+
+COMMANDS.add_group("evaluate", "measure how good a model is, on files that people judged")
+
+_STS_FILE = argument(
+    "file",
+    metavar="FILE",
+    help="pairs with scores: 3 columns, or 7 as in the STS benchmark",
+)
+
+
+def _reading_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that run a network in another way than it was trained."""
+    parser.add_argument("--pooling", help="cls, mean or max; default the model's own")
+    parser.add_argument(
+        "--blocks", type=int, help="run only the first blocks; 0 pools rows of the word table"
+    )
+
+
+@COMMANDS.add(
+    "evaluate sts",
+    "print the correlation with human scores",
+    model_arguments(),
+    _STS_FILE,
+    _reading_arguments,
+    argument("--cross-encoder", action="store_true", help="the model is a cross-encoder"),
+)
+def _evaluate_sts(arguments: argparse.Namespace) -> None:
+    from minisbert.evaluation.evaluate import evaluate_sts
+    from minisbert.evaluation.judged_files import read_sts
+
+    reading = {"pooling": arguments.pooling, "blocks": arguments.blocks}
+    if arguments.cross_encoder and reading != {"pooling": None, "blocks": None}:
+        raise ValueError(
+            "--pooling and --blocks must be left out with --cross-encoder, got both; "
+            "they are for bi-encoders"
+        )
+    pairs = read_sts(arguments.file)
+    if arguments.cross_encoder:
+        from minisbert.cross_encoder import CrossEncoder
+
+        model: Any = CrossEncoder(arguments.model, threads=arguments.threads)
+    else:
+        model = load_bi_encoder(arguments, **reading)
+    result = evaluate_sts(model, pairs)
+    print(f"pairs     {result.pairs}")
+    print(f"Spearman  {_show_measure(result.spearman)}")
+    print(f"Pearson   {_show_measure(result.pearson)}")
+
+
+@COMMANDS.add(
+    "evaluate retrieval",
+    "print nDCG and other measures of exact search",
+    model_arguments(),
+    argument("directory", metavar="DIR", help="corpus.jsonl, queries.jsonl, qrels"),
+    argument("--split", default="test", help="name of a file in qrels; default test"),
+    argument("-k", type=int, default=10, help="depth of nDCG and MRR; default 10"),
+    _reading_arguments,
+)
+def _evaluate_retrieval(arguments: argparse.Namespace) -> None:
+    from minisbert.evaluation.evaluate import evaluate_retrieval
+    from minisbert.evaluation.judged_files import read_beir
+
+    task = read_beir(arguments.directory, arguments.split)
+    model = load_bi_encoder(arguments, pooling=arguments.pooling, blocks=arguments.blocks)
+    result = evaluate_retrieval(model, task, arguments.k, arguments.threads)
+    print(
+        f"documents   {result.documents}, {result.cut_documents} cut at the "
+        f"{model.max_seq_length} tokens that the model reads"
+    )
+    print(f"queries     {result.queries}")
+    for count, what in (
+        (result.idle_queries, "queries without a relevant document, left out"),
+        (result.unknown_queries, "judged queries that queries.jsonl does not have, left out"),
+        (result.unknown_documents, "judged documents that corpus.jsonl does not have, never found"),
+    ):
+        if count:
+            print(f"unusable    {count} {what}")
+    for name, value in result.measures.items():
+        print(f"{name:10}  {_show_measure(value)}")
+
+
+@COMMANDS.add(
+    "evaluate table",
+    "print Spearman's correlation by number of blocks and pooling",
+    model_arguments(),
+    _STS_FILE,
+)
+def _evaluate_table(arguments: argparse.Namespace) -> None:
+    from minisbert.evaluation.evaluate import evaluate_sts
+    from minisbert.evaluation.judged_files import read_sts
+
+    pairs = read_sts(arguments.file)
+    L = load_bi_encoder(arguments).config.bert.num_hidden_layers
+    poolings = ("cls", "mean", "max")
+    print(f"Spearman x 100 on {len(pairs.scores)} pairs, by number of blocks and pooling")
+    print("blocks" + "".join(f"{pooling:>8}" for pooling in poolings))
+    for blocks in range(L + 1):
+        print(f"{blocks:6}", end="")
+        for pooling in poolings:
+            model = load_bi_encoder(arguments, pooling=pooling, blocks=blocks)
+            print(f"{_show_measure(evaluate_sts(model, pairs).spearman):>8}", end="", flush=True)
+        print()
+
+
+def _show_measure(value: float) -> str:
+    """Format a measure x 100, as papers print it; a dash if it is not a number."""
+    return "-" if value != value else f"{100 * value:.2f}"
+
+
+@COMMANDS.add("info", "print versions, threads, BLAS and the kernel in use")
+def _info(arguments: argparse.Namespace) -> None:
+    from minisbert import __version__
+    from minisbert.costs.machine import describe_machine
+    from minisbert.model_files.hub import models_home
+
+    facts = {"minisbert": __version__, "models": str(models_home()), **describe_machine()}
+    for name, fact in facts.items():
+        print(f"{name:11} {fact}")
+
+
+@COMMANDS.add(
+    "demo",
+    "search Python's standard library by meaning",
+    argument("question", nargs="?", metavar="QUESTION"),
+)
+def _demo(arguments: argparse.Namespace) -> None:
+    from minisbert.command_line.demo import run_demo
+
+    run_demo(arguments.question)

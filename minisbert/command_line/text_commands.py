@@ -1,0 +1,214 @@
+"""Commands that apply a model to texts: fetch, encode, similarity, explain, index, search."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from minisbert.command_line.parser import Commands, argument, model_arguments, notify
+
+COMMANDS = Commands()
+
+
+@COMMANDS.add(
+    "fetch", "fetch a model by name and print its directory", argument("name", metavar="NAME")
+)
+def _fetch(arguments: argparse.Namespace) -> None:
+    from minisbert.model_files.hub import fetch_model
+
+    print(fetch_model(arguments.name))
+
+
+def _file_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say where in a table the texts are."""
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--column", help="column of a CSV or TSV file: its name or its number")
+    kind.add_argument("--field", help="field of the objects in a JSON lines file: its name")
+
+
+@COMMANDS.add(
+    "encode",
+    "print or save the embeddings of texts",
+    model_arguments(),
+    argument("texts", nargs="*", metavar="TEXT"),
+    argument("--file", help="texts, one a line; default standard input"),
+    _file_arguments,
+    argument("--out", help="a .npy or .jsonl file to write, instead of printing JSON lines"),
+)
+def _encode(arguments: argparse.Namespace) -> None:
+    from minisbert.encoding.streaming import name_partial_files
+    from minisbert.system.disk import write_file
+    from minisbert.system.text_files import read_texts
+
+    if arguments.out and not arguments.out.endswith((".npy", ".jsonl")):
+        raise ValueError(f"--out must end in .npy or .jsonl, got {arguments.out}; rename it")
+    if arguments.out and not Path(arguments.out).parent.is_dir():
+        raise FileNotFoundError(
+            f"--out must be in an existing folder, got {arguments.out}; make the folder first"
+        )
+    if arguments.texts and (arguments.file or arguments.column or arguments.field):
+        raise ValueError("texts must be arguments or stand in a file, got both; leave one out")
+    texts = arguments.texts or read_texts(arguments.file or "-", arguments.column, arguments.field)
+    model = load_bi_encoder(arguments)
+    if arguments.out and arguments.out.endswith(".npy"):
+        partial, _ = name_partial_files(Path(arguments.out))
+        if partial.exists():
+            notify(f"resuming {partial}; remove it to start again")
+        model.encode_to_file(texts, arguments.out, resume=partial.exists())
+        return
+    lines = _write_json_lines(texts, model.encode(texts))
+    if not arguments.out:
+        for line in lines:
+            print(line)
+        return
+    with write_file(Path(arguments.out)) as file:
+        file.writelines(line.encode() + b"\n" for line in lines)
+
+
+def _write_json_lines(texts: Sequence[str], embeddings: Any) -> Iterator[str]:
+    """Yield a JSON object for each text, its numbers as short as float32 allows."""
+    for text, embedding in zip(texts, embeddings, strict=True):
+        numbers = [float(str(number)) for number in embedding]
+        yield json.dumps({"text": text, "embedding": numbers}, ensure_ascii=False)
+
+
+@COMMANDS.add(
+    "similarity",
+    "print the similarity of two texts",
+    model_arguments(),
+    argument("a", metavar="A"),
+    argument("b", metavar="B"),
+)
+def _similarity(arguments: argparse.Namespace) -> None:
+    model = load_bi_encoder(arguments)
+    a, b = model.encode([arguments.a, arguments.b])
+    print(f"{model.similarity(a, b).item():.4f}")
+
+
+@COMMANDS.add(
+    "explain",
+    "show what each pair of tokens contributes to a similarity",
+    model_arguments(),
+    argument("a", metavar="A"),
+    argument("b", metavar="B"),
+    argument("--out", metavar="FILE", help="draw a picture too: .png, .svg or .pdf"),
+)
+def _explain(arguments: argparse.Namespace) -> None:
+    from minisbert.encoding.explain import explain
+    from minisbert.encoding.heat_map import draw_heat_map, write_heat_map
+
+    if arguments.out and not arguments.out.endswith((".png", ".svg", ".pdf")):
+        raise ValueError(f"--out must end in .png, .svg or .pdf, got {arguments.out}; rename it")
+    model = load_bi_encoder(arguments)
+    found = explain(model, arguments.a, arguments.b)
+    matrix = (found.tokens_a, found.tokens_b, found.contributions)
+    if arguments.out:
+        title = f"{model.similarity_fn_name} {found.score:.4f}"
+        try:
+            draw_heat_map(*matrix, title=title, path=Path(arguments.out))
+        except ModuleNotFoundError:
+            raise ValueError(
+                "--out must be left out without matplotlib, which draws, got a file; "
+                "`pip install minisbert[plots]`"
+            ) from None
+    color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    print(write_heat_map(*matrix, color=color))
+
+
+@COMMANDS.add(
+    "index",
+    "make a directory of texts that can be searched",
+    model_arguments(),
+    argument("file", metavar="FILE", help="texts, one a line; - is standard input"),
+    _file_arguments,
+    argument("--out", required=True, metavar="DIR", help="directory to make"),
+)
+def _index(arguments: argparse.Namespace) -> None:
+    from minisbert.search.text_index import TextIndex
+    from minisbert.system.text_files import read_texts
+
+    _check_index_directory(Path(arguments.out))
+    read = read_texts(arguments.file, arguments.column, arguments.field)
+    texts = [text for text in read if text.strip()]
+    if not texts:
+        raise ValueError(f"{arguments.file} must hold texts, got none; is it the right file?")
+    if len(texts) < len(read):
+        notify(f"blank texts left out: {len(read) - len(texts)}; rows are numbered without them")
+    start = time.perf_counter()
+    model = load_bi_encoder(arguments)
+    # A relative path would be wrong when a search starts in another directory.
+    name = os.path.abspath(arguments.model) if os.path.isdir(arguments.model) else arguments.model
+    metric = "dot" if model.similarity_fn_name == "dot" else "cosine"
+    TextIndex.from_embeddings(model.encode_document(texts), texts, metric, name).save(arguments.out)
+    print(f"{len(texts)} texts in {arguments.out}, {time.perf_counter() - start:.1f} s")
+
+
+def _check_index_directory(directory: Path) -> None:
+    """Refuse, before any work, to put an index among other files or over a file of another kind."""
+    from minisbert.search.index_files import FORMAT
+    from minisbert.search.text_index import FILE_NAME
+    from minisbert.system.safetensors import read_safetensors
+
+    names = [path.name for path in directory.iterdir()] if directory.exists() else []
+    foreign = FILE_NAME not in names and any(not name.startswith(".") for name in names)
+    if FILE_NAME in names:
+        with contextlib.suppress(ValueError):  # a damaged index may be replaced
+            foreign = read_safetensors(directory / FILE_NAME)[1].get("format") != FORMAT
+    if foreign:
+        raise FileExistsError(
+            f"--out must be a new or empty directory or an index, got {directory}, "
+            "which holds something else; choose another"
+        )
+
+
+@COMMANDS.add(
+    "search",
+    "print the texts that are most similar to a query",
+    model_arguments(default=None),
+    argument("directory", metavar="DIR", help="directory that `minisbert index` made"),
+    argument("query", metavar="QUERY"),
+    argument("-k", type=int, default=10, help="number of texts to print; default 10"),
+    argument("--rerank", metavar="MODEL", help="cross-encoder to re-rank candidates by"),
+    argument("--candidates", type=int, default=50, help="number of candidates; default 50"),
+    argument("--json", action="store_true", help="print a JSON object for each text"),
+)
+def _search(arguments: argparse.Namespace) -> None:
+    from minisbert.model_files.hub import resolve_model
+    from minisbert.search.text_index import TextIndex
+
+    index = TextIndex.load(arguments.directory)
+    if arguments.model is None:
+        # The user named an index, not a model, so nothing is fetched for the name in the index.
+        arguments.model = resolve_model(index.vectors.model_name, fetch=False)
+    query = load_bi_encoder(arguments).encode_query(arguments.query)
+    depth = arguments.k
+    if arguments.rerank:
+        from minisbert.cross_encoder import CrossEncoder
+
+        cross = CrossEncoder(arguments.rerank, threads=arguments.threads)
+        depth = max(depth, arguments.candidates)
+    hits = index.search(query, depth, arguments.threads)
+    if arguments.rerank:
+        ranking = cross.rank(arguments.query, [hit.text for hit in hits], top_k=arguments.k)
+        hits = [hits[best["corpus_id"]]._replace(score=best["score"]) for best in ranking]
+    for hit in hits:
+        if arguments.json:
+            print(json.dumps(hit._asdict(), ensure_ascii=False))
+        else:
+            # One line a text, without control characters that a terminal would act on.
+            shown = "".join(c if c.isprintable() else " " for c in hit.text)
+            print(f"{hit.score:7.4f}  {hit.row:6}  {shown}")
+
+
+def load_bi_encoder(arguments: argparse.Namespace, **reading: Any) -> Any:
+    """Load the model of --model; `reading` may name another pooling, or the number of blocks."""
+    from minisbert.encoder import SentenceTransformer
+
+    return SentenceTransformer(arguments.model, threads=arguments.threads, **reading)
