@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 KERNEL := $(wildcard csrc/*)
 
-# A kernel that does not compile is an error here; users without a compiler get the NumPy twin.
+# A kernel that does not compile is an error here; users without a compiler get the NumPy fallback.
 export MINISBERT_REQUIRE_KERNEL := 1
 
 .DEFAULT_GOAL := help

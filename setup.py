@@ -1,7 +1,7 @@
 """Build minisbert: pure Python plus one small C extension, compiled by cffi from csrc/.
 
-A machine without a compiler still installs: the NumPy twin of the kernel serves there.
-MINISBERT_REQUIRE_KERNEL=1 makes a failed compilation an error, so tests never pass on the twin.
+A machine without a compiler still installs: the NumPy fallback of the kernel serves there.
+MINISBERT_REQUIRE_KERNEL=1 makes a failed compilation an error, so tests never pass on the fallback.
 """
 
 import os
@@ -20,7 +20,7 @@ class BuildOptionalKernel(build_ext):
         except Exception as error:  # every compiler toolchain fails with exceptions of its own
             if os.environ.get("MINISBERT_REQUIRE_KERNEL") == "1":
                 raise
-            print(f"minisbert: no C kernel ({error}); the NumPy twin serves.", file=sys.stderr)
+            print(f"minisbert: no C kernel ({error}); the NumPy fallback serves.", file=sys.stderr)
             self.extensions = []
 
     def get_outputs(self):

@@ -22,6 +22,7 @@ import os
 import resource
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -94,8 +95,9 @@ def extrapolate(index: FlatIndex, queries: np.ndarray, k: int) -> None:
     sizes = [M // part // 16 * 16 for part in (8, 4, 2, 1)]
     times = []
     for size in sizes:
-        part = (state.rows[:size], state.blocks[: size // 16], k, None, state.file.fetch)
-        times.append(np.median([measure(topk_int8, query[None], *part) for query in queries]))
+        part = partial(topk_int8, k=k, fetch=state.file.fetch)
+        rows, blocks = state.rows[:size], state.blocks[: size // 16]
+        times.append(np.median([measure(part, query[None], rows, blocks) for query in queries]))
         print(f"  {size:9} rows {times[-1]:7.1f} ms")
     slope, start = np.polyfit(sizes, times, 1)
     distance = np.abs(np.polyval((slope, start), sizes) - times).max()

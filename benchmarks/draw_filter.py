@@ -26,7 +26,7 @@ def bound_scores(index: FlatIndex, query: np.ndarray) -> tuple[np.ndarray, np.nd
     """Estimates and error bounds of every row's score.  (D,) -> (M,), (M,)"""
     M, D = index.rows.shape
     blocks, coded = index._state.blocks, encode_queries(query[None])
-    scale, residual_factor, length_factor, constant, _ = coded.factors[0]
+    factors = coded.factors[0]
     group = coded.codes[0, :, 0].reshape(-1).astype(np.int64)
     codes = blocks["codes"].transpose(0, 2, 1, 3).reshape(-1, len(group))[:M]
     sums = codes.astype(np.int64) @ group - 128 * group.sum()
@@ -34,8 +34,12 @@ def bound_scores(index: FlatIndex, query: np.ndarray) -> tuple[np.ndarray, np.nd
         name: blocks[name].reshape(-1)[:M].astype(np.float64)
         for name in ("scale", "residual", "length")
     }
-    bounds = heads["residual"] * residual_factor + heads["length"] * length_factor + constant
-    return heads["scale"] * scale * sums, bounds
+    bounds = (
+        heads["residual"] * factors["residual_factor"]
+        + heads["length"] * factors["length_factor"]
+        + factors["constant"]
+    )
+    return heads["scale"] * factors["scale"] * sums, bounds
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from minisbert.command_line import standard_library
 from minisbert.command_line.parser import DEFAULT_MODEL
 from minisbert.encoder import SentenceTransformer
 from minisbert.model_files.hub import models_home
-from minisbert.search.text_index import FILE_NAME, Hit, TextIndex
+from minisbert.search.text_index import FILE_NAME, TextHit, TextIndex
 
 QUESTIONS = (
     "read a comma separated file",
@@ -68,7 +68,7 @@ def open_index(model: SentenceTransformer, directory: Path) -> TextIndex:
     return index
 
 
-def answer(model: SentenceTransformer, index: TextIndex, question: str) -> list[Hit]:
+def answer(model: SentenceTransformer, index: TextIndex, question: str) -> list[TextHit]:
     """Print and return the best entries for a question."""
     print(question)
     with _report_time("  encode the question"):

@@ -152,7 +152,7 @@ def _index(arguments: argparse.Namespace) -> None:
 
 def _check_index_directory(directory: Path) -> None:
     """Refuse, before any work, to put an index among other files or over a file of another kind."""
-    from minisbert.search.index_files import FORMAT
+    from minisbert.search.index_files import INDEX_FORMAT
     from minisbert.search.text_index import FILE_NAME
     from minisbert.system.safetensors import read_safetensors
 
@@ -160,7 +160,7 @@ def _check_index_directory(directory: Path) -> None:
     foreign = FILE_NAME not in names and any(not name.startswith(".") for name in names)
     if FILE_NAME in names:
         with contextlib.suppress(ValueError):  # a damaged index may be replaced
-            foreign = read_safetensors(directory / FILE_NAME)[1].get("format") != FORMAT
+            foreign = read_safetensors(directory / FILE_NAME)[1].get("format") != INDEX_FORMAT
     if foreign:
         raise FileExistsError(
             f"--out must be a new or empty directory or an index, got {directory}, "

@@ -1,20 +1,19 @@
 """Exact search: the scan, two filters with a proof, and the indexes on top.
 
-In reading order; a file imports only from those before it:
+README.md in this folder explains it. In reading order; a file imports only from those before it:
 
-    topk           the definition of a score and of the order, in NumPy
-    kernel         the one owner of the C library
-    scan           the k best rows, by the kernel, on several threads
-    candidates     what a filter leaves, scored canonically
-    blas_filter    many queries at once, by matrix products
-    int8_filter    from codes of one byte a number
+    topk           what a score is and in which order rows come: the definition, in NumPy
+    kernel         the seam to C: which kernel runs, and every call into it
+    scan           the k best rows for each query, by a kernel, on several threads
+    candidates     the rows that a filter can't rule out, and their scores
+    blas_filter    a filter for many queries at once, by matrix products
+    int8_filter    a filter by codes of one byte a number
     hamming        the nearest binary codes
-    index_rows     what an index takes in
-    index_files    an index on the disk
-    index_builder  an index of more rows than memory holds
+    index_rows     the rows of an index: checked, normalised, searched by the cheapest path
+    index_files    an index on the disk: written whole or piece by piece, and opened
     flat_index     FlatIndex: add, search, save, load
-    quantization   embeddings in fewer bits
-    text_index     an index with its texts in one directory
-    binary_index   BinaryIndex: approximate, with its recall
+    quantization   embeddings in fewer bits, as sentence-transformers has them
+    text_index     TextIndex: an index and its texts in one directory
+    binary_index   BinaryIndex: approximate search by bits, with its measured recall
     mining         semantic search, paraphrases, communities
 """

@@ -1,8 +1,8 @@
 """BinaryIndex: approximate search over one bit for each dimension, a thirty-second of float32.
 
-Vectors that point the same way agree in most signs, so counting the signs in which two differ ranks
-rows roughly. A search takes more candidates from this rough ranking than it was asked for, and
-scores these few exactly. A row that is not among them is missed: the result is approximate, and
+Vectors that point in similar directions agree in most signs, so the number of signs in which two
+differ ranks rows roughly. A search takes more candidates from this ranking than it was asked for,
+and scores them exactly. A row that is not among them is missed: the result is approximate, and
 `measure_recall` says by how much, for queries like yours. `FlatIndex` misses nothing.
 """
 
@@ -13,10 +13,12 @@ import operator
 import numpy as np
 from numpy.typing import ArrayLike
 
+from minisbert.arguments import check_whole_number
 from minisbert.arrays import Array
+from minisbert.search.candidates import score_candidates
 from minisbert.search.flat_index import FlatIndex
 from minisbert.search.hamming import hamming_topk, read_codes
-from minisbert.search.index_rows import METRICS, as_matrix, prepare_rows
+from minisbert.search.index_rows import as_matrix, check_metric, prepare_rows
 from minisbert.search.quantization import quantize_embeddings
 from minisbert.search.scan import topk
 
@@ -26,28 +28,27 @@ OVERSAMPLE = 10
 
 
 class BinaryIndex:
-    """An approximate index of embeddings. It never changes: any number of threads may search.
+    """An approximate index of embeddings. It never changes, so any number of threads may search.
 
     Parameters
     ----------
     codes : (M, ceil(D / 8)) uint8 array
         Embeddings as `quantize_embeddings(..., "ubinary")` packs them.
     rows : (M, D) float32 array, optional
-        The embeddings, to score candidates. A memory map will do: only candidates are read.
+        The embeddings, to score candidates. They may be a memory map: only candidates are read.
     metric : {"cosine", "dot"}
-        What a score is with rows. For cosine they are unit vectors, as `FlatIndex.rows` are.
+        What a score is, if there are rows. For cosine they are unit vectors, as `FlatIndex.rows`.
 
     Raises
     ------
     ValueError
-        If the codes are not bytes, or the rows not as many and as wide as they.
+        If the codes are not bytes, or do not match the rows in number and width.
     """
 
     def __init__(
         self, codes: ArrayLike, rows: ArrayLike | None = None, metric: str = "cosine"
     ) -> None:
-        if metric not in METRICS:
-            raise ValueError(f"metric must be 'cosine' or 'dot', got {metric!r}; choose one")
+        check_metric(metric)
         self.codes = read_codes("codes", codes)
         self.rows = None if rows is None else as_matrix(rows, "rows")
         self.metric = metric
@@ -61,7 +62,7 @@ class BinaryIndex:
 
     @classmethod
     def from_index(cls, index: FlatIndex) -> BinaryIndex:
-        """Return the approximate companion of an exact index, sharing the rows that it has now."""
+        """Return an approximate index of the rows that an exact index has now, shared with it."""
         return cls(quantize_embeddings(index.rows, "ubinary"), index.rows, index.metric)
 
     def __len__(self) -> int:
@@ -82,16 +83,16 @@ class BinaryIndex:
         k : int
             How many rows to find, at least 1; an index with fewer gives all of them.
         oversample : int
-            How many times k candidates to score. More cost time and miss less; as many as there are
-            rows miss nothing.
+            Candidates to score for each row to find. More take more time and miss less; if k times
+            oversample is the number of rows, nothing is missed.
         threads : int, optional
-            Threads that share the scan; by default as many as the process has cores.
+            Threads that share the codes; by default as many as the process has cores.
 
         Returns
         -------
         scores : (min(k, M),) or (Q, min(k, M)) float32
-            Best first; of equal scores the lower row number first. With rows, each is the very
-            score that `FlatIndex` gives that row; without, the negative Hamming distance.
+            Best first; ties are in the order of their rows. With rows, the score that `FlatIndex`
+            returns for the row, bit for bit; without, the negative Hamming distance.
         ids : the same shape, int64
             Row numbers.
 
@@ -102,8 +103,7 @@ class BinaryIndex:
             that the codes were made from.
         """
         for name, value in (("k", k), ("oversample", oversample)):
-            if operator.index(value) < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}; ask for one or more")
+            check_whole_number(name, operator.index(value), remedy="ask for one or more")
         array = np.asarray(queries)
         matrix = self._prepare_queries(array[None] if array.ndim == 1 else array)
         codes = quantize_embeddings(matrix, "ubinary")
@@ -112,30 +112,33 @@ class BinaryIndex:
             scores = (-distances).astype(np.float32)
         else:
             _, candidates = hamming_topk(codes, self.codes, k * oversample, threads)
-            scores, ids = _score_candidates(matrix, self.rows, candidates, k)
+            candidates.sort(axis=1)  # so that ties come out in the order of their rows
+            scores, ids, _ = score_candidates(
+                matrix, self.rows, list(candidates), k=k, threads=1, path="hamming"
+            )
         return (scores[0], ids[0]) if array.ndim == 1 else (scores, ids)
 
     def measure_recall(
         self, queries: ArrayLike, k: int = 10, oversample: int = OVERSAMPLE
     ) -> float:
-        """Return which part of the k exactly best rows a search finds, on average: 1.0 is all.
+        """Return the fraction of the k truly best rows that a search finds, on average.
 
         Parameters
         ----------
         queries : (Q, D) array_like
-            A sample of those to come, some hundreds.
+            A sample of the queries to be asked, some hundreds.
         k, oversample : int
             As for `search`.
 
         Raises
         ------
         ValueError
-            If the index has no rows to compare with, or there is no query.
+            If the index has no rows to compare with, or there are no queries.
         """
         if self.rows is None or not len(self.rows) or not len(np.asarray(queries)):
             raise ValueError(
-                "recall must be measured with rows and at least one query, got an index or queries "
-                "without; make the index from a FlatIndex that is not empty"
+                "recall must be measured with rows and at least one query, got none; make the "
+                "index from a FlatIndex that is not empty"
             )
         _, found = self.search(queries, k, oversample)
         _, exact = topk(self._prepare_queries(queries), self.rows, k)
@@ -143,26 +146,6 @@ class BinaryIndex:
         return hits / exact.size
 
     def _prepare_queries(self, queries: ArrayLike) -> Array:
-        """Queries (Q, D) as the rows are prepared, or refused."""
+        """Return queries (Q, D) prepared in the way of the rows, or refuse them."""
         dimension = None if self.rows is None else self.rows.shape[1]
         return prepare_rows(as_matrix(queries, "queries", dimension), self.metric, "query")
-
-
-def _score_candidates(
-    queries: Array, rows: Array, candidates: Array, k: int
-) -> tuple[Array, Array]:
-    """The k best of each query's own candidates.
-
-    queries     (Q, D)
-    rows        (M, D)
-    candidates  (Q, n)  row numbers
-    """
-    Q, n = candidates.shape
-    scores = np.empty((Q, min(k, n)), np.float32)
-    ids = np.empty((Q, min(k, n)), np.int64)
-    candidates.sort(axis=1)  # in row order, so that of equal scores the lower row wins, as in topk
-    for query in range(Q):
-        chosen = candidates[query]
-        best, places = topk(queries[query : query + 1], rows[chosen], k, threads=1)
-        scores[query], ids[query] = best[0], chosen[places[0]]
-    return scores, ids

@@ -1,8 +1,10 @@
-"""What a filter leaves of the rows, and the last word of the canonical score.
+"""Candidates: the rows that a filter can't rule out, and their canonical scores.
 
-A filter knows of every row a lower and an upper bound of its score for a query. It keeps the k best
-lower bounds, and as candidates the rows whose upper bound is not below the least of them: no other
-row can be among the k best, whatever the true scores are. `topk_int8` and `topk_blas` are filters.
+A filter computes a lower and an upper bound of every row's score, and keeps the k best lower
+bounds. The least of them is its threshold: k rows reach it. A row whose upper bound is below the
+threshold therefore can't be among the k best, whatever the true scores are; the others are
+candidates, and only they are scored from their float32 numbers. `blas_filter` and `int8_filter` are
+two such filters.
 """
 
 from __future__ import annotations
@@ -13,10 +15,9 @@ from typing import NamedTuple
 import numpy as np
 
 from minisbert.arrays import Array
+from minisbert.search.kernel import TOO_MANY, Findings
 from minisbert.search.scan import topk
 from minisbert.system.threads import run_parts
-
-TOO_MANY = -1
 
 
 class ScanReport(NamedTuple):
@@ -24,21 +25,44 @@ class ScanReport(NamedTuple):
 
     candidates: Array  # (Q,) rows scored canonically
     path: tuple[str, ...]  # the filter's name, or "float32" where all rows were scored
-    bytes_read: int  # of codes and of rows, for all of them
+    bytes_read: int  # of codes and of rows, for all queries together
 
 
-class Findings(NamedTuple):
-    """What a filter has found in some parts of the rows, as the C functions write it."""
+def find_candidates(
+    scan: Callable[[slice, Findings], None],
+    M: int,
+    *,
+    Q: int,
+    k: int,
+    work: int,
+    threads: int | None,
+    multiple: int = 1,
+) -> list[Array | None]:
+    """Return the candidates of each query, in the order of the rows; None if there are too many.
 
-    lowers: Array  # (Q, k) float64, the best lower bounds, in no order
-    ids: Array  # (Q, capacity) int64, the candidates in order
-    uppers: Array  # (Q, capacity) float64, their upper bounds
-    counts: Array  # (Q,) int64, how many they are, or TOO_MANY
+    scan                     adds what it finds in a part of the rows to the findings
+    M                        rows
+    work, threads, multiple  as `run_parts` takes them
+    """
+    # A threshold that is found early rules out more rows, so findings go from part to part. There
+    # are as many of them as parts are scanned at a time.
+    idle: list[Findings] = []
+
+    def run(part: slice) -> None:
+        try:
+            found = idle.pop()
+        except IndexError:
+            found = _start_findings(Q, k)
+        scan(part, found)
+        idle.append(found)
+
+    run_parts(run, M, work=work, threads=threads, multiple=multiple)
+    return [_merge_findings(idle, query) for query in range(Q)]
 
 
-def make_findings(Q: int, k: int) -> Findings:
-    """Nothing found so far."""
-    # Room for what passes before the threshold has settled, twice over.
+def _start_findings(Q: int, k: int) -> Findings:
+    """Return findings without candidates."""
+    # Twice the room for the rows that pass before the threshold has settled.
     capacity = 4 * k + 1024
     return Findings(
         np.full((Q, k), -np.inf),
@@ -48,61 +72,40 @@ def make_findings(Q: int, k: int) -> Findings:
     )
 
 
-def filter_parts(
-    scan: Callable[[slice, Findings], None],
-    parts: list[slice],
-    threads: int | None,
-    Q: int,
-    k: int,
-) -> list[Array | None]:
-    """The candidates of each query in all parts, in order; None where they are too many.
-
-    `scan` adds what it finds in a part to what was found in parts before it, so that a threshold
-    found once holds from there on. There are as many findings as parts are scanned at a time.
-    """
-    resting: list[Findings] = []
-
-    def run(part: slice) -> None:
-        try:
-            found = resting.pop()
-        except IndexError:
-            found = make_findings(Q, k)
-        scan(part, found)
-        resting.append(found)
-
-    run_parts(run, parts, threads)
-    return [merge_findings(resting, query) for query in range(Q)]
-
-
-def merge_findings(parts: Sequence[Findings], query: int) -> Array | None:
-    """The candidates of one query in all parts, in order; None if they are too many.  -> (n,)"""
-    counts = [found.counts[query] for found in parts]
+def _merge_findings(findings: Sequence[Findings], query: int) -> Array | None:
+    """Return the candidates of one query that no threshold rules out, in the order of the rows."""
+    counts = [found.counts[query] for found in findings]
     if TOO_MANY in counts:
         return None
-    k = parts[0].lowers.shape[1]
-    lowers = np.concatenate([found.lowers[query] for found in parts])
+    k = findings[0].lowers.shape[1]
+    lowers = np.concatenate([found.lowers[query] for found in findings])
     threshold = np.partition(lowers, -k)[-k]
-    pairs = list(zip(parts, counts, strict=True))
+    pairs = list(zip(findings, counts, strict=True))
     ids = np.concatenate([found.ids[query, :count] for found, count in pairs])
     uppers = np.concatenate([found.uppers[query, :count] for found, count in pairs])
-    return np.sort(ids[~(uppers < threshold)])  # what is not a number stays
+    return np.sort(ids[~(uppers < threshold)])  # an upper bound that is NaN rules nothing out
 
 
 def score_candidates(
     queries: Array,
     rows: Array,
+    candidates: Sequence[Array | None],
+    *,
     k: int,
     threads: int | None,
-    candidates: Sequence[Array | None],
-    filtered: tuple[str, int],
+    path: str,
+    bytes_read: int = 0,
     fetch: Callable[[Array], Array] | None = None,
 ) -> tuple[Array, Array, ScanReport]:
-    """What `topk` returns, bit for bit, from the candidates of each query; all rows without them.
+    """Return the k best candidates of each query, as `topk` would, and how they were found.
 
-    queries   (Q, D)      float32
-    rows      (M, D)      float32
-    filtered              the filter's name, and the bytes that it read
-    fetch     (n,) -> (n, D)  reads rows by their numbers from elsewhere than `rows`
+    queries     (Q, D)          float32
+    rows        (M, D)
+    candidates  Q of (n,)       row numbers in order, at least min(k, M); None for all rows
+    path                        the name of the filter
+    bytes_read                  what the filter has read
+    fetch       (n,) -> (n, D)  reads rows by their numbers from elsewhere than `rows`
+    out         (Q, min(k, M))  twice: scores and row numbers; and a report
     """
     Q, D = queries.shape
     M = len(rows)
@@ -112,16 +115,15 @@ def score_candidates(
     counts = np.full(Q, M)
     for query, numbers in enumerate(candidates):
         if numbers is not None:
-            # They stand in the order of the rows, so that equal scores do too.
+            # In the order of the rows, so that ties come out in this order too.
             one = queries[query : query + 1]
             scores[query], places = topk(one, fetch(numbers), k, threads=1)
             ids[query] = numbers[places]
             counts[query] = len(numbers)
     rest = np.array([numbers is None for numbers in candidates], bool)
-    name, bytes_read = filtered
     bytes_read += rows.itemsize * D * int(counts[~rest].sum())
     if rest.any():
         scores[rest], ids[rest] = topk(queries[rest], rows, k, threads)
         bytes_read += rows.nbytes
-    path = tuple("float32" if one else name for one in rest)
-    return scores, ids, ScanReport(counts, path, bytes_read)
+    paths = tuple("float32" if scanned else path for scanned in rest)
+    return scores, ids, ScanReport(counts, paths, bytes_read)

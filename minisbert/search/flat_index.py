@@ -1,10 +1,9 @@
 """FlatIndex: keep embeddings as rows, find the best of them for a query, exactly.
 
-No approximation and nothing to tune. Every search reads something of every row: its float32
-numbers, or codes of a quarter of their size (see `topk_int8`), and then the answer is the same to
-the last bit.
-For cosine, rows and queries are divided by their norms on the way in, so a search is one scan of
-dot products either way.
+Nothing is approximate and there is nothing to tune. Every search reads something of every row: its
+float32 numbers, or codes of a quarter of their size (see `int8_filter`), with the same answer to
+the last bit. For cosine, rows and queries are divided by their norms first, so a search is one scan
+of dot products in either metric.
 """
 
 from __future__ import annotations
@@ -18,39 +17,37 @@ from typing import Any, Literal, NamedTuple, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
+from minisbert.arguments import check_whole_number
 from minisbert.arrays import Array
-from minisbert.search.blas_filter import FEWEST_QUERIES, topk_blas
-from minisbert.search.candidates import ScanReport, score_candidates
-from minisbert.search.index_builder import Piece, build_index
-from minisbert.search.index_files import IndexContent, RowFile, open_index, write_index
+from minisbert.search.candidates import ScanReport
+from minisbert.search.index_files import (
+    IndexContent,
+    Piece,
+    RowFile,
+    build_index,
+    open_index,
+    write_index,
+)
 from minisbert.search.index_rows import (
-    BLOCK_ROWS,
-    METRICS,
+    PREPARED_ROWS,
     as_ids,
     as_matrix,
     check_codes,
+    check_metric,
     prepare_rows,
+    search_rows,
     wants_codes,
 )
-from minisbert.search.int8_filter import (
-    count_blocks,
-    encode_rows,
-    make_blocks,
-    topk_int8,
-)
-from minisbert.search.kernel import kernel_name
-
-# A filter keeps some 20 kilobytes for each query in each thread.
-QUERIES_AT_ONCE = 256
+from minisbert.search.int8_filter import count_blocks, encode_rows, make_blocks
 
 
-class State(NamedTuple):
-    """All that a search reads: replaced as a whole, so that it never sees half a change."""
+class _State(NamedTuple):
+    """All that a search reads: replaced as a whole, so that no search sees half a change."""
 
     rows: Array  # (M, D)
     blocks: Array | None = None  # their codes
-    ids: Array | None = None  # (M,) of the user's own
-    file: RowFile | None = None  # where rows that were mapped are read one by one
+    ids: Array | None = None  # (M,) the caller's own
+    file: RowFile | None = None  # reads single rows, where the rows are mapped from a file
 
 
 class FlatIndex:
@@ -68,15 +65,16 @@ class FlatIndex:
     model_name : str
         The model that made the embeddings; kept in the file, otherwise unused.
     codes : {"auto", "int8", None}
-        Whether to keep one byte a number beside the rows, a quarter more memory, which makes a
-        search about three times as quick and changes no bit of its answer. "auto" does so from
-        50,000 rows on.
+        Whether to keep one byte a number beside the float32 rows, a quarter more memory, which
+        makes a search about three times as fast and changes no bit of its answer. "auto" does so
+        from 50,000 rows on. (`precision="int8"` of `encode` is another thing: it replaces the
+        embeddings by bytes and changes scores.)
 
     Attributes
     ----------
     companions : dict of str to array
-        What belongs to the rows, such as their texts: saved in the same file, so that a crash can't
-        part them, and mapped again by `load`.
+        Arrays that belong to the rows, such as their texts: saved in the same file, so that a crash
+        can't separate them, and mapped again by `load`.
     """
 
     def __init__(
@@ -86,18 +84,17 @@ class FlatIndex:
         model_name: str = "",
         codes: str | None = "auto",
     ) -> None:
-        self.dimension = operator.index(dimension)
-        if self.dimension < 1:
-            raise ValueError(f"dimension must be at least 1, got {dimension}; give a real one")
-        if metric not in METRICS:
-            raise ValueError(f"metric must be 'cosine' or 'dot', got {metric!r}; choose one")
+        self.dimension = check_whole_number(
+            "dimension", operator.index(dimension), remedy="pass the width of the embeddings"
+        )
+        check_metric(metric)
         check_codes(codes, self.dimension)
         self.metric = metric
         self.model_name = model_name
         self.codes = codes
         self.companions: dict[str, Array] = {}
-        self._state = State(np.empty((0, self.dimension), np.float32))
-        # Room for more rows than there are: `_state` has views of it.
+        self._state = _State(np.empty((0, self.dimension), np.float32))
+        # Arrays with room for more rows; `_state` has views of them.
         self._storage = self._state
 
     @classmethod
@@ -132,7 +129,7 @@ class FlatIndex:
         path : str or path
             The file; an old one is replaced when all is written.
         pieces : iterable of (n, D) array_like, or of pairs of such and (n,) ids
-            Each is written before the next one is asked for.
+            Each is written before the next one is taken.
         dimension, metric, model_name, codes
             As for an index in memory.
 
@@ -142,7 +139,14 @@ class FlatIndex:
             If a piece is not a matrix of finite numbers, or ids are missing or not different.
         """
         index = cls(dimension, metric, model_name, codes)  # checks the arguments
-        build_index(Path(path), pieces, index.dimension, metric, model_name, codes)
+        build_index(
+            Path(path),
+            pieces,
+            index.dimension,
+            metric=metric,
+            model_name=model_name,
+            codes=codes,
+        )
         return cls.load(path)
 
     def __len__(self) -> int:
@@ -150,7 +154,7 @@ class FlatIndex:
 
     @property
     def ids(self) -> Array:
-        """The ids (M,) of the rows, read-only: their numbers, unless others were given."""
+        """The ids (M,) of the rows, read-only: their row numbers, unless `add` was given others."""
         state = self._state
         view = np.arange(len(state.rows)) if state.ids is None else state.ids.view()
         view.flags.writeable = False
@@ -158,29 +162,30 @@ class FlatIndex:
 
     @property
     def has_codes(self) -> bool:
-        """Whether searches read codes."""
+        """Whether there are codes, which searches then read."""
         return self._state.blocks is not None
 
     @property
     def rows(self) -> Array:
         """The rows (M, D) as they are scanned, read-only: unit vectors if the metric is cosine."""
-        view: Array = self._state.rows.view()
+        view = self._state.rows.view()
         view.flags.writeable = False
         return view
 
     def add(self, embeddings: ArrayLike, ids: ArrayLike | None = None) -> None:
-        """Append embeddings (M, D); their row numbers go on from ``len(index)``.
+        """Append embeddings; their row numbers start at ``len(index)``.
 
         Parameters
         ----------
-        ids : (M,) array_like of int
-            What `search` calls them instead of their numbers: for all rows of an index, or none.
+        embeddings : (M, D) array_like
+        ids : (M,) array_like of int, optional
+            What `search` returns instead of row numbers: for all rows of an index, or for none.
 
         Raises
         ------
         ValueError
-            If they are not a matrix of `dimension` columns of finite numbers, or the ids are not
-            different whole numbers; then none is added.
+            If these are not a matrix of `dimension` columns of finite numbers, or the ids are not
+            different whole numbers; then no row is added.
         """
         matrix = as_matrix(embeddings, "embeddings", self.dimension)
         M, state = len(matrix), self._state
@@ -190,16 +195,17 @@ class FlatIndex:
             return
         coded = state.blocks is not None or wants_codes(self.codes, count + M, self.dimension)
         rows = _make_room(self._storage.rows, count, M)
-        for start in range(0, M, BLOCK_ROWS):
-            part = matrix[start : start + BLOCK_ROWS]
-            block = prepare_rows(part, self.metric, "embedding", start)
+        for start in range(0, M, PREPARED_ROWS):
+            part = matrix[start : start + PREPARED_ROWS]
+            block = prepare_rows(part, self.metric, "embedding", first=start)
             rows[count + start : count + start + len(block)] = block
         blocks = own_ids = None
         if coded:
-            # Searches go on meanwhile: they look at no row of a block beyond their own.
+            # A search that runs meanwhile looks at no row of a block beyond its own rows.
             done = 0 if state.blocks is None else count
-            old = make_blocks(0, self.dimension) if done == 0 else self._storage.blocks
-            assert old is not None
+            old = self._storage.blocks
+            if old is None:
+                old = make_blocks(0, self.dimension)
             full = count_blocks(done)
             blocks = _make_room(old, full, count_blocks(count + M) - full)
             encode_rows(rows[done : count + M], blocks, done)
@@ -207,19 +213,19 @@ class FlatIndex:
             old_ids = np.empty(0, np.int64) if self._storage.ids is None else self._storage.ids
             own_ids = _make_room(old_ids, count, M)
             own_ids[count : count + M] = new_ids
-        self._storage = State(rows, blocks, own_ids)
+        self._storage = _State(rows, blocks, own_ids)
         self._state = _cut(self._storage, count + M)
 
     def remove(self, ids: ArrayLike) -> None:
         """Remove the rows of these ids; the others keep their order and their ids.
 
-        In an index without ids of its own these are row numbers, which stay the ids of the others.
-        It takes a copy of all that stays, in memory.
+        In an index without ids of its own, ids are row numbers, which the other rows then keep as
+        their ids. It takes a copy of all rows that stay, in memory.
 
         Raises
         ------
         ValueError
-            If there is no row of an id, or the index has companions; then none is removed.
+            If an id has no row, or the index has companions; then no row is removed.
         """
         if self.companions:
             raise ValueError(
@@ -238,7 +244,7 @@ class FlatIndex:
         if self._state.blocks is not None:
             blocks = make_blocks(len(rows), self.dimension)
             encode_rows(rows, blocks)
-        self._storage = State(rows, blocks, known[kept])
+        self._storage = _State(rows, blocks, known[kept])
         self._state = self._storage
 
     @overload
@@ -270,14 +276,14 @@ class FlatIndex:
         k : int
             How many rows to find, at least 1; an index with fewer gives all of them.
         threads : int, optional
-            Threads that share the scan; by default as many as the process has cores.
+            Threads that share the rows; by default as many as the process has cores.
         report : bool
-            Whether to tell how the answer was found.
+            Whether to return how the answer was found.
 
         Returns
         -------
         scores : (min(k, M),) or (Q, min(k, M)) float32
-            Best first; of equal scores the lower row number first.
+            Best first; ties are in the order of their rows.
         ids : the same shape, int64
             Row numbers, or the ids that were given to `add`.
         report : ScanReport
@@ -289,23 +295,18 @@ class FlatIndex:
         ValueError
             If k is less than 1 or the queries are not finite numbers of the index's dimension.
         """
-        k = operator.index(k)
-        if k < 1:
-            raise ValueError(f"k must be at least 1, got {k}; ask for one result or more")
+        k = check_whole_number("k", operator.index(k), remedy="ask for one result or more")
         array = np.asarray(queries)
         matrix = as_matrix(array[None] if array.ndim == 1 else array, "queries", self.dimension)
         matrix = prepare_rows(matrix, self.metric, "query")
         state = self._state
-        starts = range(0, max(1, len(matrix)), QUERIES_AT_ONCE)
-        runs = [_scan(state, matrix[i : i + QUERIES_AT_ONCE], k, threads) for i in starts]
-        scores, found, candidates = (
-            np.concatenate(parts)
-            for parts in zip(*((*run[:2], run[2].candidates) for run in runs), strict=True)
-        )
-        how = ScanReport(
-            candidates,
-            tuple(path for run in runs for path in run[2].path),
-            sum(run[2].bytes_read for run in runs),
+        scores, found, how = search_rows(
+            matrix,
+            state.rows,
+            k,
+            threads=threads,
+            blocks=state.blocks,
+            fetch=state.file.fetch if state.file else None,
         )
         if state.ids is not None:
             found = state.ids[found]
@@ -333,8 +334,8 @@ class FlatIndex:
     def load(cls, path: str | os.PathLike[str]) -> FlatIndex:
         """Open an index file; its rows stay there, mapped read-only, until rows are added.
 
-        Codes are read into memory, and of the rows a search of codes reads the few that it needs.
-        Without codes no number is read here, so that an index opens at once.
+        Codes are read into memory; a search by codes then reads the few rows that it needs. Without
+        codes nothing but the header is read, so an index opens at once.
 
         Raises
         ------
@@ -344,13 +345,13 @@ class FlatIndex:
         content, file = open_index(Path(path))
         D = content.rows.shape[1]
         index = cls(D, content.metric, content.model_name, content.codes)
-        index._state = State(content.rows, content.blocks, content.ids, file)
+        index._state = _State(content.rows, content.blocks, content.ids, file)
         index._storage = index._state
         index.companions = content.companions
         return index
 
     def _check_ids(self, ids: ArrayLike | None, count: int) -> Array | None:
-        """The ids of new rows, different from all others; None for none."""
+        """Return the ids of new rows, different from all others; None if rows have none."""
         state = self._state
         if ids is None and state.ids is not None:
             raise ValueError(
@@ -370,26 +371,10 @@ class FlatIndex:
         return array
 
 
-def _scan(
-    state: State, queries: Array, k: int, threads: int | None
-) -> tuple[Array, Array, ScanReport]:
-    """Search in the way that reads least: codes, products of matrices, or the rows.
-
-    queries  (Q, D)
-    out      (Q, min(k, M)) twice, and how they were found
-    """
-    if state.blocks is not None:
-        fetch = state.file.fetch if state.file else None
-        return topk_int8(queries, state.rows, state.blocks, k, threads, fetch)
-    if len(queries) >= FEWEST_QUERIES and kernel_name() != "numpy":
-        return topk_blas(queries, state.rows, k, threads)
-    return score_candidates(queries, state.rows, k, threads, [None] * len(queries), ("", 0))
-
-
 def _make_room(storage: Array, count: int, more: int) -> Array:
-    """An array with room for `more` beyond the first `count`, which are kept.
+    """Return an array that keeps the first `count` entries and has room for `more` after them.
 
-    Half as much again each time: many calls copy each entry a constant number of times.
+    It grows by half each time, so that over many calls an entry is copied a few times on average.
     """
     if count + more <= len(storage) and storage.flags.writeable:
         return storage
@@ -399,9 +384,9 @@ def _make_room(storage: Array, count: int, more: int) -> Array:
     return room
 
 
-def _cut(storage: State, M: int) -> State:
-    """The first M rows."""
-    return State(
+def _cut(storage: _State, M: int) -> _State:
+    """Return the first M rows of a state, without a copy."""
+    return _State(
         storage.rows[:M],
         None if storage.blocks is None else storage.blocks[: count_blocks(M)],
         None if storage.ids is None else storage.ids[:M],

@@ -1,29 +1,55 @@
 """An index on the disk: one safetensors file of rows, their codes, their ids, and companions.
 
-Rows stay in the file, mapped. Codes, which every search reads whole, are read into memory: mapped,
-they would be a tenth slower, since the system keeps track of a map in much smaller pages, and slow
-again whenever the system had needed their memory for something else. The few rows that a search of
-codes still needs are read one by one: touching a map would bring a whole neighbourhood of each into
-memory.
+Rows stay in the file, mapped. Codes are read into memory, since every search reads all of them:
+mapped, they would be a tenth slower, because the system tracks a map in much smaller pages, and
+slower still whenever the system had used their memory for something else. The few rows that a
+search by codes needs are read one by one: reading them from a map would bring the rows around each
+into memory too.
+
+A file is written from an index in memory, or from pieces that together don't fit into memory.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
 import weakref
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from minisbert.arrays import Array
-from minisbert.search.index_rows import METRICS
-from minisbert.search.int8_filter import block_dtype, count_blocks
-from minisbert.system.safetensors import read_safetensors, write_safetensors
+from minisbert.search.index_rows import (
+    METRICS,
+    PREPARED_ROWS,
+    as_ids,
+    as_matrix,
+    prepare_rows,
+    wants_codes,
+)
+from minisbert.search.int8_filter import block_dtype, count_blocks, encode_rows, make_blocks
+from minisbert.search.kernel import BLOCK_ROWS
+from minisbert.system.disk import write_file
+from minisbert.system.safetensors import (
+    make_header,
+    read_header,
+    read_safetensors,
+    write_safetensors,
+)
 
-FORMAT = "minisbert-flat-index"
+INDEX_FORMAT = "minisbert-flat-index"
 PLAIN, EXTENDED = "1", "2"  # versions: rows only; with codes, ids, or a choice about codes
+
+# Bytes for a header without the model's name, with numbers as long as they can get.
+HEADER_ROOM = 1024
+
+# Embeddings, or a pair of embeddings and their ids.
+Piece = ArrayLike | tuple[ArrayLike, ArrayLike]
 
 
 class IndexContent(NamedTuple):
@@ -31,15 +57,125 @@ class IndexContent(NamedTuple):
 
     metric: str
     model_name: str
-    codes: str | None  # whether rows to come are to have some: "auto", "int8" or None
+    codes: str | None  # whether rows added later get codes: "auto", "int8" or None
     rows: Array  # (M, D) float32
-    blocks: Array | None  # codes of the rows, see `topk_int8`
+    blocks: Array | None  # codes of the rows, see `int8_filter`
     ids: Array | None  # (M,) int64
     companions: dict[str, Array]
 
 
+# --- writing ---
+
+
+def write_index(path: Path, content: IndexContent) -> None:
+    """Write an index; whatever fails, the old file stays whole."""
+    arrays = {**content.companions, "rows": content.rows}
+    if content.blocks is not None:
+        width = content.blocks.dtype.itemsize  # one row of bytes for each block
+        arrays["codes"] = content.blocks.view(np.uint8).reshape(len(content.blocks), width)
+    if content.ids is not None:
+        arrays["ids"] = content.ids
+    _, D = content.rows.shape
+    plain = content.blocks is None and content.ids is None
+    metadata = _make_metadata(
+        D, content.metric, content.model_name, codes=content.codes, plain=plain
+    )
+    write_safetensors(path, arrays, metadata)
+
+
+def build_index(
+    path: Path,
+    pieces: Iterable[Piece],
+    dimension: int,
+    *,
+    metric: str,
+    model_name: str,
+    codes: str | None,
+) -> None:
+    """Write embeddings (n, D), or pairs of embeddings and their ids (n,), as they come.
+
+    Rows are written to the file at once, after room for its header. Their codes go to a nameless
+    file beside it, and are copied behind the rows at the end.
+    """
+    stream = _CodeStream(dimension) if wants_codes(codes, 1 << 62, dimension) else None
+    room = HEADER_ROOM + len(json.dumps(model_name))
+    room += -room % 64
+    found_ids: list[Array] = []
+    count = 0
+    with write_file(path) as file, tempfile.TemporaryFile(dir=path.absolute().parent) as coded:
+        file.seek(room)
+        for number, piece in enumerate(pieces):
+            embeddings, ids = piece if isinstance(piece, tuple) else (piece, None)
+            matrix = as_matrix(embeddings, f"piece {number}", dimension)
+            if number and (ids is None) == bool(found_ids):
+                raise ValueError(
+                    f"piece {number} must have ids exactly if the pieces before it have some, got "
+                    f"{'none' if ids is None else 'some'}; give ids for all rows or for none"
+                )
+            if ids is not None:
+                found_ids.append(as_ids(ids, len(matrix)))
+            for start in range(0, len(matrix), PREPARED_ROWS):
+                part = matrix[start : start + PREPARED_ROWS]
+                rows = prepare_rows(part, metric, "embedding", first=count)
+                file.write(rows.data)
+                if stream:
+                    coded.write(stream.encode(rows))
+                count += len(rows)
+        tensors: dict[str, tuple[str, tuple[int, ...]]] = {"rows": ("F32", (count, dimension))}
+        if stream and wants_codes(codes, count, dimension):
+            coded.write(stream.encode(np.empty((0, dimension), np.float32), last=True))
+            coded.seek(0)
+            shutil.copyfileobj(coded, file, 1 << 20)
+            tensors["codes"] = ("U8", (count_blocks(count), block_dtype(dimension).itemsize))
+        if found_ids:
+            file.write(as_ids(np.concatenate(found_ids), count).data)
+            tensors["ids"] = ("I64", (count,))
+        metadata = _make_metadata(
+            dimension, metric, model_name, codes=codes, plain=len(tensors) == 1
+        )
+        file.seek(0)
+        file.write(make_header(tensors, metadata, size=room))
+
+
+class _CodeStream:
+    """Encodes rows that come in any numbers into whole blocks."""
+
+    def __init__(self, D: int) -> None:
+        self.waiting = np.empty((0, D), np.float32)  # rows of a block that is not full yet
+
+    def encode(self, rows: Array, last: bool = False) -> bytes:
+        """Return the blocks that are full with these rows (n, D); with `last`, all blocks."""
+        rows = np.concatenate([self.waiting, rows])
+        count = len(rows) if last else len(rows) // BLOCK_ROWS * BLOCK_ROWS
+        self.waiting = rows[count:]
+        blocks = make_blocks(count, rows.shape[1])
+        encode_rows(rows[:count], blocks)
+        return blocks.tobytes()
+
+
+def _make_metadata(
+    dimension: int, metric: str, model_name: str, *, codes: str | None, plain: bool
+) -> dict[str, str]:
+    """Return the metadata of a file; a plain one has neither codes nor ids."""
+    metadata = {
+        "format": INDEX_FORMAT,
+        "format_version": PLAIN,
+        "dimension": str(dimension),
+        "metric": metric,
+        "model_name": model_name,
+    }
+    if not plain or codes != "auto":
+        metadata |= {"format_version": EXTENDED, "codes": codes or "none"}
+    return metadata
+
+
+# --- reading ---
+
+
 class RowFile:
-    """Rows of float32 in an open file, read by their numbers; it outlives a file that replaces it.
+    """Rows of float32 in an open file, read by their numbers.
+
+    It goes on reading the file that it opened, also after another file has taken its name.
 
     offset  of the first row in the file
     """
@@ -50,7 +186,7 @@ class RowFile:
         weakref.finalize(self, os.close, self.descriptor)
 
     def fetch(self, numbers: Array) -> Array:
-        """The rows of these numbers.  (n,) -> (n, D)"""
+        """Return the rows of these numbers.  (n,) -> (n, D)"""
         rows = np.empty((len(numbers), self.D), np.float32)
         width = rows.itemsize * self.D
         for row, number in zip(rows, numbers.tolist(), strict=True):
@@ -63,42 +199,8 @@ class RowFile:
         return rows
 
 
-def write_index(path: Path, content: IndexContent) -> None:
-    """Write an index; whatever fails, the old file stays whole."""
-    arrays = {**content.companions, "rows": content.rows}
-    if content.blocks is not None:
-        arrays["codes"] = view_bytes(content.blocks)
-    if content.ids is not None:
-        arrays["ids"] = content.ids
-    _, D = content.rows.shape
-    plain = content.blocks is None and content.ids is None
-    metadata = make_metadata(D, content.metric, content.model_name, content.codes, plain)
-    write_safetensors(path, arrays, metadata)
-
-
-def make_metadata(
-    dimension: int, metric: str, model_name: str, codes: str | None, plain: bool
-) -> dict[str, str]:
-    """What the file says of itself; `plain` without codes and ids."""
-    metadata = {
-        "format": FORMAT,
-        "format_version": PLAIN,
-        "dimension": str(dimension),
-        "metric": metric,
-        "model_name": model_name,
-    }
-    if not plain or codes != "auto":
-        metadata |= {"format_version": EXTENDED, "codes": codes or "none"}
-    return metadata
-
-
-def view_bytes(blocks: Array) -> Array:
-    """Blocks of codes as a matrix of bytes, one row a block."""
-    return blocks.view(np.uint8).reshape(len(blocks), blocks.dtype.itemsize)
-
-
 def open_index(path: Path) -> tuple[IndexContent, RowFile | None]:
-    """Map an index file, read its codes, and open it to read rows one by one, where that can be.
+    """Map an index file, read its codes, and open it to read single rows if the system can.
 
     Raises ValueError if it is damaged, of another kind, or of a newer version.
     """
@@ -108,25 +210,25 @@ def open_index(path: Path) -> tuple[IndexContent, RowFile | None]:
         if not hasattr(os, "preadv"):
             return content, None
         with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length))
+            header, first = read_header(file)
             if content.blocks is not None:
-                file.seek(8 + length + header["codes"]["data_offsets"][0])
+                file.seek(first + header["codes"]["data_offsets"][0])
                 blocks = np.fromfile(file, content.blocks.dtype, len(content.blocks))
                 content = content._replace(blocks=blocks)
-        start = 8 + length + header["rows"]["data_offsets"][0]
+        start = first + header["rows"]["data_offsets"][0]
         rows = RowFile(path, start, content.rows.shape[1])
-        # Else another file has taken its place in between.
+        # If another file has taken its name meanwhile, what was read may be of both: start again.
         if before and os.path.samestat(before, os.fstat(rows.descriptor)):
             return content, rows
 
 
 def _map_index(path: Path) -> IndexContent:
+    """Map the arrays of an index file and check them against each other and its metadata."""
     arrays, metadata = read_safetensors(path)
-    if metadata.get("format") != FORMAT:
+    if metadata.get("format") != INDEX_FORMAT:
         raise ValueError(
-            f"index {path} must be a file of {FORMAT}, got another kind of safetensors file; "
-            "give a file that FlatIndex.save wrote"
+            f"index {path} must be a file of {INDEX_FORMAT}, got another kind of safetensors file; "
+            "pass a file that FlatIndex.save wrote"
         )
     version = metadata.get("format_version", "")
     if version not in (PLAIN, EXTENDED):

@@ -1,41 +1,58 @@
-"""Search, paraphrases and communities in one call each, as sentence-transformers' `util` has them.
+"""Search, paraphrases and communities in one call each, as in sentence-transformers' `util`.
 
-For a collection that is searched more than once, `FlatIndex` does the work of preparing it once.
+To search a collection more than once, use `FlatIndex`, which prepares it only once.
 
-Cosine and dot product are the canonical scores of `topk`: their bits, and so the order, don't
-depend on the machine, or on how the work is cut into chunks. Of equal scores the lower number comes
-first, everywhere.
+Cosine and dot product are the canonical scores of `topk`: neither their bits nor their order depend
+on the machine or the size of chunks. Ties are in the order of row numbers, everywhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, TypedDict
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minisbert.arguments import check_positive, check_texts
+from minisbert.arguments import check_texts, check_whole_number
 from minisbert.arrays import Array
-from minisbert.encoder import SentenceTransformer
 from minisbert.network.comparisons import SIMILARITIES
 from minisbert.network.similarity import cosine_similarity
-from minisbert.search.blas_filter import FEWEST_QUERIES, topk_blas
-from minisbert.search.flat_index import QUERIES_AT_ONCE
-from minisbert.search.index_rows import METRICS, as_matrix, prepare_rows
-from minisbert.search.kernel import kernel_name
+from minisbert.search.index_rows import (
+    METRICS,
+    QUERIES_AT_ONCE,
+    as_matrix,
+    prepare_rows,
+    search_rows,
+)
 from minisbert.search.scan import topk
 from minisbert.search.topk import take_best
 from minisbert.system.progress import progress_bar
 
 ScoreFunction = Callable[[Any, Any], Any]
 
-# Another function than the kernel's gives whole matrices of scores: so many columns stay small.
+# Columns at a time of the matrix of scores that a function other than cosine and dot returns.
 COLUMNS_AT_ONCE = 8192
 
 
+class TextEncoder(Protocol):
+    """What `paraphrase_mining` asks of a model; `SentenceTransformer` has it."""
+
+    def encode(
+        self,
+        inputs: list[str],
+        prompt_name: str | None,
+        prompt: str | None,
+        *,
+        batch_size: int | None,
+        show_progress_bar: bool | None,
+        truncate_dim: int | None,
+    ) -> Array:
+        """Return an embedding (B, D) for each of B texts."""
+
+
 class Hit(TypedDict):
-    """A row that was found."""
+    """A row that was found, in the form of sentence-transformers."""
 
     corpus_id: int
     score: float
@@ -49,26 +66,26 @@ def semantic_search(
     top_k: int = 10,
     score_function: ScoreFunction = cosine_similarity,
 ) -> list[list[Hit]]:
-    """Find the embeddings of a corpus that are most like each query.
+    """Return the embeddings of a corpus that are most similar to each query.
 
     Parameters
     ----------
     query_embeddings : (Q, D) or (D,) array
     corpus_embeddings : (M, D) array
-        A memory map will do: at most a chunk of it is in memory.
+        It may be a memory map: at most a chunk of it is read into memory at a time.
     query_chunk_size, corpus_chunk_size : int
-        The most queries and rows to take at a time. They change the memory that it needs, and no
+        The most queries and rows to take at a time. They change how much memory is needed, and no
         result.
     top_k : int
         How many to find for each query; all, if there are fewer.
     score_function : callable
-        Of (q, D) and (m, D) arrays, giving (q, m) scores. `cos_sim` and `dot_score` are run by the
-        C kernel.
+        Takes (q, D) and (m, D) arrays and returns (q, m) scores. `cos_sim` and `dot_score` are
+        computed by the C kernel.
 
     Returns
     -------
     list of lists of {"corpus_id": int, "score": float}
-        One for each query, best first.
+        A list for each query, best first.
 
     Raises
     ------
@@ -80,13 +97,18 @@ def semantic_search(
     >>> semantic_search([[1, 0]], [[0, 2], [3, 0], [1, 0]], top_k=2)
     [[{'corpus_id': 1, 'score': 1.0}, {'corpus_id': 2, 'score': 1.0}]]
     """
-    check_positive("query_chunk_size", query_chunk_size)
-    check_positive("corpus_chunk_size", corpus_chunk_size)
-    check_positive("top_k", top_k)
+    check_whole_number("query_chunk_size", query_chunk_size)
+    check_whole_number("corpus_chunk_size", corpus_chunk_size)
+    check_whole_number("top_k", top_k)
     corpus = as_matrix(corpus_embeddings, "corpus_embeddings")
     queries = as_matrix(np.atleast_2d(query_embeddings), "query_embeddings", corpus.shape[1])
     scores, ids = _find_best(
-        queries, corpus, top_k, score_function, query_chunk_size, corpus_chunk_size
+        queries,
+        corpus,
+        top_k,
+        score_function=score_function,
+        query_rows=query_chunk_size,
+        corpus_rows=corpus_chunk_size,
     )
     return [
         [Hit(corpus_id=row, score=score) for row, score in zip(*best, strict=True)]
@@ -95,7 +117,7 @@ def semantic_search(
 
 
 def paraphrase_mining(
-    model: SentenceTransformer,
+    model: TextEncoder,
     sentences: Iterable[str],
     show_progress_bar: bool | None = None,
     batch_size: int | None = None,
@@ -108,7 +130,7 @@ def paraphrase_mining(
     prompt_name: str | None = None,
     prompt: str | None = None,
 ) -> list[list[float | int]]:
-    """Find the pairs of sentences that are most alike.
+    """Return the pairs of sentences that are most similar.
 
     Parameters
     ----------
@@ -144,28 +166,30 @@ def paraphrase_mining_embeddings(
     top_k: int = 100,
     score_function: ScoreFunction = cosine_similarity,
 ) -> list[list[float | int]]:
-    """Find the pairs of embeddings that are most alike.
+    """Return the pairs of embeddings that are most similar.
 
-    All are compared with all, n (n - 1) / 2 scores, but never held at once: for each embedding only
-    the others most like it are kept, and of all these only the best pairs.
+    Every embedding is compared with every other, but the n (n - 1) / 2 scores are never held at
+    once: for each embedding only the top_k most similar others are kept, and of all these pairs
+    only the best max_pairs.
 
     Parameters
     ----------
     embeddings : (n, D) array
     query_chunk_size, corpus_chunk_size : int
-        The most rows to compare with how many others at a time; they change the memory that it
-        needs, and no result.
+        The most rows to compare at a time, and with how many others. They change how much memory is
+        needed, and no result.
     max_pairs : int
         How many pairs to find.
     top_k : int
-        How many others of each embedding are looked at: a pair that is among neither's is left out.
+        How many others to keep for each embedding. A pair is left out if neither embedding is among
+        those kept for the other.
     score_function : callable
-        As `semantic_search` takes it; of b and a it must be what it is of a and b.
+        As `semantic_search` takes it, and symmetric.
 
     Returns
     -------
     list of [score, i, j] with i < j, best first
-        Of equal scores the lower i first, then the lower j.
+        Ties are in the order of i, then of j.
 
     Raises
     ------
@@ -177,23 +201,28 @@ def paraphrase_mining_embeddings(
     >>> paraphrase_mining_embeddings([[1, 0], [0, 1], [2, 0]], max_pairs=1)
     [[1.0, 0, 2]]
     """
-    check_positive("query_chunk_size", query_chunk_size)
-    check_positive("corpus_chunk_size", corpus_chunk_size)
-    check_positive("max_pairs", max_pairs)
-    check_positive("top_k", top_k)
+    check_whole_number("query_chunk_size", query_chunk_size)
+    check_whole_number("corpus_chunk_size", corpus_chunk_size)
+    check_whole_number("max_pairs", max_pairs)
+    check_whole_number("top_k", top_k)
     rows = as_matrix(embeddings, "embeddings")
     M, D = rows.shape
     scores, pairs = np.empty(0, np.float32), np.empty((2, 0), np.int64)
     for start in range(0, M, query_chunk_size):
-        # 1. each row's nearest, itself among them unless copies of it push it out
+        # 1. the nearest rows of each row: itself too, unless as many copies of it come before it
         queries = rows[start : start + query_chunk_size]
         found, others = _find_best(
-            queries, rows, top_k + 1, score_function, query_chunk_size, corpus_chunk_size
+            queries,
+            rows,
+            top_k + 1,
+            score_function=score_function,
+            query_rows=query_chunk_size,
+            corpus_rows=corpus_chunk_size,
         )
         own = np.arange(start, start + len(queries))[:, None]  # (q, 1)
         kept = others != own
         kept[:, top_k:] &= ~kept.all(axis=1, keepdims=True)
-        # 2. as pairs, lower number first, after those so far; each once, in the order of i and j
+        # 2. as pairs (i, j) with i < j, added to those so far; each pair once, in order
         new = np.sort(np.stack([np.broadcast_to(own, kept.shape)[kept], others[kept]]), axis=0)
         pairs = np.concatenate([pairs, new], axis=1)  # (2, pairs)
         scores = np.concatenate([scores, found[kept]])
@@ -211,50 +240,50 @@ def community_detection(
     batch_size: int = 1024,
     show_progress_bar: bool = False,
 ) -> list[list[int]]:
-    """Find groups of embeddings around a centre each.
+    """Return groups of similar embeddings, each around a centre.
 
-    The group of a centre is all whose cosine with it is at least the threshold. Groups are taken
-    largest first; what one has taken is missing in those after it, and one whose centre is taken,
-    or of which too few are left, is dropped.
+    The group of a centre is every embedding whose cosine with it is at least the threshold. Groups
+    are taken largest first. An embedding belongs to the first group that takes it; a later group
+    whose own centre was taken, or of which too few are left, is dropped.
 
     Parameters
     ----------
     embeddings : (n, D) array
     threshold : float
     min_community_size : int
-        The fewest in a group, its centre among them.
+        The fewest embeddings in a group, its centre included.
     batch_size : int
-        How many centres to look at at a time; it changes the memory that it needs, and no result.
+        Centres compared at a time. It changes how much memory is needed, and no result.
     show_progress_bar : bool
 
     Returns
     -------
     list of lists of int
-        The largest group first, and of equally large ones as they were taken: that of the lower
-        centre first where they were so from the beginning. In each its centre first, then the
-        others, the most alike first.
+        The largest group first, ties in the order in which they were taken: groups that were
+        equally large before any was taken, in the order of their centres. In each group its centre
+        first, then the others, the most similar first.
 
     Raises
     ------
     ValueError
         If the embeddings are not finite numbers, or a size is less than 1.
     """
-    check_positive("min_community_size", min_community_size)
-    check_positive("batch_size", batch_size)
+    check_whole_number("min_community_size", min_community_size)
+    check_whole_number("batch_size", batch_size)
     if np.size(embeddings) == 0:
         return []
     rows = prepare_rows(as_matrix(np.atleast_2d(embeddings), "embeddings"), "cosine", "embedding")
     M, D = rows.shape
-    # A product of matrices may differ by so much from the canonical score: see `topk_blas`.
+    # A product of matrices differs from the canonical score by at most this: see `blas_filter`.
     slack = (2 * D + 32) * 2.0**-24
     groups: list[tuple[int, Array]] = []
     with progress_bar(M, show_progress_bar, "compare") as advance:
         for start in range(0, M, batch_size):
-            # 1. who may be near, by a product of matrices
+            # 1. rows that may be near, by a product of matrices
             centres = rows[start : start + batch_size]
             near = centres @ rows.T >= np.float32(threshold - slack)  # (batch, M)
             for place in np.flatnonzero(near.sum(axis=1) >= min_community_size):
-                # 2. who is, by canonical scores, the most alike first
+                # 2. rows that are near, by canonical scores, the most similar first
                 candidates = np.flatnonzero(near[place])
                 centre = centres[place : place + 1]
                 scores, order = topk(centre, rows[candidates], len(candidates), threads=1)
@@ -262,7 +291,7 @@ def community_detection(
                 if len(group) >= min_community_size:
                     groups.append((start + int(place), group))
             advance(len(centres))
-    # 3. the largest first, of equal ones the lower centre's
+    # 3. the largest group first, ties in the order of centres
     groups.sort(key=lambda group: len(group[1]), reverse=True)
     taken = np.zeros(M, bool)
     communities: list[list[int]] = []
@@ -278,17 +307,18 @@ def _find_best(
     queries: Array,
     corpus: Array,
     k: int,
+    *,
     score_function: ScoreFunction,
     query_rows: int,
     corpus_rows: int,
 ) -> tuple[Array, Array]:
-    """The k best rows for each query, in the total order of `topk`.
+    """Return the k best rows for each query, in the total order of `topk`.
 
     queries      (Q, D)
     corpus       (M, D)
-    query_rows   the most queries at a time
-    corpus_rows  the most rows at a time
-    out          (Q, min(k, M)) twice: scores and row numbers
+    query_rows                   the most queries at a time
+    corpus_rows                  the most rows at a time
+    out          (Q, min(k, M))  twice: scores and row numbers
     """
     Q, M = len(queries), len(corpus)
     metric = next((name for name in METRICS if SIMILARITIES[name] is score_function), None)
@@ -301,11 +331,11 @@ def _find_best(
     for start in range(0, M, corpus_rows):
         rows = corpus[start : start + corpus_rows]
         if metric:
-            rows = prepare_rows(rows, metric, "embedding", start)
+            rows = prepare_rows(rows, metric, "embedding", first=start)
         parts = [
-            _scan(queries[i : i + query_rows], rows, k)
+            search_rows(queries[i : i + query_rows], rows, k)[:2]
             if metric
-            else _score(queries[i : i + query_rows], rows, k, score_function)
+            else _score_rows(queries[i : i + query_rows], rows, k, score_function=score_function)
             for i in range(0, max(1, Q), query_rows)
         ]
         found, places = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -313,18 +343,10 @@ def _find_best(
     return scores, ids
 
 
-def _scan(queries: Array, rows: Array, k: int) -> tuple[Array, Array]:
-    """By dot products, in the way that is quickest.  (Q, D), (M, D) -> (Q, min(k, M)) twice"""
-    if len(queries) >= FEWEST_QUERIES and kernel_name() != "numpy":
-        scores, ids, _ = topk_blas(queries, rows, k)
-        return scores, ids
-    return topk(queries, rows, k)
-
-
-def _score(
-    queries: Array, rows: Array, k: int, score_function: ScoreFunction
+def _score_rows(
+    queries: Array, rows: Array, k: int, *, score_function: ScoreFunction
 ) -> tuple[Array, Array]:
-    """By any other function.  (Q, D), (M, D) -> (Q, min(k, M)) twice"""
+    """Return the k best rows by any function.  (Q, D), (M, D) -> (Q, min(k, M)) twice"""
     scores = np.asarray(score_function(queries, rows))
     if scores.shape != (len(queries), len(rows)) or scores.dtype.kind not in "fiu":
         raise ValueError(

@@ -1,12 +1,15 @@
 """Embeddings in fewer bits, in the formats of sentence-transformers, bit for bit.
 
-int8 and uint8 cut each dimension's range, from a smallest to a largest value, into 255 steps and
-keep the number of the step. The ranges belong to the codes: codes made with other ranges can't be
-compared with them. So take ranges once from many embeddings, keep them in a file, and pass them
-for every corpus and every query.
+int8 and uint8 divide each dimension's range, from a smallest to a largest value, into 255 steps and
+store the number of the step. Codes made with other ranges can't be compared, so take ranges once
+from many embeddings, keep them in a file, and pass them for every corpus and every query.
 
-binary and ubinary keep one bit for each dimension, whether it is above zero, and need no ranges.
+binary and ubinary store one bit for each dimension, whether it is above zero, and need no ranges.
 `binary_index` searches such codes.
+
+The embeddings themselves become codes here, so scores change: this is for storage. `FlatIndex` with
+`codes="int8"` is another thing, in which codes only filter and no answer changes (see README.md
+beside this file).
 """
 
 from __future__ import annotations
@@ -20,17 +23,17 @@ from numpy.typing import ArrayLike
 
 from minisbert.arguments import warn_caller
 from minisbert.arrays import Array
-from minisbert.search.index_rows import BLOCK_ROWS
+from minisbert.search.index_rows import PREPARED_ROWS
 from minisbert.system.safetensors import read_safetensors, write_safetensors
 
 Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 
-# Ranges of fewer embeddings than this leave out much of what is to come (sentence-transformers).
+# Ranges of fewer embeddings are too narrow for later ones; sentence-transformers warns here too.
 FEW_ROWS = 100
 
-STEPS = 255
+RANGE_STEPS = 255
 
-FORMAT = "minisbert-ranges"
+RANGES_FORMAT = "minisbert-ranges"
 
 
 def quantize_embeddings(
@@ -39,33 +42,33 @@ def quantize_embeddings(
     ranges: ArrayLike | None = None,
     calibration_embeddings: ArrayLike | None = None,
 ) -> Array:
-    """Give embeddings in a precision of sentence-transformers.
+    """Return embeddings in a precision of sentence-transformers.
 
     Parameters
     ----------
     embeddings : (M, D) or (D,) array
     precision : {"float32", "int8", "uint8", "binary", "ubinary"}
     ranges : (2, D) array, optional
-        Smallest and largest value of each dimension, for int8 and uint8: see `find_ranges`. What is
-        beyond them is clipped.
+        Smallest and largest value of each dimension, for int8 and uint8: see `find_ranges`. Values
+        beyond them are clipped.
     calibration_embeddings : (n, D) array, optional
-        Where to take the ranges from if there are none; from the embeddings themselves if left out.
+        Embeddings to take the ranges from if none are given; by default the embeddings themselves.
 
     Returns
     -------
     (M, D) array of float32, int8 or uint8, or (M, ceil(D / 8)) of int8 (binary) or uint8 (ubinary)
-        One row if one embedding was given. A last byte that is not full ends in zero bits.
+        A single row if a single embedding was given. Bits after the last dimension are zero.
 
     Raises
     ------
     ValueError
-        If a number is not finite, a shape doesn't fit, or ranges would come from a single row.
+        If a number is not finite, a shape doesn't fit, or ranges would be taken from a single row.
 
     Notes
     -----
     With a range from l to h and s = (h - l) / 255, or 1 where that is 0, uint8 is
-    floor((x - l) / s) between 0 and 255, and int8 is 128 less. Rounding is part of it: h itself can
-    come out as 254. binary is 128 less than ubinary.
+    floor((x - l) / s), clipped to 0 to 255, and int8 is 128 less. Because of rounding, h itself can
+    become 254. binary is 128 less than ubinary.
 
     Examples
     --------
@@ -93,20 +96,20 @@ def quantize_embeddings(
     width = (D + 7) // 8 if precision in ("binary", "ubinary") else D
     kind = {"binary": "int8", "ubinary": "uint8"}.get(precision, precision)
     codes = np.empty((M, width), kind)
-    for start in range(0, M, BLOCK_ROWS):
-        block = rows[start : start + BLOCK_ROWS]
+    for start in range(0, M, PREPARED_ROWS):
+        block = rows[start : start + PREPARED_ROWS]
         _check_finite(block, "embeddings", start)
-        codes[start : start + BLOCK_ROWS] = _quantize_block(block, precision, limits)
+        codes[start : start + PREPARED_ROWS] = _quantize_block(block, precision, limits)
     return codes[0] if array.ndim == 1 else codes
 
 
 def find_ranges(embeddings: ArrayLike) -> Array:
-    """Smallest and largest value of each dimension, the `ranges` of `quantize_embeddings`.
+    """Return the smallest and largest value of each dimension, for `quantize_embeddings`.
 
     Parameters
     ----------
     embeddings : (M, D) array
-        At least 100, better thousands, of the kind that is to be quantised.
+        At least 100, better thousands, typical of those to be quantised.
 
     Returns
     -------
@@ -122,7 +125,7 @@ def find_ranges(embeddings: ArrayLike) -> Array:
 
 def save_ranges(path: str | os.PathLike[str], ranges: ArrayLike) -> None:
     """Write ranges (2, D) to a safetensors file; whatever fails, an old file stays whole."""
-    write_safetensors(Path(path), {"ranges": _read_ranges(ranges)}, {"format": FORMAT})
+    write_safetensors(Path(path), {"ranges": _read_ranges(ranges)}, {"format": RANGES_FORMAT})
 
 
 def load_ranges(path: str | os.PathLike[str]) -> Array:
@@ -131,10 +134,10 @@ def load_ranges(path: str | os.PathLike[str]) -> Array:
     Raises ValueError if the file is damaged or of another kind.
     """
     arrays, metadata = read_safetensors(Path(path))
-    if metadata.get("format") != FORMAT or "ranges" not in arrays:
+    if metadata.get("format") != RANGES_FORMAT or "ranges" not in arrays:
         raise ValueError(
-            f"ranges {path} must be a file of {FORMAT}, got another kind of safetensors file; "
-            "give a file that save_ranges wrote"
+            f"ranges {path} must be a file of {RANGES_FORMAT}, got another kind of safetensors "
+            "file; pass a file that save_ranges wrote"
         )
     try:
         return _read_ranges(arrays["ranges"])
@@ -143,23 +146,23 @@ def load_ranges(path: str | os.PathLike[str]) -> Array:
 
 
 def _quantize_block(rows: Array, precision: Precision, ranges: Array | None) -> Array:
-    """Some rows in a precision.  (M, D), (2, D) or None -> (M, D) or (M, ceil(D / 8))"""
+    """Quantise some rows.  (M, D), (2, D) or None -> (M, D) or (M, ceil(D / 8))"""
     if precision == "float32":
         return rows
     if ranges is not None:
         low, high = ranges
-        steps = (high - low) / STEPS
-        steps[steps == 0] = 1  # a dimension that never changes, or by too little to divide
-        with np.errstate(over="ignore"):  # what is beyond float32 is beyond the range: clipped
-            numbers: Array = np.clip(np.floor((rows - low) / steps), 0, STEPS)
+        steps = (high - low) / RANGE_STEPS
+        steps[steps == 0] = 1  # a range of width zero, or too narrow to divide
+        with np.errstate(over="ignore"):  # an overflow is beyond the range, so it is clipped
+            numbers = np.clip(np.floor((rows - low) / steps), 0, RANGE_STEPS)
         return numbers - 128 if precision == "int8" else numbers
     bits = np.packbits(rows > 0, axis=1)
-    # To take away 128 and read the byte as int8 is to turn the upper bit over.
+    # Flipping the highest bit and reading the byte as int8 subtracts 128.
     return (bits ^ 128).view(np.int8) if precision == "binary" else bits
 
 
 def _find_ranges(embeddings: ArrayLike, name: str, dimension: int | None = None) -> Array:
-    """`find_ranges`, with names for the messages."""
+    """Find ranges as `find_ranges` does; `name` is what the errors call the embeddings."""
     rows = _read_rows(embeddings, name)
     M, D = rows.shape
     if dimension is not None and D != dimension:
@@ -170,10 +173,10 @@ def _find_ranges(embeddings: ArrayLike, name: str, dimension: int | None = None)
     if M < 2:
         raise ValueError(
             f"{name} must be at least 2 rows to take ranges from, got {M}, where all codes would "
-            "be one; pass ranges, or calibration_embeddings of many typical texts"
+            "be equal; pass ranges, or calibration_embeddings of many typical texts"
         )
-    for start in range(0, M, BLOCK_ROWS):
-        _check_finite(rows[start : start + BLOCK_ROWS], name, start)
+    for start in range(0, M, PREPARED_ROWS):
+        _check_finite(rows[start : start + PREPARED_ROWS], name, start)
     if M < FEW_ROWS:
         warn_caller(
             f"ranges are taken from {M} {name}, fewer than {FEW_ROWS}; "
@@ -184,7 +187,7 @@ def _find_ranges(embeddings: ArrayLike, name: str, dimension: int | None = None)
 
 
 def _read_ranges(values: ArrayLike, dimension: int | None = None) -> Array:
-    """Ranges as float32, checked: in a wrong one every code would be wrong, without a word."""
+    """Return ranges as float32, checked: wrong ranges would make every code wrong, silently."""
     ranges = np.asarray(values)
     fits = ranges.ndim == 2 and len(ranges) == 2 and dimension in (None, ranges.shape[1])
     if not fits or ranges.dtype.kind not in "fiu":
@@ -195,7 +198,7 @@ def _read_ranges(values: ArrayLike, dimension: int | None = None) -> Array:
     with np.errstate(over="ignore", invalid="ignore"):
         ranges = ranges.astype(np.float32)
         widths = ranges[1] - ranges[0]
-    # A width is not finite, too, if an end of its range is not.
+    # The width of a range is not finite either if one of its ends is not.
     for column in np.flatnonzero(~(np.isfinite(widths) & (widths >= 0))):
         raise ValueError(
             f"ranges of dimension {column} must go from a finite smallest to a largest value, got "
@@ -205,7 +208,7 @@ def _read_ranges(values: ArrayLike, dimension: int | None = None) -> Array:
 
 
 def _read_rows(values: ArrayLike, name: str) -> Array:
-    """Real numbers in rows, in their own type: the formulas round in it."""
+    """Return real numbers in rows, in their own type, in which the formulas round."""
     rows = np.asarray(values)
     if rows.ndim != 2 or rows.shape[1] == 0 or rows.dtype.kind not in "fiu":
         raise ValueError(
@@ -214,7 +217,7 @@ def _read_rows(values: ArrayLike, name: str) -> Array:
         )
     if rows.dtype in (np.int8, np.uint8):
         raise ValueError(
-            f"{name} must not be quantised yet, got {rows.dtype}; give them as the model made them"
+            f"{name} must not be quantised yet, got {rows.dtype}; pass them as the model made them"
         )
     return rows
 

@@ -1,7 +1,8 @@
 """TextIndex: a FlatIndex and the text of each of its rows, in one directory.
 
-The texts stand in the same file as the rows, one run of UTF-8 with the places where they end. So
-opening an index of any size reads none of them, and a crash while saving can't part texts and rows.
+The texts are in the same file as the rows, as one array of UTF-8 bytes and the places where each
+text ends. So opening an index of any size reads no text, and a crash while saving can't separate
+texts from rows.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from minisbert.search.flat_index import FlatIndex
 FILE_NAME = "index.safetensors"
 
 
-class Hit(NamedTuple):
+class TextHit(NamedTuple):
     """One answer to a search: score, number of the row, text."""
 
     score: float
@@ -48,7 +49,7 @@ class TextIndex:
         Raises
         ------
         ValueError
-            If there are more of one than of the other, or an embedding is not finite.
+            If their numbers differ, or an embedding is not finite.
         """
         vectors = FlatIndex.from_embeddings(embeddings, metric, model_name)
         if len(vectors) != len(texts):
@@ -71,7 +72,7 @@ class TextIndex:
         start = self._ends[row - 1] if row else 0
         return self._texts[start : self._ends[row]].tobytes().decode()
 
-    def search(self, query: ArrayLike, k: int = 10, threads: int | None = None) -> list[Hit]:
+    def search(self, query: ArrayLike, k: int = 10, threads: int | None = None) -> list[TextHit]:
         """Return the k best texts for the embedding (D,) of a query, best first.
 
         Raises
@@ -81,12 +82,12 @@ class TextIndex:
         """
         scores, rows = self.vectors.search(np.ravel(query), k, threads)
         return [
-            Hit(float(score), int(row), self.get_text(int(row)))
+            TextHit(float(score), int(row), self.get_text(int(row)))
             for score, row in zip(scores, rows, strict=True)
         ]
 
     def save(self, directory: str | os.PathLike[str]) -> None:
-        """Write the index into a directory, which is made if need be; an old one is replaced."""
+        """Write the index into a directory, made if it is missing; an old index is replaced."""
         Path(directory).mkdir(parents=True, exist_ok=True)
         self.vectors.save(Path(directory) / FILE_NAME)
 
@@ -104,8 +105,8 @@ class TextIndex:
         path = Path(directory) / FILE_NAME
         if not path.is_file():
             raise FileNotFoundError(
-                f"index {directory} must be a directory with {FILE_NAME}, but it has none; "
-                "make it with `minisbert index`"
+                f"index {directory} must be a directory with {FILE_NAME}, but it has no such "
+                "file; make it with `minisbert index`"
             )
         vectors = FlatIndex.load(path)
         texts, ends = (vectors.companions.get(name) for name in ("texts", "text_ends"))

@@ -16,6 +16,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -64,9 +65,8 @@ def read_safetensors(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
             "replace it by a whole copy"
         ) from None
     with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
-    data = np.asarray(np.memmap(path, np.uint8, "r"))[8 + length :]
+        header, first = read_header(file)
+    data = np.asarray(np.memmap(path, np.uint8, "r"))[first:]
     arrays = {}
     for name in names:
         kind, shape = header[name]["dtype"], tuple(header[name]["shape"])
@@ -112,6 +112,15 @@ def write_safetensors(path: Path, arrays: Mapping[str, Array], metadata: Mapping
         file.write(make_header(tensors, metadata))
         for name in names:
             file.write(np.ascontiguousarray(arrays[name]).data)
+
+
+def read_header(file: BinaryIO) -> tuple[dict[str, Any], int]:
+    """Read the header of a file that is known to be whole.
+
+    Returns its JSON, and the offset in the file from which it counts the places of tensors.
+    """
+    length = int.from_bytes(file.read(8), "little")
+    return json.loads(file.read(length)), 8 + length
 
 
 def make_header(

@@ -1,4 +1,4 @@
-"""Threads."""
+"""How many threads, the one owner of BLAS's thread limit, and rows shared out to threads."""
 
 from __future__ import annotations
 
@@ -12,30 +12,36 @@ from typing import Any, TypeVar
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from minisbert.arguments import check_whole_number
+
+Result = TypeVar("Result")
+
+# Fewer multiplications than this take less time than a second thread needs to start.
+SMALLEST_PART = 1 << 21
+
+# A thread that is done with one part takes the next, since cores are seldom equally fast at every
+# moment. With several parts a thread, a scan of a million rows on two cores gains 5 %.
+PARTS_PER_THREAD = 8
+
 
 def count_threads(threads: int | None) -> int:
-    """How many threads to use: as many as asked for, or one for each core of this process.
+    """Return the number of threads asked for, or one for each core that the process may use.
 
-    Raises ValueError for a number below 1.
+    Raises ValueError for anything but a whole number of 1 or more.
     """
     if threads is None:
         if hasattr(os, "sched_getaffinity"):
             return len(os.sched_getaffinity(0))
         return os.cpu_count() or 1
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-        raise ValueError(
-            f"threads must be a whole number of 1 or more, got {threads!r}; "
-            "leave it out to use every core"
-        )
-    return threads
+    return check_whole_number("threads", threads, remedy="leave it out to use every core")
 
 
 def keep_freed_memory() -> None:
-    """Stop the allocator from handing every batch's arrays back to the kernel.
+    """Stop the allocator from returning the arrays of every batch to the operating system.
 
     glibc returns large freed blocks at once, and faulting them in again takes 10 % of an encode.
     Freeing one array just below 32 MiB raises its threshold (mallopt(3), under M_MMAP_THRESHOLD).
-    Other allocators take no notice.
+    Other allocators are not affected.
     """
     np.empty(31 << 20, np.uint8)
 
@@ -43,12 +49,13 @@ def keep_freed_memory() -> None:
 class _BlasLimits:
     """The one owner of BLAS's thread limit, which is global to the process.
 
-    Two limits that overlap in time and each restore what they found restore in the wrong order and
-    can leave BLAS at one thread for ever. So the first call that enters notes what it found, calls
-    inside may only lower it further, and the last that leaves restores.
+    If two limits overlapped in time and each restored the value that it found, they could restore
+    in the wrong order and leave BLAS at one thread for ever. So the first call that enters saves
+    the values, calls that enter later may only lower them, and the last that leaves restores them.
 
-    With company there is one thread for each call, as in a server that answers many at once: BLAS's
-    own threads would only wait for each other. It makes two long texts at once a tenth quicker.
+    While several calls are inside, each gets one BLAS thread, as suits a server that answers many
+    requests at once: BLAS's own threads would only wait for each other. Two long texts at once take
+    a tenth less time this way.
     """
 
     def __init__(self) -> None:
@@ -93,41 +100,39 @@ def limit_blas(threads: int) -> Iterator[None]:
         _blas_limits.leave()
 
 
-Result = TypeVar("Result")
+def run_parts(
+    run: Callable[[slice], Result],
+    M: int,
+    *,
+    work: int,
+    threads: int | None,
+    multiple: int = 1,
+) -> list[Result]:
+    """Cut M rows into parts, call a function on each, and return its results in order.
 
+    Threads start the parts in order, each taking the next one that is left.
 
-# Fewer multiplications than this are done before a second thread has started.
-SMALLEST_SHARE = 1 << 21
-
-
-# Parts for each thread: whichever is done with one takes the next, since cores are seldom equally
-# quick at every moment. A scan of a million rows on two cores gains a twentieth.
-PARTS = 8
-
-
-def share_out(M: int, work: int, threads: int | None, together: int = 1) -> list[slice]:
-    """Cut M rows into parts for threads to take one after another; one part for one thread.
-
-    work      multiplications  of a row
-    together  rows             that must stay in one part
+    run       slice of the rows -> result
+    work      multiplications per row; little work is not worth a second thread
+    threads   all cores of the process if None
+    multiple  every part but the last has a multiple of so many rows
     """
     threads = count_threads(threads)
-    runs = -(-M // together)
-    most = PARTS * threads if threads > 1 else 1
-    count = max(1, min(most, runs, work * M // SMALLEST_SHARE))
-    edges = [min(M, runs * i // count * together) for i in range(count + 1)]
-    return [slice(edges[i], edges[i + 1]) for i in range(count)]
-
-
-def run_parts(
-    run: Callable[[slice], Result], parts: list[slice], threads: int | None
-) -> list[Result]:
-    """Run a function of each part, started in their order, on as many threads."""
-    threads = min(count_threads(threads), len(parts))
+    parts = _cut_rows(M, work, threads, multiple=multiple)
+    threads = min(threads, len(parts))
     if threads == 1:
         return [run(part) for part in parts]
     with ThreadPoolExecutor(threads, "minisbert") as pool:
         return list(pool.map(run, parts))
+
+
+def _cut_rows(M: int, work: int, threads: int, *, multiple: int) -> list[slice]:
+    """Cut M rows into several parts for each of several threads; one part for one thread."""
+    runs = -(-M // multiple)
+    most = PARTS_PER_THREAD * threads if threads > 1 else 1
+    count = max(1, min(most, runs, work * M // SMALLEST_PART))
+    edges = [min(M, runs * i // count * multiple) for i in range(count + 1)]
+    return [slice(edges[i], edges[i + 1]) for i in range(count)]
 
 
 @contextmanager

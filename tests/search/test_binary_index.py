@@ -146,9 +146,9 @@ def test_bad_arguments_are_refused(rng):
         BinaryIndex(codes).search(np.ones(8))
     with pytest.raises(ValueError, match="query 0 must be finite, got nan"):
         index.search(np.full(12, np.nan))
-    with pytest.raises(ValueError, match="k must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="k must be a whole number of 1 or more, got 0"):
         index.search(np.ones(12), 0)
-    with pytest.raises(ValueError, match="oversample must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="oversample must be a whole number of 1 or more, got 0"):
         index.search(np.ones(12), oversample=0)
 
 

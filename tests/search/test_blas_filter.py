@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_int8_filter import KINDS, make_rows, same
 
-from minisbert.search import blas_filter as topk_blas
+from minisbert.search import blas_filter
 from minisbert.search.scan import topk
 from minisbert.search.topk import topk_numpy
 
 
 def search(queries, rows, k, threads=1):
-    return topk_blas.topk_blas(queries, rows, k, threads)
+    return blas_filter.topk_blas(queries, rows, k, threads=threads)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -65,7 +65,7 @@ def test_bound_that_is_too_small_is_caught(monkeypatch):
     rows *= np.linspace(1, 2, 3000, dtype=np.float32)[:, None] ** 0.01
     expected = topk(queries, rows, 10)
     assert same(search(queries, rows, 10), expected)
-    monkeypatch.setattr(topk_blas, "bound_norms", lambda rows: np.zeros(len(rows)))
+    monkeypatch.setattr(blas_filter, "_bound_norms", lambda rows: np.zeros(len(rows)))
     assert not same(search(queries, rows, 10), expected)
 
 
@@ -74,7 +74,7 @@ def test_norms_are_bounds():
     for kind in ("gaussian", "one-hot", "all norms", "tiny"):
         rows = make_rows(kind, 100, 50)
         norms = np.sqrt(np.square(rows, dtype=np.float64).sum(axis=1))
-        bounds = topk_blas.bound_norms(rows)
+        bounds = blas_filter._bound_norms(rows)
         assert (bounds >= norms).all()
         # Squares of tiny numbers are lost in float32.
         assert (bounds <= norms * (1 + 1e-5) + 1e-21).all()

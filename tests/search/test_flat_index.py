@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import minisbert
 from minisbert.search.flat_index import FlatIndex
-from minisbert.search.index_rows import BLOCK_ROWS
+from minisbert.search.index_rows import PREPARED_ROWS
 from minisbert.search.scan import pair_dots, topk
 from minisbert.system.safetensors import read_safetensors, write_safetensors
 
@@ -188,7 +188,7 @@ def test_many_small_adds_copy_seldom(rng):
 
 def test_large_adds_go_in_blocks(rng):
     """More rows than one block are all prepared alike."""
-    embeddings = rng.standard_normal((2 * BLOCK_ROWS + 5, 3)).astype(np.float32)
+    embeddings = rng.standard_normal((2 * PREPARED_ROWS + 5, 3)).astype(np.float32)
     index = FlatIndex.from_embeddings(embeddings)
     assert np.array_equal(
         index.rows, embeddings / np.sqrt(pair_dots(embeddings, embeddings))[:, None]
@@ -219,12 +219,12 @@ def test_add_own_rows(rng):
 
 @pytest.mark.parametrize("metric", ["cosine", "dot"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
-@pytest.mark.parametrize("row", [0, 17, BLOCK_ROWS + 1])
+@pytest.mark.parametrize("row", [0, 17, PREPARED_ROWS + 1])
 def test_bad_row_is_named(metric, bad, row, rng):
     """A row with NaN or infinity is named, and none of its company is added."""
     index = FlatIndex.from_embeddings(rng.standard_normal((3, 4)), metric)
     before = index.rows.copy()
-    embeddings = rng.standard_normal((BLOCK_ROWS + 9, 4))
+    embeddings = rng.standard_normal((PREPARED_ROWS + 9, 4))
     embeddings[row, 2] = bad
     with pytest.raises(ValueError, match=f"^embedding {row} must be finite, got (nan|-?inf); "):
         index.add(embeddings)
@@ -266,13 +266,13 @@ def test_vector_is_no_matrix():
 @pytest.mark.parametrize("k", [0, -1])
 def test_k_below_one(k):
     """Fewer than one result can't be asked for."""
-    with pytest.raises(ValueError, match=f"^k must be at least 1, got {k}"):
+    with pytest.raises(ValueError, match=f"^k must be a whole number of 1 or more, got {k}"):
         FlatIndex.from_embeddings(np.ones((2, 2))).search([1, 1], k)
 
 
 def test_bad_construction():
     """A dimension below 1 and an unknown metric are refused."""
-    with pytest.raises(ValueError, match=r"^dimension must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=r"^dimension must be a whole number of 1 or more, got 0"):
         FlatIndex(0)
     with pytest.raises(TypeError):
         FlatIndex(2.5)

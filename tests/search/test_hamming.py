@@ -1,18 +1,17 @@
-"""Every kernel of the Hamming scan that this machine runs, its twin and unpacked bits agree."""
+"""Every kernel of this machine, the NumPy fallback and unpacked bits give the same answer."""
 
 import numpy as np
 import pytest
 
 from minisbert.search import kernel as kernel_module
 from minisbert.search.hamming import hamming_numpy, hamming_topk
-from minisbert.search.kernel import KERNELS
-from minisbert.search.topk import TWIN_ROWS
+from minisbert.search.kernel import KERNELS, list_kernels
+from minisbert.search.topk import CACHED_ROWS
 from minisbert.system import threads as threads_module
 
-# The package has a function of this name too, which hides the module.
 lib = kernel_module.lib
 
-RUNS = [name for name, number in KERNELS.items() if lib.minisbert_supports(number)]
+RUNS = list_kernels()
 WIDTHS = [*range(21), 48, 64, 96, 128]
 ROW_COUNTS = [0, 1, 2, 5, 255, 256, 257, 300]  # the scan compares 256 rows at a time
 
@@ -54,18 +53,18 @@ def same(got, expected):
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_twin_is_the_definition(width):
-    """The NumPy twin counts bits as unpacking them does, past the rows that it takes at a time."""
+def test_fallback_is_the_definition(width):
+    """The NumPy fallback counts bits as unpacking does, past the rows that it takes at a time."""
     rng = np.random.default_rng(width)
     queries = make_codes(rng, 6, width)
-    for M in (0, 5, TWIN_ROWS + 3):
+    for M in (0, 5, CACHED_ROWS + 3):
         codes = make_codes(rng, M, width)
         expected = search_by_definition(queries, codes, 20)
         assert same(hamming_numpy(queries, codes, 20), expected)
 
 
-def test_kernel_gives_the_twins_answer(kernel):
-    """Distances, row numbers and order are the twin's for every width, row count and k."""
+def test_kernel_gives_the_fallbacks_answer(kernel):
+    """Distances, row numbers and order are the fallback's for every width, row count and k."""
     for width in WIDTHS:
         rng = np.random.default_rng(width)
         queries = make_codes(rng, 5, width)
@@ -98,7 +97,7 @@ def test_many_entries_pass_through_the_heap(kernel):
 @pytest.mark.parametrize("threads", [1, 2, 3, 4])
 def test_threads_change_nothing(kernel, threads, monkeypatch):
     """Any number of threads gives the same, with ties across their shares and k beyond one."""
-    monkeypatch.setattr(threads_module, "SMALLEST_SHARE", 1)
+    monkeypatch.setattr(threads_module, "SMALLEST_PART", 1)
     rng = np.random.default_rng(0)
     queries, codes = make_codes(rng, 3, 19), np.tile(make_codes(rng, 50, 19), (4, 1))
     for k in (1, 8, 70, 200, 201):
@@ -166,7 +165,7 @@ def test_kernel_is_the_one_that_was_named(name, monkeypatch):
         assert watched.used == KERNELS[used]
 
 
-def test_twin_serves_without_the_extension(monkeypatch):
+def test_fallback_serves_without_the_extension(monkeypatch):
     """Where nothing was compiled, the scan answers all the same."""
     monkeypatch.setattr(kernel_module, "lib", None)
     monkeypatch.delenv("MINISBERT_SIMD", raising=False)
@@ -183,7 +182,7 @@ def test_bad_arguments_are_refused():
         hamming_topk(codes[0], codes, 1)
     with pytest.raises(ValueError, match=r"codes must be rows of bytes, .* of int8; make them by"):
         hamming_topk(codes, codes.astype(np.int8), 1)
-    with pytest.raises(ValueError, match="k must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="k must be a whole number of 1 or more, got 0"):
         hamming_topk(codes, codes, 0)
     with pytest.raises(ValueError, match="threads must be a whole number of 1 or more, got 0"):
         hamming_topk(codes, codes, 1, threads=0)

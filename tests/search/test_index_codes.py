@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minisbert.search import flat_index as index
 from minisbert.search import index_rows
 from minisbert.search.flat_index import FlatIndex
-from minisbert.search.index_builder import build_index
+from minisbert.search.index_files import build_index
 from minisbert.search.scan import topk
 from minisbert.system.safetensors import read_safetensors, write_safetensors
 
@@ -72,7 +71,7 @@ def test_report_tells_how(rng):
 @pytest.mark.parametrize("codes", ["int8", None])
 def test_many_queries(codes, rng, monkeypatch):
     """Queries beyond those that are searched at once are answered alike."""
-    monkeypatch.setattr(index, "QUERIES_AT_ONCE", 7)
+    monkeypatch.setattr(index_rows, "QUERIES_AT_ONCE", 7)
     embeddings, queries = rng.standard_normal((300, 8)), rng.standard_normal((30, 8))
     scores, ids, report = make_index(embeddings, codes=codes).search(queries, 4, report=True)
     assert same((scores, ids), topk(*map(as_unit_rows, (queries, embeddings)), 4))
@@ -384,7 +383,8 @@ def test_build_takes_little_memory(tmp_path):
 
     piece = np.ones((4096, 64), np.float32)
     tracemalloc.start()
-    build_index(tmp_path / "index", (piece for _ in range(64)), 64, "dot", "", "int8")
+    pieces = (piece for _ in range(64))
+    build_index(tmp_path / "index", pieces, 64, metric="dot", model_name="", codes="int8")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 16 * piece.nbytes

@@ -9,19 +9,18 @@ from hypothesis import strategies as st
 
 from minisbert.search import int8_filter
 from minisbert.search.int8_filter import (
-    BLOCK_ROWS,
     LARGEST_NORM,
     encode_queries,
     encode_rows,
     encode_rows_numpy,
     make_blocks,
 )
-from minisbert.search.kernel import KERNELS, lib
+from minisbert.search.kernel import BLOCK_ROWS, QUERY_FACTORS, list_kernels
 from minisbert.search.scan import topk
 from minisbert.search.topk import topk_numpy
 from minisbert.system import threads as threads_module
 
-RUNS = [name for name, number in KERNELS.items() if lib.minisbert_supports(number)]
+RUNS = list_kernels()
 DIMENSIONS = [1, 2, 4, 5, 16, 17, 64, 384, 1024, 1041, 4096]
 ROW_COUNTS = [0, 1, 17, 200]
 
@@ -82,7 +81,7 @@ def encode(rows):
 
 def search(queries, rows, k, threads=1):
     with np.errstate(all="ignore"):
-        return int8_filter.topk_int8(queries, rows, encode(rows), k, threads)
+        return int8_filter.topk_int8(queries, rows, encode(rows), k=k, threads=threads)
 
 
 def same(got, expected):
@@ -113,7 +112,7 @@ def test_every_kernel_gives_the_float32_answer(kernel, kind, D):
 @pytest.mark.parametrize("D", [64, 384])
 def test_filter_works_on_many_rows(kernel, D, monkeypatch):
     """On 6,000 rows the filter leaves a few candidates, and threads cut the rows into parts."""
-    monkeypatch.setattr(threads_module, "SMALLEST_SHARE", 1000)
+    monkeypatch.setattr(threads_module, "SMALLEST_PART", 1000)
     rows = make_rows("gaussian", 6000, D)
     queries = make_rows("gaussian", 9, D, seed=1)
     expected = topk_numpy(queries, rows, 10)
@@ -164,14 +163,14 @@ def test_bounds_hold(kind, D):
         for name, parts in (("residual", left), ("length", kept)):
             assert sum(part**2 for part in parts) <= Fraction(float(heads[name][row])) ** 2
         for query in range(3):
-            t, residual_factor, length_factor, constant, bias = coded.factors[query]
+            factors = {name: coded.factors[name][query].item() for name in QUERY_FACTORS.names}
             group = coded.codes[0, :, query].reshape(-1)[:D].astype(int)
-            assert bias == 128 * group.sum()
-            estimate = scale * Fraction(t) * int(codes[row] @ group)
+            assert factors["offset"] == 128 * group.sum()
+            estimate = scale * Fraction(factors["scale"]) * int(codes[row] @ group)
             bound = (
-                Fraction(float(heads["residual"][row])) * Fraction(residual_factor)
-                + Fraction(float(heads["length"][row])) * Fraction(length_factor)
-                + Fraction(constant)
+                Fraction(float(heads["residual"][row])) * Fraction(factors["residual_factor"])
+                + Fraction(float(heads["length"][row])) * Fraction(factors["length_factor"])
+                + Fraction(factors["constant"])
             )
             score = topk(queries[query : query + 1], rows[row : row + 1], 1)[0][0, 0]
             assert abs(Fraction(float(score)) - estimate) <= bound
@@ -186,7 +185,8 @@ def test_bound_that_is_too_small_is_caught(monkeypatch):
 
     def encode_wrongly(queries):
         coded = encode_queries(queries)
-        coded.factors[:, 1:3] /= 64
+        for name in ("residual_factor", "length_factor"):
+            coded.factors[name] /= 64
         return coded
 
     monkeypatch.setattr(int8_filter, "encode_queries", encode_wrongly)
@@ -224,7 +224,7 @@ def test_query_that_could_overflow_is_scanned_instead():
 
 
 def test_without_a_kernel_rows_are_scanned(monkeypatch):
-    """The NumPy twin answers from the rows, also with codes that it made itself."""
+    """The NumPy fallback answers from the rows, also with codes that it made itself."""
     monkeypatch.setenv("MINISBERT_SIMD", "numpy")
     rows, queries = make_rows("gaussian", 50, 20), make_rows("gaussian", 2, 20, seed=1)
     scores, ids, report = search(queries, rows, 5)
@@ -234,7 +234,7 @@ def test_without_a_kernel_rows_are_scanned(monkeypatch):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("D", [1, 3, 16, 384])
-def test_twin_makes_the_same_codes(kind, D):
+def test_fallback_makes_the_same_codes(kind, D):
     """Scales and codes are the C function's; norms are no less, and hardly more."""
     rows = make_rows(kind, 37, D)
     ours, theirs = encode(rows), make_blocks(37, D)
@@ -267,7 +267,7 @@ def test_rows_may_lie_elsewhere():
         asked.append(ids)
         return rows[ids]
 
-    result = int8_filter.topk_int8(queries, rows, encode(rows), 5, fetch=fetch)
+    result = int8_filter.topk_int8(queries, rows, encode(rows), k=5, fetch=fetch)
     assert same(result, topk(queries, rows, 5))
     assert len(asked) == 2
     assert all((np.diff(ids) > 0).all() for ids in asked)

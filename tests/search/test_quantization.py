@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import minisbert
-from minisbert.search.index_rows import BLOCK_ROWS
+from minisbert.search.index_rows import PREPARED_ROWS
 from minisbert.search.quantization import find_ranges, load_ranges, quantize_embeddings, save_ranges
 from minisbert.system.safetensors import write_safetensors
 
@@ -79,10 +79,10 @@ def test_float32_is_a_copy():
 @pytest.mark.parametrize("precision", ["float32", "int8", "uint8", "binary", "ubinary"])
 def test_one_embedding_is_a_row_of_many(precision):
     """A single vector gives the row that it gives among others, past the rows taken at a time."""
-    rows = np.random.default_rng(0).standard_normal((BLOCK_ROWS + 3, 9), np.float32)
+    rows = np.random.default_rng(0).standard_normal((PREPARED_ROWS + 3, 9), np.float32)
     ranges = find_ranges(rows)
     codes = quantize_embeddings(rows, precision, ranges)
-    for row in (0, BLOCK_ROWS - 1, BLOCK_ROWS, BLOCK_ROWS + 2):
+    for row in (0, PREPARED_ROWS - 1, PREPARED_ROWS, PREPARED_ROWS + 2):
         assert same(quantize_embeddings(rows[row], precision, ranges), codes[row])
     empty = quantize_embeddings(rows[:0], precision)
     assert same(empty, codes[:0])
@@ -193,11 +193,11 @@ def test_unknown_precision_is_refused(precision):
 @pytest.mark.parametrize("precision", ["float32", "int8", "ubinary"])
 def test_numbers_that_are_not_finite_are_refused(bad, precision):
     """The first row that float32 can't hold is named, among embeddings and calibrating ones."""
-    rows = np.ones((BLOCK_ROWS + 5, 3))
-    rows[BLOCK_ROWS + 2, 1] = bad
-    with pytest.raises(ValueError, match=f"^embeddings {BLOCK_ROWS + 2} must be finite float32"):
+    rows = np.ones((PREPARED_ROWS + 5, 3))
+    rows[PREPARED_ROWS + 2, 1] = bad
+    with pytest.raises(ValueError, match=f"^embeddings {PREPARED_ROWS + 2} must be finite float32"):
         quantize_embeddings(rows, precision, ranges=[[0] * 3, [1] * 3])
-    with pytest.raises(ValueError, match=f"^calibration_embeddings {BLOCK_ROWS + 2} must be"):
+    with pytest.raises(ValueError, match=f"^calibration_embeddings {PREPARED_ROWS + 2} must be"):
         quantize_embeddings(rows[:2], "int8", calibration_embeddings=rows)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minisbert import FlatIndex
-from minisbert.search.text_index import FILE_NAME, Hit, TextIndex
+from minisbert.search.text_index import FILE_NAME, TextHit, TextIndex
 
 TEXTS = ["north", "", "öst 🧭", "south\nwest"]
 EMBEDDINGS = np.float32([[0, 1], [0, 0], [2, 0], [-3, -4]])
@@ -35,7 +35,7 @@ def test_texts_come_back(either):
 
 def test_search_names_texts(either):
     """Hits are scores, row numbers and texts, best first."""
-    assert either.search([1, 0], 2) == [Hit(1.0, 2, "öst 🧭"), Hit(0.0, 0, "north")]
+    assert either.search([1, 0], 2) == [TextHit(1.0, 2, "öst 🧭"), TextHit(0.0, 0, "north")]
     assert len(either.search(np.float32([[1, 0]]), 9, threads=1)) == 4
 
 

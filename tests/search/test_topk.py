@@ -1,4 +1,4 @@
-"""Every kernel that this machine runs, its NumPy twin and the definition agree to the last bit."""
+"""Every kernel of this machine, the NumPy fallback and the definition agree to the last bit."""
 
 import math
 import tracemalloc
@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from minisbert.search import kernel as kernel_module
-from minisbert.search.kernel import KERNELS, kernel_name, lib
+from minisbert.search.kernel import kernel_name, list_kernels
 from minisbert.search.scan import pair_dots, topk
 from minisbert.search.topk import dot_pairs_numpy, topk_numpy
 from minisbert.system import threads as threads_module
 
-RUNS = [name for name, number in KERNELS.items() if lib.minisbert_supports(number)]
+RUNS = list_kernels()
 DIMENSIONS = [*range(71), 384, 768, 1023]
 ROW_COUNTS = [0, 1, 2, 5, 63, 64, 65, 131]  # the scan compares 64 rows at a time
 
@@ -69,21 +69,21 @@ def same(got, expected):
 
 
 def test_a_compiler_was_there():
-    """At least the scalar kernel is compiled: the tests below don't pass on the twin alone."""
+    """At least the scalar kernel is compiled: the tests below don't pass on the fallback alone."""
     assert "scalar" in RUNS
 
 
 @pytest.mark.parametrize("D", DIMENSIONS)
-def test_twin_is_the_definition(D):
-    """The NumPy twin's dot products are those of the definition, bit for bit."""
+def test_fallback_is_the_definition(D):
+    """The NumPy fallback's dot products are those of the definition, bit for bit."""
     rng = np.random.default_rng(D)
     a, b = make_rows(rng, 6, D), make_rows(rng, 6, D)[::-1]
     expected = [dot_by_definition(x, y) for x, y in zip(a, b, strict=True)]
     assert same([dot_pairs_numpy(a, b)], [np.array(expected, np.float32)])
 
 
-def test_kernel_gives_the_twins_bits(kernel):
-    """Scores, row numbers and order are the twin's for every dimension, row count and k."""
+def test_kernel_gives_the_fallbacks_bits(kernel):
+    """Scores, row numbers and order are the fallback's for every dimension, row count and k."""
     for D in DIMENSIONS:
         rng = np.random.default_rng(D)
         queries = make_rows(rng, 3, D)
@@ -95,8 +95,8 @@ def test_kernel_gives_the_twins_bits(kernel):
                 assert same(topk(queries, rows, k), expected), (D, M, k)
 
 
-def test_pair_dots_gives_the_twins_bits(kernel):
-    """Dot products of pairs are the twin's for every dimension."""
+def test_pair_dots_gives_the_fallbacks_bits(kernel):
+    """Dot products of pairs are the fallback's for every dimension."""
     for D in DIMENSIONS:
         rng = np.random.default_rng(D)
         a, b = make_rows(rng, 7, D), make_rows(rng, 7, D)[::-1].copy()
@@ -134,11 +134,11 @@ def test_many_entries_pass_through_the_heap(kernel):
 @pytest.mark.parametrize("threads", [1, 2, 3, 4])
 def test_threads_change_nothing(kernel, threads, monkeypatch):
     """Any number of threads gives the same bits, with ties across their shares and k beyond one."""
-    monkeypatch.setattr(threads_module, "SMALLEST_SHARE", 1)
+    monkeypatch.setattr(threads_module, "SMALLEST_PART", 1)
     rng = np.random.default_rng(0)
     queries, rows = make_rows(rng, 3, 19), np.tile(make_rows(rng, 50, 19), (4, 1))
-    parts = threads_module.share_out(len(rows), queries.size, threads)
-    assert len(parts) == (1 if threads == 1 else threads_module.PARTS * threads)
+    parts = threads_module.run_parts(lambda part: part, len(rows), work=1, threads=threads)
+    assert len(parts) == (1 if threads == 1 else threads_module.PARTS_PER_THREAD * threads)
     for k in (1, 8, 70, 200, 201):
         assert same(topk(queries, rows, k, threads), topk_numpy(queries, rows, k)), k
     for M in range(5):
@@ -200,27 +200,7 @@ def test_nothing_to_find(kernel):
         assert ids.tolist() == [list(range(min(k, M)))] * Q
 
 
-def test_widest_kernel_is_chosen(monkeypatch):
-    """Without MINISBERT_SIMD, or with an empty one, the widest kernel that runs is taken."""
-    for setting in (monkeypatch.delenv, lambda name, raising: monkeypatch.setenv(name, "")):
-        setting("MINISBERT_SIMD", raising=False)
-        assert kernel_name() == RUNS[0]
-
-
-def test_kernel_can_be_forced(kernel):
-    """MINISBERT_SIMD names the kernel in use."""
-    assert kernel_name() == kernel
-
-
-@pytest.mark.parametrize("name", ["sse9", *sorted(set(KERNELS) - set(RUNS))])
-def test_kernel_that_cannot_run_is_refused(name, monkeypatch):
-    """An unknown kernel, or one for another machine, is an error that lists those that run."""
-    monkeypatch.setenv("MINISBERT_SIMD", name)
-    with pytest.raises(ValueError, match=f"MINISBERT_SIMD must be one of .*scalar.* got '{name}'"):
-        topk([[1]], [[1]], 1)
-
-
-def test_twin_serves_without_the_extension(monkeypatch):
+def test_fallback_serves_without_the_extension(monkeypatch):
     """Where nothing was compiled, topk and pair_dots answer all the same."""
     monkeypatch.setattr(kernel_module, "lib", None)
     monkeypatch.delenv("MINISBERT_SIMD", raising=False)
