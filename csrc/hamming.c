@@ -1,15 +1,15 @@
 /* hamming.c - search of binary codes by scanning every row.
  *
- * A row of 384 bits is 48 bytes, a thirty-second of its floats, and to compare it is to count the
- * bits of an exclusive or. The answer is exact for the codes. For the embeddings that they came
- * from it is a guess, which is why the caller scores the best of it again.
+ * A row of 384 bits is 48 bytes, a thirty-second of its floats. To compare it with a query is to
+ * count the bits of an exclusive or. The answer is exact for the codes, but only approximate for
+ * the embeddings that they were made from, so the caller scores the best rows once more.
  *
- * An entry of the answer is one number, distance * row_count + row. The order of entries is then
- * that of numbers, ties included, and the heap needs no other comparison. No entry overflows: it is
- * below (8 * width + 1) * row_count, and the codes fit into memory.
+ * An entry of the heap is one number, distance * row_count + row. Comparing entries then compares
+ * distances, and ties by row. No entry overflows: it is below (8 * width + 1) * row_count, and the
+ * codes fit into memory.
  *
- * The file in order: the heap, the kernels (scalar, POPCNT, AVX-512, NEON), the choice among them,
- * the entry points. */
+ * In this order: the heap, the kernels (scalar, POPCNT, AVX-512, NEON), the table of kernels, the
+ * entry points. */
 
 #include <stddef.h>
 #include <stdint.h>
@@ -27,12 +27,12 @@
 
 /* Rows whose distances are computed before they are compared: 256 rows of 48 bytes are 12 KiB, so
  * that with several queries a block is read from memory once and from the cache after that. */
-#define BLOCK_ROWS 256
+#define MEASURED_ROWS 256
 
 /* ------------------------------------------------------------------ heap */
 
-/* Let the entry at `place` sink to where it belongs in a heap of `count` entries, of which the
- * largest is on top: the one to be replaced next. Cost: log2(count) steps. */
+/* Move the entry at `place` down to where it belongs in a heap of `count` entries, of which the
+ * largest is on top: it will be replaced next. Cost: log2(count) steps. */
 static void sink(int64_t *entries, size_t count, size_t place)
 {
     int64_t entry = entries[place];
@@ -57,7 +57,7 @@ static void build_heap(int64_t *entries, size_t k)
         sink(entries, k, place);
 }
 
-/* Turn a heap into a list, smallest first: the top is the largest of all, so it goes to the end. */
+/* Turn a heap into a list, smallest first: the top is the largest, so it moves to the end. */
 static void sort_heap(int64_t *entries, size_t k)
 {
     for (size_t count = k; count > 1; count--) {
@@ -70,13 +70,13 @@ static void sort_heap(int64_t *entries, size_t k)
 
 /* ------------------------------------------------------------------ kernels
  *
- * A kernel measures `count` rows, one after another in memory, for one query. */
+ * A kernel computes the distances of `count` rows, one after another in memory, from one query. */
 
 typedef void measure_rows(const uint8_t *query, const uint8_t *codes, size_t count, size_t width,
                           int32_t *distances);
 
-/* The definition, eight bytes at a time. Inlined into two kernels, it is compiled twice: how bits
- * are counted depends on the target of the function around it. */
+/* The definition, eight bytes at a time. It is inlined, so that how bits are counted depends on the
+ * target of the function around it. */
 __attribute__((always_inline)) static inline int32_t count_differences(const uint8_t *a,
                                                                        const uint8_t *b,
                                                                        size_t width)
@@ -102,8 +102,8 @@ static void measure_rows_scalar(const uint8_t *query, const uint8_t *codes, size
 
 #if HAS_X86
 
-/* One instruction counts the bits of eight bytes: measured (Zen 4, rows of 48 bytes) in 4 ms for a
- * million rows, against 18 ms without it. */
+/* One instruction counts the bits of eight bytes: a million rows of 48 bytes take 4 ms, against
+ * 18 ms without it (measured on Zen 4). */
 __attribute__((target("popcnt"))) static void measure_rows_popcnt(const uint8_t *query,
                                                                   const uint8_t *codes,
                                                                   size_t count, size_t width,
@@ -120,8 +120,8 @@ add_differences(__m512i sum_i64x8, __m512i a_i64x8, __m512i b_i64x8)
     return _mm512_add_epi64(sum_i64x8, _mm512_popcnt_epi64(_mm512_xor_si512(a_i64x8, b_i64x8)));
 }
 
-/* 64 bytes at a time: 3 ms where POPCNT takes 4, and for rows of 96 bytes and more, read from the
- * cache, less than half of its time. A mask keeps the last load inside the row. */
+/* 64 bytes at a time: 3 ms where POPCNT takes 4 ms, and less than half of its time for rows of 96
+ * bytes and more that are in cache. A mask keeps the last load inside the row. */
 __attribute__((target("avx512f,avx512bw,avx512vpopcntdq"))) static void
 measure_rows_avx512(const uint8_t *query, const uint8_t *codes, size_t count, size_t width,
                     int32_t *distances)
@@ -162,9 +162,9 @@ static void measure_rows_neon(const uint8_t *query, const uint8_t *codes, size_t
 
 #endif
 
-/* ------------------------------------------------------------------ choice */
+/* ------------------------------------------------------------------ the table of kernels */
 
-/* Every kernel of this build, by number; a processor decides at run time which of them it can run. */
+/* Every kernel of this build, by number. Which of them a processor can run is asked at run time. */
 static measure_rows *const KERNELS[MINISBERT_KERNELS] = {
     [MINISBERT_SCALAR] = measure_rows_scalar,
 #if HAS_X86
@@ -204,9 +204,9 @@ int minisbert_hamming_topk(int kernel, const uint8_t *queries, size_t query_coun
     if (k == 0)
         return MINISBERT_OK;
     int64_t rows = (int64_t)row_count;
-    int32_t block[BLOCK_ROWS];
-    for (size_t start = 0; start < row_count; start += BLOCK_ROWS) {
-        size_t count = row_count - start < BLOCK_ROWS ? row_count - start : BLOCK_ROWS;
+    int32_t block[MEASURED_ROWS];
+    for (size_t start = 0; start < row_count; start += MEASURED_ROWS) {
+        size_t count = row_count - start < MEASURED_ROWS ? row_count - start : MEASURED_ROWS;
         for (size_t query = 0; query < query_count; query++) {
             int64_t *best = ids + query * k; /* entries until the scan is done, then row numbers */
             KERNELS[kernel](queries + query * width, codes + start * width, count, width, block);
@@ -219,8 +219,8 @@ int minisbert_hamming_topk(int kernel, const uint8_t *queries, size_t query_coun
             }
             if (i == count)
                 continue;
-            /* A later row enters only if it is nearer than the last of the k: an equal one loses by
-             * number. */
+            /* A later row enters only if it is nearer than the last of the k, since a tie goes to
+             * the earlier row. */
             int64_t limit = best[0] / rows;
             for (; i < count; i++) {
                 if (block[i] >= limit)

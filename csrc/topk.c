@@ -1,17 +1,17 @@
 /* topk.c - exact search by scanning every row.
  *
  * For one query a scan does two operations on each float that it reads, far fewer than a processor
- * could in the time that memory takes to deliver it. So the one thing that matters is to keep
- * memory busy, and the scan is fused with the selection: a score is compared with the k-th best so
- * far while it is at hand, and is almost always dropped.
+ * could do in the time that memory takes to deliver it. So all that matters is to keep memory busy.
+ * The scan and the selection are one loop: a score is compared with the k-th best so far while it
+ * is still in a register or the cache, and is almost always dropped.
  *
- * One row's sum is a chain of additions, each waiting for the one before. The processor hides that
- * wait by itself, running ahead into the next rows. Interleaving 2, 4 or 8 rows by hand would do so
+ * One row's sum is a chain of additions, each waiting for the one before. The processor hides this
+ * latency by running ahead into the next rows. Interleaving 2, 4 or 8 rows by hand would hide it
  * too, but reads memory as several streams: measured on two threads of an AMD EPYC (Zen 4), 18 to
- * 21 GB/s against 32 row by row, which is what merely reading gives. Prefetching adds nothing.
+ * 21 GB/s, against 32 GB/s row by row, as fast as memory is read at all. Prefetching adds nothing.
  *
- * The file in order: the order of rows and the heap, the kernels (scalar, AVX2, AVX-512, NEON), the
- * choice among them, the entry points. */
+ * In this order: the order of rows and the heap, the kernels (scalar, AVX2, AVX-512, NEON), the
+ * table of kernels, the entry points. */
 
 #include <float.h>
 #include <stddef.h>
@@ -21,7 +21,7 @@
 #include "topk.h"
 
 #if FLT_EVAL_METHOD != 0
-#error "float arithmetic must round to float at every step, or the scores are others"
+#error "float arithmetic must round to float at every step, or scores have other bits"
 #endif
 
 #if defined(__x86_64__)
@@ -40,12 +40,12 @@
 
 /* Rows whose scores are computed before they are compared: 64 rows of 384 floats are 96 KiB, so
  * that with several queries a block is read from memory once and from the cache after that. */
-#define BLOCK_ROWS 64
+#define SCORED_ROWS 64
 
 /* ------------------------------------------------------------------ order and heap */
 
-/* Whether row i with score a comes before row j with score b. A score that is not a number equals
- * only its like, so of two such the lower row comes first, as among equals. */
+/* Return whether row i with score a comes before row j with score b. Two scores that are NaN are a
+ * tie. */
 static int comes_before(float a, int64_t i, float b, int64_t j)
 {
     if (a > b)
@@ -57,8 +57,8 @@ static int comes_before(float a, int64_t i, float b, int64_t j)
     return i < j;
 }
 
-/* Let the entry at `place` sink to where it belongs in a heap of `count` entries, of which the last
- * in order is on top: the one to be replaced next. Cost: log2(count) steps. */
+/* Move the entry at `place` down to where it belongs in a heap of `count` entries, of which the
+ * last in order is on top: it will be replaced next. Cost: log2(count) steps. */
 static void sink(float *scores, int64_t *ids, size_t count, size_t place)
 {
     float score = scores[place];
@@ -87,7 +87,7 @@ static void build_heap(float *scores, int64_t *ids, size_t k)
         sink(scores, ids, k, place);
 }
 
-/* Turn a heap into a list, best first: the top is the last of all, so it goes to the end. */
+/* Turn a heap into a list, best first: the top is the last in order, so it moves to the end. */
 static void sort_heap(float *scores, int64_t *ids, size_t k)
 {
     for (size_t count = k; count > 1; count--) {
@@ -103,13 +103,13 @@ static void sort_heap(float *scores, int64_t *ids, size_t k)
 
 /* ------------------------------------------------------------------ kernels
  *
- * A kernel scores `count` rows, one after another in memory, for one query. */
+ * A kernel computes the scores of `count` rows, one after another in memory, for one query. */
 
 typedef void score_rows(const float *query, const float *rows, size_t count, size_t dimension,
                         float *scores);
 
-/* The definition. Lanes beyond the end of a row add nothing: a lane starts at +0 and can never
- * become -0, so that the wider kernels may add zeros there. */
+/* The definition. A lane starts at +0 and can never become -0, so wider kernels may add zeros
+ * beyond the end of a row without changing a bit. */
 static void score_rows_scalar(const float *query, const float *rows, size_t count,
                               size_t dimension, float *scores)
 {
@@ -125,7 +125,7 @@ static void score_rows_scalar(const float *query, const float *rows, size_t coun
 }
 
 #if HAS_X86 || HAS_NEON
-/* Copy the last, incomplete run of 16 floats and fill it up with zeros. */
+/* Copy the last, incomplete run of 16 floats and pad it with zeros. */
 static void copy_tail(float tail[LANES], const float *values, size_t dimension)
 {
     size_t whole = dimension / LANES * LANES;
@@ -137,14 +137,14 @@ static void copy_tail(float tail[LANES], const float *values, size_t dimension)
 
 #if HAS_X86
 
-/* The tree from four lanes down: 2 + 2, then 1 + 1. */
+/* The last steps of the tree: 2 + 2, then 1 + 1. */
 __attribute__((target("avx2"))) static inline float add_lanes_f32x4(__m128 sum_f32x4)
 {
     sum_f32x4 = _mm_add_ps(sum_f32x4, _mm_movehl_ps(sum_f32x4, sum_f32x4));
     return _mm_cvtss_f32(_mm_add_ss(sum_f32x4, _mm_shuffle_ps(sum_f32x4, sum_f32x4, 1)));
 }
 
-/* The tree from eight lanes down: 4 + 4, and on. */
+/* The tree from eight lanes: 4 + 4, then the steps above. */
 __attribute__((target("avx2"))) static inline float add_lanes_f32x8(__m256 sum_f32x8)
 {
     return add_lanes_f32x4(
@@ -237,9 +237,9 @@ static void score_rows_neon(const float *query, const float *rows, size_t count,
 
 #endif
 
-/* ------------------------------------------------------------------ choice */
+/* ------------------------------------------------------------------ the table of kernels */
 
-/* Every kernel of this build, by number; a processor decides at run time which of them it can run. */
+/* Every kernel of this build, by number. Which of them a processor can run is asked at run time. */
 static score_rows *const KERNELS[MINISBERT_KERNELS] = {
     [MINISBERT_SCALAR] = score_rows_scalar,
 #if HAS_X86
@@ -253,7 +253,7 @@ static score_rows *const KERNELS[MINISBERT_KERNELS] = {
 };
 
 #if HAS_NEON
-/* Whether the processor multiplies and adds bytes, as the operating system tells. */
+/* Return whether the operating system says that the processor has dot products of bytes. */
 static int has_dot_products(void)
 {
 #if defined(__linux__)
@@ -266,7 +266,7 @@ static int has_dot_products(void)
 }
 #endif
 
-/* The compiler's own check asks for the operating system's support of the wide registers too. */
+/* The compiler's check covers the operating system's support of wide registers too. */
 int minisbert_supports(int kernel)
 {
     if (kernel < 0 || kernel >= MINISBERT_KERNELS || !KERNELS[kernel])
@@ -297,9 +297,9 @@ int minisbert_topk(int kernel, const float *queries, size_t query_count, const f
         k = row_count;
     if (k == 0)
         return MINISBERT_OK;
-    float block[BLOCK_ROWS];
-    for (size_t start = 0; start < row_count; start += BLOCK_ROWS) {
-        size_t count = row_count - start < BLOCK_ROWS ? row_count - start : BLOCK_ROWS;
+    float block[SCORED_ROWS];
+    for (size_t start = 0; start < row_count; start += SCORED_ROWS) {
+        size_t count = row_count - start < SCORED_ROWS ? row_count - start : SCORED_ROWS;
         for (size_t query = 0; query < query_count; query++) {
             float *best = scores + query * k;
             int64_t *best_ids = ids + query * k;
@@ -313,8 +313,9 @@ int minisbert_topk(int kernel, const float *queries, size_t query_count, const f
                 if (start + i + 1 == k)
                     build_heap(best, best_ids, k);
             }
-            /* A later row enters only if it beats the last of the k: an equal one loses by number.
-             * The comparison is false for a NaN on either side; comes_before then decides. */
+            /* A later row enters only if its score is higher than the last of the k, since a tie
+             * goes to the earlier row. If either is NaN, the first comparison is false and
+             * comes_before decides. */
             for (; i < count; i++) {
                 if (block[i] <= best[0])
                     continue;

@@ -1,19 +1,18 @@
-/* topk.h - the contract of the scan; cffi reads this very file.
+/* topk.h - the contract of the scans; cffi reads this very file.
  *
  * The score of a row for a query is their canonical dot product, defined by the scalar kernel:
  * 16 lanes of float32, element i goes to lane i mod 16, each step one rounded product and one
  * rounded sum, and at the end the lanes are added in a fixed tree (8 + 8, 4 + 4, 2 + 2, 1 + 1).
  * Every other kernel gives the same bits, so an answer does not depend on the machine.
  *
- * The order of rows is total: the higher score first, of equal scores the lower row number. A score
- * that is not a number comes after all others, also after minus infinity, and of several such the
- * lower row number first; which of the bit patterns for NaN is returned is not defined. A score is
- * never minus zero.
+ * The order of rows is total: the higher score first, ties by the lower row number. A score that is
+ * NaN comes after all others, also after minus infinity, and among these the lower row number comes
+ * first; which bit pattern of NaN is returned is not defined. A score is never minus zero.
  *
- * Nothing here allocates, starts threads, keeps state or reads past the end of an array. Arrays
- * need no alignment beyond that of their type. No two arguments may overlap. */
+ * No function allocates, starts threads, keeps state or reads past the end of an array. Arrays need
+ * no alignment beyond that of their type. No two arguments may overlap. */
 
-/* The kernels. The last two differ from those before them in the scan of codes only. */
+/* The kernels. The last two differ from the two before them only in the scan of codes. */
 #define MINISBERT_SCALAR 0
 #define MINISBERT_AVX2 1
 #define MINISBERT_AVX512 2
@@ -27,7 +26,7 @@
 #define MINISBERT_NO_SUCH_KERNEL 1
 #define MINISBERT_TOO_WIDE 2
 
-/* Whether this processor and its operating system can run a kernel: 1 or 0. */
+/* Return 1 if this processor and its operating system can run a kernel, else 0. */
 int minisbert_supports(int kernel);
 
 /* Find the k best of rows[0 .. row_count) for each query.
@@ -44,25 +43,38 @@ int minisbert_topk(int kernel, const float *queries, size_t query_count, const f
                    size_t row_count, size_t dimension, size_t k, int64_t first_id, float *scores,
                    int64_t *ids);
 
-/* The canonical dot product of row i of a with row i of b, for each i in [0, count).
+/* Compute the canonical dot product of row i of a with row i of b, for each i in [0, count).
  *
  *   a, b    count x dimension
  *   scores  count, out */
 int minisbert_pair_dots(int kernel, const float *a, const float *b, size_t count,
                         size_t dimension, float *scores);
 
-/* The scan of codes: a filter that finds every row that could be among the k best by topk's order,
- * from one byte a number. csrc/topk_int8.c has the proof, and the layout of a block of rows. */
+/* ------------------------------------------------------------------ filters
+ *
+ * A filter finds every row that could be among the k best by the order above without its exact
+ * score, from a lower and an upper bound of it. csrc/topk_int8.c explains the one that reads codes
+ * of one byte a number, proves its bounds, and defines the layout of a block of codes. */
 
-/* Rows of a block; queries of a group; the widest row, so that all sums stay exact; numbers that
- * are known of a query. */
+/* Rows of a block of codes; queries whose codes lie together; the widest row, up to which all sums
+ * are exact. */
 #define MINISBERT_BLOCK_ROWS 16
-#define MINISBERT_GROUP 8
+#define MINISBERT_QUERY_GROUP 8
 #define MINISBERT_INT8_DIMENSION 65408
-#define MINISBERT_FACTORS 5
 
-/* In the place of a count: more candidates than there is room for. */
+/* Instead of a count: there are more candidates than there is room for. */
 #define MINISBERT_TOO_MANY -1
+
+/* What the scan of codes needs of a query q beside its codes d. With t, r and g as in
+ * csrc/topk_int8.c, and s, c and e those of a row x, |q.x - s t (c.d)| is at most
+ * |e| residual_factor + |s c| length_factor + constant. */
+typedef struct {
+    double scale;           /* t, the scale of the codes */
+    double residual_factor; /* |q| (1 + g) */
+    double length_factor;   /* |r| + g |q| */
+    double constant;        /* D 2^-149, for products that underflow */
+    double offset;          /* 128 times the sum of d, since a block holds c + 128 */
+} minisbert_query_factors;
 
 /* Write codes, scales and norms of rows into their places in blocks.
  *
@@ -72,50 +84,52 @@ int minisbert_pair_dots(int kernel, const float *a, const float *b, size_t count
 int minisbert_int8_encode(const float *rows, size_t row_count, size_t dimension,
                           uint8_t *blocks, size_t first_row);
 
-/* Find the candidates among row_count rows for each query, in the order of the rows. What was found
- * in rows before these is gone on from: at the start all lowers are minus infinity, all counts 0.
+/* Find the candidates among row_count rows for each query, in the order of the rows. A scan of some
+ * rows continues from what earlier scans of other rows found; before the first scan all lowers must
+ * be minus infinity and all counts 0.
  *
- *   queries     codes in groups: group x four dimensions x query of the group x 4, filled up with
+ *   queries     codes in groups: group x four dimensions x query of the group x 4, padded with
  *               zeros to whole groups and to a multiple of four dimensions
- *   factors     query_count x MINISBERT_FACTORS: the scale of the codes; what the norms of a row's
- *               residual and of its codes are multiplied by, and what is added, to bound the error;
- *               128 times the sum of the codes. The query's norm is below 2^62.
- *   blocks      the rows', as encoded
+ *   factors     query_count; the norms of all queries are below 2^62
+ *   blocks      the codes of the rows
  *   k           at least 1
- *   capacity    room for so many candidates a query, at least 1
+ *   capacity    the most candidates of a query, at least 1
  *   lowers      query_count x k, in and out: the best lower bounds of scores, a heap with the least
  *               on top
  *   candidates  query_count x capacity, in and out: row numbers counted from first_id
  *   uppers      query_count x capacity, in and out: upper bounds of their scores
- *   counts      query_count, in and out: candidates, or TOO_MANY; then the rows must be scanned
+ *   counts      query_count, in and out: numbers of candidates, or TOO_MANY, where the caller must
+ *               score all rows
  *
- * A candidate stays unless its upper bound is below the least of the lowers; some may be left that
- * later rows have ruled out. Rows with fewer than k others are all candidates. Cost: row_count *
- * query_count * dimension multiplications of bytes, and the candidates'. */
-int minisbert_int8_scan(int kernel, const int8_t *queries, const double *factors,
+ * A row becomes a candidate unless its upper bound is below the least of the lowers; some may
+ * remain that later rows have ruled out. If there are fewer than k rows, all are candidates. Cost:
+ * row_count * query_count * dimension multiplications of bytes, and the candidates'. */
+int minisbert_int8_scan(int kernel, const int8_t *queries, const minisbert_query_factors *factors,
                         size_t query_count, const uint8_t *blocks, size_t row_count,
                         size_t dimension, size_t k, size_t capacity, int64_t first_id,
                         double *lowers, int64_t *candidates, double *uppers, int64_t *counts);
 
-/* Find the candidates among rows whose scores are known but for an error, as a product of matrices
- * gives them, for each query.
+/* Find the candidates among rows for each query from approximate scores, such as a product of
+ * matrices gives.
  *
  *   scores  query_count x row_count
- *   bounds  query_count: what the canonical score differs from them at most
+ *   bounds  query_count: the largest difference between these and the canonical scores
  *
- * All else as above. Cost: row_count * query_count comparisons, and the candidates'. */
+ * All other arguments are as above. Cost: row_count * query_count comparisons, and the
+ * candidates'. */
 int minisbert_filter_scores(const float *scores, size_t query_count, size_t row_count,
                             const double *bounds, size_t k, size_t capacity, int64_t first_id,
                             double *lowers, int64_t *candidates, double *uppers, int64_t *counts);
 
-/* The scan of binary codes, one bit for each component of an embedding (hamming.c).
+/* ------------------------------------------------------------------ binary codes (hamming.c)
  *
- * The distance of a row is its Hamming distance, the number of bits in which it differs from the
- * query: a whole number, so every kernel gives the same. The order of rows is total here too: the
- * smaller distance first, of equal ones the lower row number. */
+ * One bit for each component of an embedding. The distance of a row is its Hamming distance, the
+ * number of bits in which it differs from the query: a whole number, so every kernel gives the
+ * same. The order of rows is total here too: the smaller distance first, ties by the lower row
+ * number. */
 
-/* Whether this processor and its operating system can run a kernel of the Hamming scan: 1 or 0.
- * One with AVX-512 may lack the instruction that counts bits; it runs the one below then. */
+/* Return 1 if this processor and its operating system can run a kernel of the Hamming scan, else 0.
+ * A processor with AVX-512 may lack the instruction that counts bits; it can run AVX2 then. */
 int minisbert_hamming_supports(int kernel);
 
 /* Find the k nearest of codes[0 .. row_count) for each query.

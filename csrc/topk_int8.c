@@ -1,57 +1,58 @@
 /* topk_int8.c - the same answer as topk.c from a quarter of the bytes: a filter with a proof.
  *
- * THE IDEA. A scan of float32 rows waits for memory. So each number of a row x is also kept as one
- * byte, a code c in [-127, 127], with one scale s for the row:
+ * THE IDEA. A scan of float32 rows waits for memory. So each number of a row x is also stored as
+ * one byte, a code c in [-127, 127], with one scale s for the row:
  *
- *     x = s c + e        e is what the codes leave out of the row
+ *     x = s c + e        e is the residual of the row
  *     q = t d + r        the same for the query
  *
- * The dot product of the codes is a sum of integers, exact in 32 bits. What it says of the score:
+ * The dot product of the codes is a sum of integers, exact in 32 bits. The score is
  *
  *     q.x = q.e + q.(s c) = q.e + r.(s c) + s t (c.d)
  *
  * so by Cauchy and Schwarz |q.x - s t (c.d)| <= |q||e| + |r||s c|. The norms of e and of s c are
- * kept with the row, rounded up. Hence every row has an estimate and a bound, and
+ * stored with the row, rounded up. Hence every row has an estimate and a bound, and
  *
  *     lower = estimate - bound  <=  score  <=  estimate + bound = upper.
  *
- * Keep the k best lower bounds. A row whose upper bound is below the last of them has k rows before
- * it whatever the true scores are, so it can't be in the answer. The others are candidates; of a
- * million sentences and k = 10 some twenty remain, which the caller scores canonically.
+ * Keep the k best lower bounds. A row whose upper bound is below the least of them has k rows
+ * before it whatever the true scores are, so it can't be in the answer. The others are candidates;
+ * for a million sentences and k = 10 some twenty remain, which the caller scores canonically.
  *
- * THE ROUNDINGS. The score is not the real q.x but the canonical float32 one (topk.h), so the bound
- * has to reach that. A lane adds up at most D/16 + 1 products; with the four sums of the tree and
- * the rounding of the product itself a term is rounded at most n = D/16 + 5 times (a lane's first
- * sum, with zero, is exact), each time by a factor 1 + u, |u| <= 2^-24. Together, as long as
- * n^2 2^-24 <= 1, they change the sum by at most (n + 1) 2^-24 times the sum of |q_i x_i|, which is
- * at most |q||x| <= |q| (|s c| + |e|). That is g |q||x| with g = (D/16 + 6) 2^-24. A product in the
- * range of denormals is off by up to 2^-150 besides (sums there are exact), which the later
- * roundings at most double: D 2^-149 in all. So the bound is linear in the two norms of the row,
+ * THE ROUNDINGS. The score is not the real number q.x but the canonical float32 one (topk.h), so
+ * the bound has to cover the difference. A lane adds at most D/16 + 1 products; with the four sums
+ * of the tree and the rounding of the product itself, a term is rounded at most n = D/16 + 5 times
+ * (a lane's first sum, with zero, is exact), each time by a factor 1 + u, |u| <= 2^-24. Together,
+ * as long as n^2 2^-24 <= 1, they change the sum by at most (n + 1) 2^-24 times the sum of
+ * |q_i x_i|, which is at most |q||x| <= |q| (|s c| + |e|). That is g |q||x| with
+ * g = (D/16 + 6) 2^-24. A product that underflows has an absolute error of up to 2^-150 besides
+ * (sums of denormals are exact), which the later roundings at most double: D 2^-149 for all. So the
+ * bound is linear in the two norms of the row,
  *
  *     bound = |e| |q|(1 + g)  +  |s c| (|r| + g |q|)  +  D 2^-149,
  *
- * and the caller gives the three factors. It also has to cover our own arithmetic in double: three
- * roundings of the estimate, |estimate| <= |s c| (|q| + |r|), and four of the bound, each of
- * 2^-53. The caller takes g larger by 2 x 2^-24 and then every factor larger by 2^-36, which is
- * thousands of times that.
+ * and the caller passes the three factors. They also have to cover the arithmetic in double here:
+ * three roundings of the estimate, |estimate| <= |s c| (|q| + |r|), and four of the bound, each of
+ * 2^-53. The caller makes g larger by 2 x 2^-24 and then every factor larger by 2^-36, which is
+ * thousands of times as much.
  *
- * Overflow is kept away: a row with a norm of 2^62 or more (or one that is not finite) is given the
- * norm infinity, so it is always a candidate; and the caller must not ask with a query of such a
- * norm. Of the rest no partial sum reaches 2^125.
+ * Overflow is excluded: a row with a norm of 2^62 or more (or one that is not finite) gets the norm
+ * infinity, so it is always a candidate; and the caller must not pass a query of such a norm. For
+ * all others no partial sum reaches 2^125.
  *
- * THE LAYOUT. Rows lie in blocks of 16: first what is known of each row, then the codes, four
- * dimensions of all 16 rows at a time:
+ * THE LAYOUT. Rows are stored in blocks of 16: first the scale and norms of each row, then the
+ * codes, four dimensions of all 16 rows at a time:
  *
  *     float  scale[16]        s
  *     float  residual[16]     |e|, rounded up
  *     float  length[16]       |s c|, rounded up
  *     byte   codes[(D + 3) / 4][16][4]     c + 128
  *
- * One register is then four dimensions of every row. An instruction that multiplies four bytes by
- * four bytes and adds them up leaves one sum a row in its own lane, so nothing is added across
- * lanes in the end, and the query's four bytes are the same for all lanes. Those instructions want
- * one side unsigned: hence the 128, which is taken off again by the sum of the query's codes.
- * What lies behind the last dimension is code 0, and rows behind the last are never looked at. */
+ * One register then holds four dimensions of every row. An instruction that multiplies four bytes
+ * by four bytes and adds the products leaves one sum per row in its own lane, so nothing has to be
+ * added across lanes at the end, and the query's four bytes are the same for all lanes. Those
+ * instructions take one side unsigned: hence the 128. It is subtracted again as 128 times the sum
+ * of the query's codes. Codes after the last dimension are 0; rows after the last are ignored. */
 
 #include <math.h>
 #include <stddef.h>
@@ -69,14 +70,14 @@
 #endif
 
 #define ROWS MINISBERT_BLOCK_ROWS /* of a block */
-#define HEAD (3 * ROWS * sizeof(float))
+#define HEAD (3 * ROWS * sizeof(float)) /* bytes of a block before its codes */
 #define ZERO 128 /* the byte of code 0 */
 
-/* Queries taken together: eight sums in registers hide the time that each multiplication takes. */
-#define GROUP MINISBERT_GROUP
+/* Queries of a group: eight sums in registers hide the latency of each multiplication. */
+#define GROUP MINISBERT_QUERY_GROUP
 
-/* Blocks taken together. With few queries one at a time, so that memory never rests for long; with
- * many more, since each looks at the sums of a chunk as a whole first. */
+/* Blocks of a chunk, whose sums are compared as a whole first. With few queries a chunk is one
+ * block, so that memory is never idle for long. */
 #define CHUNK_BLOCKS 8
 #define CHUNK_ROWS (CHUNK_BLOCKS * ROWS)
 
@@ -87,25 +88,26 @@ static size_t count_quads(size_t dimension)
 
 /* ------------------------------------------------------------------ codes */
 
-/* The least float that is not below a value that is not negative. */
+/* Return the least float that is not below a value of 0 or more. */
 static float round_up(double value)
 {
     float rounded = (float)value;
     return (double)rounded < value ? nextafterf(rounded, INFINITY) : rounded;
 }
 
-/* Sums of squares in eight lanes, so that the compiler may use registers as wide as it has. */
+/* Add eight lanes of a sum: with lanes the compiler may use registers as wide as it has. */
 static double add_lanes(const double lane[8])
 {
     return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
 }
 
-/* Encode one row: its codes go to every 64th quad of bytes, scale and norms into the block's head.
+/* Encode one row: its codes go to every 64th byte and the three after it, scale and norms to the
+ * block's head.
  *
- * Any scale would do, since the residual is measured with it. A scale that is denormal would lose
- * its digits, so such a row is all residual. Each element of s c and of e is exact in double, and
- * the sums of their squares are off by less than D + 2 roundings of 2^-53, which 2^-36 covers up to
- * the largest dimension. */
+ * The proof holds for any scale, since the residual is what remains with this scale. A denormal
+ * scale would lose digits, so such a row is all residual. Each element of s c and of e is exact in
+ * double, and the relative error of the sums of their squares is less than D + 2 roundings of
+ * 2^-53, which 2^-36 covers up to the largest dimension. */
 static void encode_row(const float *row, size_t dimension, uint8_t *block, size_t place)
 {
     float largest = 0;
@@ -117,9 +119,9 @@ static void encode_row(const float *row, size_t dimension, uint8_t *block, size_
     uint8_t *codes = block + HEAD + 4 * place;
     double residual[8] = {0}, length[8] = {0};
     for (size_t i = 0; i < dimension; i++) {
-        /* Adding and taking off 3 x 2^22 rounds to a whole number, halves to even. */
+        /* Adding and subtracting 3 x 2^22 rounds to a whole number, halves to even. */
         float rounded = scale > 0 ? (row[i] / scale + 12582912.0f) - 12582912.0f : 0.0f;
-        float code = rounded >= -127 ? (rounded <= 127 ? rounded : 127) : -127; /* also of NaN */
+        float code = rounded >= -127 ? (rounded <= 127 ? rounded : 127) : -127; /* NaN too */
         double kept = (double)scale * code, left = row[i] - kept;
         codes[i / 4 * (4 * ROWS) + i % 4] = (uint8_t)((int)code + ZERO);
         length[i % 8] += kept * kept;
@@ -129,7 +131,7 @@ static void encode_row(const float *row, size_t dimension, uint8_t *block, size_
         codes[i / 4 * (4 * ROWS) + i % 4] = ZERO;
     double left = sqrt(add_lanes(residual)) * (1 + 0x1p-36);
     double kept = sqrt(add_lanes(length)) * (1 + 0x1p-36);
-    if (!(left + kept < 0x1p62)) /* also what is not a number */
+    if (!(left + kept < 0x1p62)) /* true for NaN too */
         left = INFINITY;
     const float head[3] = {scale, round_up(left), round_up(kept)};
     for (size_t i = 0; i < 3; i++)
@@ -151,13 +153,14 @@ int minisbert_int8_encode(const float *rows, size_t row_count, size_t dimension,
 
 /* ------------------------------------------------------------------ kernels
  *
- * A kernel multiplies the codes of one block with those of the first query of a group, or of all:
+ * A kernel multiplies the codes of one block by those of the first query of a group, or of all its
+ * queries:
  *
- *   codes    quads x 16 x 4, c + 128
- *   queries  quads x GROUP x 4, so that one pointer serves all
- *   sums     for each query 16 sums, CHUNK_ROWS apart
+ *   codes    quads x 16 x 4, c + 128; a quad is four dimensions
+ *   queries  quads x GROUP x 4
+ *   sums     for each query 16 sums of (c + 128) d, CHUNK_ROWS apart
  *
- * The sums are of (c + 128) d, at most 255 x 127 x D in size, and exact. */
+ * The sums are at most 255 x 127 x D in size, so they are exact. */
 
 typedef void multiply_block(const uint8_t *codes, const int8_t *queries, size_t quads,
                             int32_t *sums);
@@ -188,7 +191,7 @@ static void multiply_group_scalar(const uint8_t *codes, const int8_t *queries, s
     multiply_scalar(codes, queries, quads, sums, GROUP);
 }
 
-/* Four codes of a query, as a kernel's lanes take them. */
+/* Load four codes of a query as one number of 32 bits. */
 static inline int32_t load_quad(const int8_t *query, size_t quad)
 {
     int32_t four;
@@ -202,7 +205,7 @@ static inline int32_t load_quad(const int8_t *query, size_t quad)
 #define TARGET_AVX512 __attribute__((target("avx512f,avx512bw,avx2")))
 #define TARGET_VNNI __attribute__((target("avx512f,avx512bw,avx512vnni,avx2")))
 
-/* Products of bytes would overflow when two are added in 16 bits, 2 x 255 x 127, so both sides are
+/* The sum of two products of bytes, up to 2 x 255 x 127, would overflow 16 bits, so both sides are
  * widened to 16 bits first. Then two neighbours make one sum of 32 bits, and a row has two lanes:
  * `hadd` and a permutation bring 16 rows from four registers into two. */
 TARGET_AVX2 static void multiply_one_avx2(const uint8_t *codes, const int8_t *queries,
@@ -236,7 +239,7 @@ TARGET_AVX2 static void multiply_group_avx2(const uint8_t *codes, const int8_t *
         multiply_one_avx2(codes, queries + 4 * query, quads, sums + query * CHUNK_ROWS);
 }
 
-/* As above, with twice the width: a register has two 32-bit lanes of each of eight rows. */
+/* The same with twice the width: a register has two 32-bit lanes for each of eight rows. */
 TARGET_AVX512 static void multiply_one_avx512(const uint8_t *codes, const int8_t *queries,
                                               size_t quads, int32_t *sums)
 {
@@ -269,8 +272,8 @@ TARGET_AVX512 static void multiply_group_avx512(const uint8_t *codes, const int8
         multiply_one_avx512(codes, queries + 4 * query, quads, sums + query * CHUNK_ROWS);
 }
 
-/* Four products and their sum in one instruction, without an overflow on the way. Two sums take
- * turns, since each waits for the one before. */
+/* One instruction makes four products and their sum without an intermediate overflow. Two sums take
+ * turns, since each waits for its own previous one. */
 TARGET_VNNI static void multiply_one_vnni(const uint8_t *codes, const int8_t *queries,
                                           size_t quads, int32_t *sums)
 {
@@ -289,8 +292,8 @@ TARGET_VNNI static void multiply_one_vnni(const uint8_t *codes, const int8_t *qu
     _mm512_storeu_si512(sums, _mm512_add_epi32(even_i32x16, odd_i32x16));
 }
 
-/* Codes are loaded once for eight queries. Left to itself, GCC 12 unrolls these loops too late, and
- * then copies every sum back and forth: a twentieth of the time. */
+/* Codes are loaded once for eight queries. Without the pragmas GCC 12 unrolls these loops too late
+ * and copies every sum back and forth, which costs 5 % of the time. */
 TARGET_VNNI static void multiply_group_vnni(const uint8_t *codes, const int8_t *queries,
                                             size_t quads, int32_t *sums)
 {
@@ -317,8 +320,8 @@ TARGET_VNNI static void multiply_group_vnni(const uint8_t *codes, const int8_t *
 
 #define TARGET_DOT __attribute__((target("arch=armv8.2-a+dotprod")))
 
-/* Both sides signed here: the highest bit of a byte turned over is 128 taken off, and what that
- * takes off all products is added again, so that the sums are those of the definition. */
+/* Both sides are signed here: flipping the highest bit of a byte subtracts 128 from it. Return what
+ * that subtracts from the sum of products, which the kernel adds again. */
 static int32_t add_codes(const int8_t *query, size_t quads)
 {
     int32_t sum = 0;
@@ -327,7 +330,8 @@ static int32_t add_codes(const int8_t *query, size_t quads)
     return ZERO * sum;
 }
 
-/* A register has four codes of each of four rows. Two products of 127 x 128 fit 16 bits. */
+/* A register has four codes of each of four rows. The sum of two products, at most 2 x 127 x 128,
+ * fits 16 bits. */
 static void multiply_one_neon(const uint8_t *codes, const int8_t *queries, size_t quads,
                               int32_t *sums)
 {
@@ -387,48 +391,48 @@ TARGET_DOT static void multiply_group_neondot(const uint8_t *codes, const int8_t
 
 /* ------------------------------------------------------------------ the filter
  *
- * What is known of one query, as the caller gives it (topk.h), and what it has found. */
+ * One query: the factors of its bounds (topk.h), and what has been found for it. */
 
 typedef struct {
     double scale, residual_factor, length_factor, constant;
-    int32_t bias; /* 128 times the sum of its codes */
+    int32_t offset;
     size_t k, capacity;
     double *lowers;      /* the k best lower bounds, a heap with the least on top */
-    int64_t *candidates; /* rows, in order */
-    double *uppers;      /* of the candidates */
+    int64_t *candidates; /* row numbers, in order */
+    double *uppers;      /* upper bounds of the candidates' scores */
     int64_t *count;      /* of the candidates, or MINISBERT_TOO_MANY */
 } Search;
 
-/* What is known of the rows of a chunk, in double, and the largest of each. */
+/* The scales and norms of the rows of a chunk, in double, and the largest of each. */
 typedef struct {
     double scale[CHUNK_ROWS], residual[CHUNK_ROWS], length[CHUNK_ROWS];
     double most_scale, most_residual, most_length;
-} Known;
+} Heads;
 
 static double larger(double a, double b)
 {
     return a > b ? a : b;
 }
 
-static void read_heads(const uint8_t *blocks, size_t block_count, size_t block_bytes, Known *known)
+static void read_heads(const uint8_t *blocks, size_t block_count, size_t block_bytes, Heads *heads)
 {
-    known->most_scale = known->most_residual = known->most_length = 0;
+    heads->most_scale = heads->most_residual = heads->most_length = 0;
     for (size_t row = 0; row < block_count * ROWS; row++) {
         float head[3];
         for (size_t i = 0; i < 3; i++)
             memcpy(&head[i],
                    blocks + row / ROWS * block_bytes + (i * ROWS + row % ROWS) * sizeof(float),
                    sizeof(float));
-        known->scale[row] = head[0];
-        known->residual[row] = head[1];
-        known->length[row] = head[2];
-        known->most_scale = larger(known->scale[row], known->most_scale);
-        known->most_residual = larger(known->residual[row], known->most_residual);
-        known->most_length = larger(known->length[row], known->most_length);
+        heads->scale[row] = head[0];
+        heads->residual[row] = head[1];
+        heads->length[row] = head[2];
+        heads->most_scale = larger(heads->scale[row], heads->most_scale);
+        heads->most_residual = larger(heads->residual[row], heads->most_residual);
+        heads->most_length = larger(heads->length[row], heads->most_length);
     }
 }
 
-/* Put a lower bound in the place of the least. Cost: log2(k) steps. */
+/* Replace the least lower bound by another one. Cost: log2(k) steps. */
 static void replace_least(double *lowers, size_t k, double lower)
 {
     size_t place = 0;
@@ -446,8 +450,8 @@ static void replace_least(double *lowers, size_t k, double lower)
     lowers[place] = lower;
 }
 
-/* Drop the candidates that a later threshold rules out. If more than half of the room stays taken,
- * the data is such that a filter does not pay: the caller has to scan the rows themselves. */
+/* Drop the candidates that the present threshold rules out. If the others take more than half of
+ * the room, a filter does not pay for this query: the caller has to score all rows. */
 static void prune(const Search *search)
 {
     size_t kept = 0;
@@ -459,10 +463,10 @@ static void prune(const Search *search)
     *search->count = kept > search->capacity / 2 ? MINISBERT_TOO_MANY : (int64_t)kept;
 }
 
-static double bound_error(const Search *search, const Known *known, size_t row)
+static double bound_error(const Search *search, const Heads *heads, size_t row)
 {
-    return known->residual[row] * search->residual_factor +
-           known->length[row] * search->length_factor + search->constant;
+    return heads->residual[row] * search->residual_factor +
+           heads->length[row] * search->length_factor + search->constant;
 }
 
 static void add_candidate(const Search *search, int64_t row, double upper, double lower)
@@ -475,32 +479,33 @@ static void add_candidate(const Search *search, int64_t row, double upper, doubl
         prune(search);
 }
 
-/* The least sum of products of a chunk that could still pass, or INT32_MIN where that can't be told.
+/* Return the least sum of products with which a row of a chunk could pass, or INT32_MIN if that is
+ * not known.
  *
- * A row passes if I s t + bound reaches the threshold, I its sum. No row of the chunk has a larger
- * scale or bound than the largest, so I must reach (threshold - bound) / (s t) for these. What is
- * computed of a row rounds in the same direction as its parts, so only the last sum counts: it is
- * off by 2^-53 of the threshold, and 2^-40 of the quotient is more than that where the bound is
- * less than half of the threshold. */
-static int32_t least_sum(const Search *search, const Known *known)
+ * A row passes if I s t + bound reaches the threshold, where I is its sum. With the largest scale s
+ * and the largest bound of the chunk, I must reach at least (threshold - bound) / (s t). Rounding
+ * keeps order, so the computed scale and bound of a row are no larger than the computed largest
+ * ones, and only the last sum of a row's upper bound matters: its error is 2^-53 of the threshold.
+ * 2^-40 of the quotient is more than that where the bound is less than half of the threshold. */
+static int32_t least_sum(const Search *search, const Heads *heads)
 {
     double threshold = search->lowers[0];
-    double needed = threshold - (known->most_residual * search->residual_factor +
-                                 known->most_length * search->length_factor + search->constant);
-    if (!(needed > threshold / 2)) /* also what is not a number */
+    double needed = threshold - (heads->most_residual * search->residual_factor +
+                                 heads->most_length * search->length_factor + search->constant);
+    if (!(needed > threshold / 2)) /* true for NaN too */
         return INT32_MIN;
-    double least = needed / (known->most_scale * search->scale) * (1 - 0x1p-40);
-    return least + search->bias < INT32_MAX ? (int32_t)(least + search->bias) : INT32_MAX;
+    double least = needed / (heads->most_scale * search->scale) * (1 - 0x1p-40);
+    return least + search->offset < INT32_MAX ? (int32_t)(least + search->offset) : INT32_MAX;
 }
 
-/* Compare `count` rows with the threshold, of a chunk of `rows`. Almost always none passes, so first
- * their sums are compared with the least that could, then their upper bounds are only counted, both
- * without a branch in the loop, whose length the compiler knows. Whatever is not a number passes. */
+/* Compare the first `count` rows of a chunk of `rows` with the threshold. Almost always no row
+ * passes. So the sums are compared with the least that could pass, then upper bounds are counted,
+ * both without a branch in a loop whose length the compiler knows. An upper bound of NaN passes. */
 static inline __attribute__((always_inline)) void
-filter_rows(const Search *search, const int32_t *sums, const Known *known, size_t rows,
+filter_rows(const Search *search, const int32_t *sums, const Heads *heads, size_t rows,
             size_t count, int64_t first)
 {
-    int32_t least = least_sum(search, known);
+    int32_t least = least_sum(search, heads);
     int passing = 0;
     for (size_t i = 0; i < rows; i++)
         passing += sums[i] >= least;
@@ -510,8 +515,8 @@ filter_rows(const Search *search, const int32_t *sums, const Known *known, size_
     double threshold = search->lowers[0];
     passing = 0;
     for (size_t i = 0; i < rows; i++) {
-        estimate[i] = (double)(sums[i] - search->bias) * (known->scale[i] * search->scale);
-        upper[i] = estimate[i] + bound_error(search, known, i);
+        estimate[i] = (double)(sums[i] - search->offset) * (heads->scale[i] * search->scale);
+        upper[i] = estimate[i] + bound_error(search, heads, i);
         passing += !(upper[i] < threshold);
     }
     if (!passing)
@@ -519,45 +524,45 @@ filter_rows(const Search *search, const int32_t *sums, const Known *known, size_
     for (size_t i = 0; i < count && *search->count != MINISBERT_TOO_MANY; i++)
         if (!(upper[i] < search->lowers[0]))
             add_candidate(search, first + (int64_t)i, upper[i],
-                          estimate[i] - bound_error(search, known, i));
+                          estimate[i] - bound_error(search, heads, i));
 }
 
 static inline __attribute__((always_inline)) void
-filter(const Search *search, const int32_t *sums, const Known *known, size_t count, int64_t first)
+filter(const Search *search, const int32_t *sums, const Heads *heads, size_t count, int64_t first)
 {
     if (count <= ROWS)
-        filter_rows(search, sums, known, ROWS, count, first);
+        filter_rows(search, sums, heads, ROWS, count, first);
     else
-        filter_rows(search, sums, known, CHUNK_ROWS, count, first);
+        filter_rows(search, sums, heads, CHUNK_ROWS, count, first);
 }
 
-typedef void filter_chunk(const Search *search, const int32_t *sums, const Known *known,
+typedef void filter_chunk(const Search *search, const int32_t *sums, const Heads *heads,
                           size_t count, int64_t first);
 
-static void filter_plain(const Search *search, const int32_t *sums, const Known *known,
+static void filter_plain(const Search *search, const int32_t *sums, const Heads *heads,
                          size_t count, int64_t first)
 {
-    filter(search, sums, known, count, first);
+    filter(search, sums, heads, count, first);
 }
 
 #if HAS_X86
 
-/* The same, in wider registers. */
-TARGET_AVX2 static void filter_avx2(const Search *search, const int32_t *sums, const Known *known,
+/* The same with wider registers. */
+TARGET_AVX2 static void filter_avx2(const Search *search, const int32_t *sums, const Heads *heads,
                                     size_t count, int64_t first)
 {
-    filter(search, sums, known, count, first);
+    filter(search, sums, heads, count, first);
 }
 
 TARGET_AVX512 static void filter_avx512(const Search *search, const int32_t *sums,
-                                        const Known *known, size_t count, int64_t first)
+                                        const Heads *heads, size_t count, int64_t first)
 {
-    filter(search, sums, known, count, first);
+    filter(search, sums, heads, count, first);
 }
 
 #endif
 
-/* ------------------------------------------------------------------ choice */
+/* ------------------------------------------------------------------ the table of kernels */
 
 typedef struct {
     multiply_block *one, *group;
@@ -578,7 +583,7 @@ static const Kernel KERNELS[MINISBERT_KERNELS] = {
 
 /* ------------------------------------------------------------------ entry points */
 
-int minisbert_int8_scan(int kernel, const int8_t *queries, const double *factors,
+int minisbert_int8_scan(int kernel, const int8_t *queries, const minisbert_query_factors *factors,
                         size_t query_count, const uint8_t *blocks, size_t row_count,
                         size_t dimension, size_t k, size_t capacity, int64_t first_id,
                         double *lowers, int64_t *candidates, double *uppers, int64_t *counts)
@@ -588,21 +593,21 @@ int minisbert_int8_scan(int kernel, const int8_t *queries, const double *factors
     if (dimension > MINISBERT_INT8_DIMENSION)
         return MINISBERT_TOO_WIDE;
     size_t quads = count_quads(dimension), block_bytes = HEAD + 4 * ROWS * quads;
-    size_t left = 0; /* queries that the filter still pays for */
+    size_t left = 0; /* queries without too many candidates */
     for (size_t query = 0; query < query_count; query++)
         left += counts[query] != MINISBERT_TOO_MANY;
     int32_t sums[GROUP * CHUNK_ROWS] = {0};
-    Known known = {{0}, {0}, {0}, 0, 0, 0};
+    Heads heads = {{0}, {0}, {0}, 0, 0, 0};
     size_t most = query_count < GROUP / 2 ? ROWS : CHUNK_ROWS;
     for (size_t start = 0; start < row_count && left > 0; start += most) {
         size_t count = row_count - start < most ? row_count - start : most;
         const uint8_t *chunk = blocks + start / ROWS * block_bytes;
         size_t block_count = (count + ROWS - 1) / ROWS;
-        read_heads(chunk, block_count, block_bytes, &known);
+        read_heads(chunk, block_count, block_bytes, &heads);
         for (size_t first = 0; first < query_count; first += GROUP) {
             size_t together = query_count - first < GROUP ? query_count - first : GROUP;
             const int8_t *group = queries + first * 4 * quads;
-            int whole = together >= GROUP / 2; /* then zeros are multiplied too: one pass, not four */
+            int whole = together >= GROUP / 2; /* one pass over a padded group beats four passes */
             for (size_t i = 0; i < block_count; i++) {
                 const uint8_t *codes = chunk + i * block_bytes + HEAD;
                 if (whole)
@@ -614,21 +619,21 @@ int minisbert_int8_scan(int kernel, const int8_t *queries, const double *factors
             }
             for (size_t query = 0; query < together; query++) {
                 size_t number = first + query;
-                const double *factor = factors + number * MINISBERT_FACTORS;
+                const minisbert_query_factors *factor = factors + number;
                 if (counts[number] == MINISBERT_TOO_MANY)
                     continue;
-                const Search search = {factor[0],
-                                       factor[1],
-                                       factor[2],
-                                       factor[3],
-                                       (int32_t)factor[4],
+                const Search search = {factor->scale,
+                                       factor->residual_factor,
+                                       factor->length_factor,
+                                       factor->constant,
+                                       (int32_t)factor->offset,
                                        k,
                                        capacity,
                                        lowers + number * k,
                                        candidates + number * capacity,
                                        uppers + number * capacity,
                                        counts + number};
-                KERNELS[kernel].filter(&search, sums + query * CHUNK_ROWS, &known, count,
+                KERNELS[kernel].filter(&search, sums + query * CHUNK_ROWS, &heads, count,
                                        first_id + (int64_t)start);
                 left -= counts[number] == MINISBERT_TOO_MANY;
             }
@@ -637,8 +642,8 @@ int minisbert_int8_scan(int kernel, const int8_t *queries, const double *factors
     return MINISBERT_OK;
 }
 
-/* Scores are first compared in float32, some at a time and without a branch, with a number below
- * what they would have to reach; whatever is not a number passes. */
+/* Scores are first compared in float32, without a branch, with a number below every score that
+ * could pass. A score of NaN passes. */
 int minisbert_filter_scores(const float *scores, size_t query_count, size_t row_count,
                             const double *bounds, size_t k, size_t capacity, int64_t first_id,
                             double *lowers, int64_t *candidates, double *uppers, int64_t *counts)

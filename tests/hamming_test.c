@@ -2,46 +2,15 @@
  * ranks counted out, on buffers of the exact size, so that the sanitizers see a read past the end.
  * Compiled by `make test-c` together with csrc/hamming.c and csrc/topk.c. */
 
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "../csrc/topk.h"
+#include "c_test.h"
 
-static const char *const NAMES[MINISBERT_KERNELS] = {"scalar", "popcnt",     "avx512",
-                                                     "neon",   "avx512vnni", "neondot"};
-static int passed = 0, failed = 0;
-
-static void check(int good, const char *what, int kernel, size_t width, size_t rows)
-{
-    if (good) {
-        passed++;
-        return;
-    }
-    failed++;
-    printf("FAILED: %s, kernel %s, %zu bytes, %zu rows\n", what, NAMES[kernel], width, rows);
-}
-
-/* malloc(0) may be NULL, so that an empty array is a buffer of one byte. */
-static void *allocate(size_t bytes)
-{
-    void *memory = malloc(bytes ? bytes : 1);
-    if (!memory)
-        exit(2);
-    return memory;
-}
-
-/* A small generator of its own, so that every run and every machine sees the same bytes. */
-static uint32_t state = 1;
 static uint8_t *make_bytes(size_t count)
 {
     uint8_t *bytes = allocate(count);
-    for (size_t i = 0; i < count; i++) {
-        state = state * 1664525u + 1013904223u;
-        bytes[i] = (uint8_t)(state >> 24);
-    }
+    for (size_t i = 0; i < count; i++)
+        bytes[i] = (uint8_t)(next_random() >> 24);
     return bytes;
 }
 
@@ -115,10 +84,10 @@ int main(void)
           "refusal", 0, 0, 0);
     for (int kernel = 0; kernel < MINISBERT_KERNELS; kernel++) {
         if (!minisbert_hamming_supports(kernel)) {
-            printf("not run here: %s\n", NAMES[kernel]);
+            printf("not run here: %s\n", name_kernel(kernel));
             continue;
         }
-        printf("run: %s\n", NAMES[kernel]);
+        printf("run: %s\n", name_kernel(kernel));
         for (size_t place = 0; place <= 24; place++) {
             size_t width = place <= 20 ? place : (size_t[]){48, 64, 96, 128}[place - 21];
             const size_t rows[] = {0, 1, 2, 5, 256, 257, 300};
@@ -129,6 +98,5 @@ int main(void)
             }
         }
     }
-    printf("%d passed, %d failed\n", passed, failed);
-    return failed != 0;
+    return report();
 }

@@ -3,41 +3,21 @@
  * end. Compiled by `make test-c` together with csrc/topk.c and csrc/topk_int8.c. */
 
 #include <math.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "../csrc/topk.h"
+#include "c_test.h"
 
 enum { QUERIES = 13, CAPACITY = 40, K = 3 };
 
-/* What numbers rows and queries are of. */
+/* Kinds of rows and queries. */
 enum { EVEN, SCALED, RAGGED, FEW, NEAR, ONE_HOT, TINY, KINDS };
 
-static const char *const NAMES[MINISBERT_KERNELS] = {"scalar", "avx2",       "avx512",
-                                                     "neon",   "avx512vnni", "neondot"};
-static int passed = 0, failed = 0, full = 0;
-static unsigned long number = 0; /* of a random case */
+static int full = 0; /* queries with too many candidates */
 
-static void check(int good, const char *what, int kernel, size_t dimension, size_t rows)
+static void *allocate_zeros(size_t bytes)
 {
-    if (good) {
-        passed++;
-        return;
-    }
-    failed++;
-    printf("FAILED: %s, kernel %s, dimension %zu, %zu rows, case %lu\n", what, NAMES[kernel],
-           dimension, rows, number);
-}
-
-/* A small generator of its own, so that every run and every machine sees the same numbers. */
-static uint32_t state = 1;
-static float next_float(void)
-{
-    state = state * 1664525u + 1013904223u;
-    return (float)(int32_t)state / 2147483648.0f;
+    return memset(allocate(bytes), 0, bytes);
 }
 
 /* A whole number from 0 to below `end`. */
@@ -67,15 +47,6 @@ static void fill(float *values, size_t dimension, const float *before, size_t ki
         values[draw(dimension)] = next_float();
 }
 
-/* malloc(0) may be NULL, so that an empty array is a buffer of one byte. */
-static void *allocate(size_t bytes)
-{
-    void *memory = calloc(bytes ? bytes : 1, 1);
-    if (!memory)
-        exit(2);
-    return memory;
-}
-
 static size_t count_quads(size_t dimension)
 {
     return (dimension + 3) / 4;
@@ -94,30 +65,31 @@ static float read_head(const uint8_t *block, size_t what, size_t place)
 }
 
 /* Codes of queries in groups, and the factors of their bounds, as topk_int8.c derives them. */
-static void encode_queries(const float *queries, size_t dimension, int8_t *codes, double *factors)
+static void encode_queries(const float *queries, size_t dimension, int8_t *codes,
+                           minisbert_query_factors *factors)
 {
     size_t quads = count_quads(dimension);
-    uint8_t *block = allocate(count_block_bytes(dimension));
+    uint8_t *block = allocate_zeros(count_block_bytes(dimension));
     for (size_t query = 0; query < QUERIES; query++) {
         const float *values = queries + query * dimension;
         minisbert_int8_encode(values, 1, dimension, block, 0);
         const uint8_t *bytes = block + 3 * MINISBERT_BLOCK_ROWS * sizeof(float);
-        int8_t *group = codes + query / MINISBERT_GROUP * MINISBERT_GROUP * 4 * quads;
+        int8_t *group = codes + query / MINISBERT_QUERY_GROUP * MINISBERT_QUERY_GROUP * 4 * quads;
         double sum = 0, square = 0;
         for (size_t i = 0; i < 4 * quads; i++) {
             int code = bytes[i / 4 * (4 * MINISBERT_BLOCK_ROWS) + i % 4] - 128;
-            group[i / 4 * (4 * MINISBERT_GROUP) + query % MINISBERT_GROUP * 4 + i % 4] =
+            group[i / 4 * (4 * MINISBERT_QUERY_GROUP) + query % MINISBERT_QUERY_GROUP * 4 + i % 4] =
                 (int8_t)code;
             sum += code;
             square += i < dimension ? (double)values[i] * values[i] : 0;
         }
         double norm = sqrt(square) * (1 + 0x1p-36), g = ((double)dimension / 16 + 8) * 0x1p-24;
-        double *factor = factors + query * MINISBERT_FACTORS;
-        factor[0] = read_head(block, 0, 0);
-        factor[1] = norm * (1 + g);
-        factor[2] = (read_head(block, 1, 0) + g * norm) * (1 + 0x1p-36);
-        factor[3] = (double)dimension * 0x1p-149;
-        factor[4] = 128 * sum;
+        factors[query] = (minisbert_query_factors){
+            .scale = read_head(block, 0, 0),
+            .residual_factor = norm * (1 + g),
+            .length_factor = (read_head(block, 1, 0) + g * norm) * (1 + 0x1p-36),
+            .constant = (double)dimension * 0x1p-149,
+            .offset = 128 * sum};
     }
     free(block);
 }
@@ -173,10 +145,10 @@ static int is_complete(const float *scores, size_t rows, const Answer *answer, s
 static void test_filter(const float *scores, size_t dimension, size_t rows)
 {
     const double bound = 0.25;
-    float *rough = allocate(rows * sizeof *rough);
+    float *rough = allocate_zeros(rows * sizeof *rough);
     for (size_t row = 0; row < rows; row++)
         rough[row] = scores[row] + 0.2f * next_float();
-    Answer *answer = allocate(sizeof *answer);
+    Answer *answer = allocate_zeros(sizeof *answer);
     for (size_t i = 0; i < K; i++)
         answer->lowers[i] = -INFINITY;
     size_t half = rows / 2;
@@ -194,9 +166,9 @@ static void test_filter(const float *scores, size_t dimension, size_t rows)
 static void test_scan(int kernel, size_t dimension, size_t rows, size_t asked, size_t kind)
 {
     size_t quads = count_quads(dimension);
-    size_t groups = (QUERIES + MINISBERT_GROUP - 1) / MINISBERT_GROUP;
-    float *queries = allocate(QUERIES * dimension * sizeof *queries);
-    float *data = allocate(rows * dimension * sizeof *data);
+    size_t groups = (QUERIES + MINISBERT_QUERY_GROUP - 1) / MINISBERT_QUERY_GROUP;
+    float *queries = allocate_zeros(QUERIES * dimension * sizeof *queries);
+    float *data = allocate_zeros(rows * dimension * sizeof *data);
     for (size_t query = 0; query < QUERIES; query++)
         fill(queries + query * dimension, dimension, queries,
              kind < KINDS && kind != NEAR ? kind : draw(KINDS));
@@ -209,15 +181,15 @@ static void test_scan(int kernel, size_t dimension, size_t rows, size_t asked, s
             data[3 * dimension + i] = 0, data[4 * dimension + i] *= 1e-30f;
     }
     size_t blocks = (rows + MINISBERT_BLOCK_ROWS - 1) / MINISBERT_BLOCK_ROWS;
-    uint8_t *encoded = allocate(blocks * count_block_bytes(dimension));
+    uint8_t *encoded = allocate_zeros(blocks * count_block_bytes(dimension));
     size_t half = rows / 2; /* in two pieces */
     int status = minisbert_int8_encode(data, half, dimension, encoded, 0) |
                  minisbert_int8_encode(data + half * dimension, rows - half, dimension, encoded,
                                        half);
-    int8_t *codes = allocate(groups * MINISBERT_GROUP * 4 * quads);
-    double factors[QUERIES * MINISBERT_FACTORS];
+    int8_t *codes = allocate_zeros(groups * MINISBERT_QUERY_GROUP * 4 * quads);
+    minisbert_query_factors factors[QUERIES];
     encode_queries(queries, dimension, codes, factors);
-    Answer *expected = allocate(sizeof *expected), *answer = allocate(sizeof *answer);
+    Answer *expected = allocate_zeros(sizeof *expected), *answer = allocate_zeros(sizeof *answer);
     for (int i = 0; i < 2; i++) {
         Answer *out = i ? answer : expected;
         for (size_t j = 0; j < QUERIES * K; j++)
@@ -228,7 +200,7 @@ static void test_scan(int kernel, size_t dimension, size_t rows, size_t asked, s
     }
     check(status == MINISBERT_OK, "status", kernel, dimension, rows);
     check(is_same(expected, answer, asked), "scan", kernel, dimension, rows);
-    float *scores = allocate(rows * sizeof *scores);
+    float *scores = allocate_zeros(rows * sizeof *scores);
     for (size_t query = 0; query < asked; query++) {
         for (size_t row = 0; row < rows; row++)
             minisbert_pair_dots(MINISBERT_SCALAR, queries + query * dimension,
@@ -253,11 +225,11 @@ static void test_scan(int kernel, size_t dimension, size_t rows, size_t asked, s
     free(scores);
 }
 
-/* Random cases, each of which its number makes. */
+/* Random cases, each made from its number. */
 static void test_random(unsigned long count, unsigned long first)
 {
-    for (number = first; number < first + count; number++) {
-        state = (uint32_t)(2654435761u * number);
+    for (case_number = first; case_number < first + count; case_number++) {
+        state = (uint32_t)(2654435761u * case_number);
         next_float();
         size_t dimension = draw(4) ? draw(100) : draw(1100), rows = draw(300), kind = draw(KINDS + 1);
         size_t asked = 1 + draw(QUERIES);
@@ -272,10 +244,10 @@ static void test_shapes(void)
 {
     for (int kernel = 0; kernel < MINISBERT_KERNELS; kernel++) {
         if (!minisbert_supports(kernel)) {
-            printf("not run here: %s\n", NAMES[kernel]);
+            printf("not run here: %s\n", name_kernel(kernel));
             continue;
         }
-        printf("run: %s\n", NAMES[kernel]);
+        printf("run: %s\n", name_kernel(kernel));
         for (size_t dimension = 0; dimension <= 73; dimension++) {
             size_t width = dimension <= 70 ? dimension : (size_t[]){384, 768, 1023}[dimension - 71];
             const size_t rows[] = {0, 1, 2, 15, 16, 17, 33, 127, 131};
@@ -299,6 +271,5 @@ int main(int count, char **arguments)
                     count > 2 ? strtoul(arguments[2], NULL, 10) : 0);
     else
         test_shapes();
-    printf("%d passed, %d failed\n", passed, failed);
-    return failed != 0;
+    return report();
 }

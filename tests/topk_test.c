@@ -3,45 +3,9 @@
  * `make test-c` together with csrc/topk.c. */
 
 #include <math.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "../csrc/topk.h"
-
-static const char *const NAMES[MINISBERT_KERNELS] = {"scalar", "avx2",       "avx512",
-                                                     "neon",   "avx512vnni", "neondot"};
-static int passed = 0, failed = 0;
-
-static void check(int good, const char *what, int kernel, size_t dimension, size_t rows)
-{
-    if (good) {
-        passed++;
-        return;
-    }
-    failed++;
-    printf("FAILED: %s, kernel %s, dimension %zu, %zu rows\n", what, NAMES[kernel], dimension,
-           rows);
-}
-
-/* A small generator of its own, so that every run and every machine sees the same numbers. */
-static uint32_t state = 1;
-static float next_float(void)
-{
-    state = state * 1664525u + 1013904223u;
-    return (float)(int32_t)state / 2147483648.0f;
-}
-
-/* malloc(0) may be NULL, so that an empty array is a buffer of one byte. */
-static void *allocate(size_t bytes)
-{
-    void *memory = malloc(bytes ? bytes : 1);
-    if (!memory)
-        exit(2);
-    return memory;
-}
+#include "c_test.h"
 
 static float *make_floats(size_t count)
 {
@@ -160,10 +124,10 @@ int main(void)
           "refusal", 0, 0, 0);
     for (int kernel = 0; kernel < MINISBERT_KERNELS; kernel++) {
         if (!minisbert_supports(kernel)) {
-            printf("not run here: %s\n", NAMES[kernel]);
+            printf("not run here: %s\n", name_kernel(kernel));
             continue;
         }
-        printf("run: %s\n", NAMES[kernel]);
+        printf("run: %s\n", name_kernel(kernel));
         for (size_t dimension = 0; dimension <= 73; dimension++) {
             size_t width = dimension <= 70 ? dimension : (size_t[]){384, 768, 1023}[dimension - 71];
             const size_t rows[] = {0, 1, 2, 5, 64, 65, 131};
@@ -175,6 +139,5 @@ int main(void)
             test_pairs(kernel, width);
         }
     }
-    printf("%d passed, %d failed\n", passed, failed);
-    return failed != 0;
+    return report();
 }
