@@ -1,9 +1,8 @@
-"""What a score is, and in which order rows are returned: the specification, in NumPy.
+"""What a score is, and in which order rows come: the specification, in NumPy.
 
-Adding the same float32 numbers in another order gives another sum in the last bits. So that a score
-is the same on every machine, one order is fixed: the *canonical dot product*. The C kernels
-(csrc/topk.c) return the same bits with wide registers and many threads; these functions test them,
-and serve where nothing was compiled.
+A float32 sum depends on the order of adding. One order is fixed here, the canonical dot product, so
+that a score has the same bits on every machine. The C kernels (csrc/topk.c) return these bits with
+wide registers; the functions below test them, and serve where nothing was compiled.
 """
 
 from __future__ import annotations
@@ -12,27 +11,16 @@ import numpy as np
 
 from minisbert.arrays import Array
 
-# Partial sums of a dot product: as many as the widest register in use has float32 numbers.
-LANES = 16
-
-# Rows scored at a time: their lanes stay in cache.
-CACHED_ROWS = 1024
+LANES = 16  # partial sums of a dot product: float32 numbers in the widest register in use
+CACHED_ROWS = 1024  # rows scored at a time: their lanes stay in cache
 
 
 def topk_numpy(queries: Array, rows: Array, k: int, *, first_id: int = 0) -> tuple[Array, Array]:
-    """Return the scores and ids of the k best rows for each query.
-
-    queries   (Q, D)          float32
-    rows      (M, D)          float32
-    first_id                  the id of the first row; the others count on from it
-    out       (Q, min(k, M))  twice: scores, float32, and ids, int64
-
-    Sums of small whole numbers are exact in any order:
+    """Return scores and ids of the k best rows.  (Q, D), (M, D) float32 -> (Q, min(k, M)) twice
 
     >>> rows = np.array([[3, 4], [5, 0], [3, 9]], np.float32)
-    >>> scores, ids = topk_numpy(np.array([[1, 0]], np.float32), rows, k=3)
-    >>> scores.tolist(), ids.tolist()  # rows 0 and 2 are a tie
-    ([[5.0, 3.0, 3.0]], [[1, 0, 2]])
+    >>> [part.tolist() for part in topk_numpy(np.array([[1, 0]], np.float32), rows, k=3)]
+    [[[5.0, 3.0, 3.0]], [[1, 0, 2]]]
     """
     Q, M = len(queries), len(rows)
     scores = np.empty((Q, min(k, M)), np.float32)
@@ -48,22 +36,10 @@ def topk_numpy(queries: Array, rows: Array, k: int, *, first_id: int = 0) -> tup
 
 
 def dot_pairs_numpy(a: Array, b: Array) -> Array:
-    """Return the canonical dot product of each row of a with its row of b.
-
-    a    (M, D)            float32
-    b    (M, D) or (1, D)  float32; one row serves all of a
-    out  (M,)              float32
+    """Return canonical dot products: (M, D) with (M, D), or with one row (1, D) for all -> (M,)
 
     The product of elements i is added to lane i mod 16; each product and each sum is rounded to
     float32. At the end lanes are added in pairs: j and j + 8, then j + 4, then j + 2, then j + 1.
-
-    In float32, 2^24 + 1 rounds to 2^24. Of the 34 products below, lane 0 adds 2^24, 1 and -2^24,
-    and loses the 1; lane 1 keeps its 1 until the end. The exact sum would be 2:
-
-    >>> a = np.zeros((1, 34), np.float32)
-    >>> a[0, [0, 16, 17, 32]] = 2.0**24, 1, 1, -(2.0**24)
-    >>> dot_pairs_numpy(a, np.ones((1, 34), np.float32)).tolist()
-    [1.0]
     """
     M, D = a.shape
     lanes = np.zeros((M, LANES), np.float32)
@@ -79,15 +55,10 @@ def dot_pairs_numpy(a: Array, b: Array) -> Array:
 
 
 def take_best(scores: Array, ids: Array, k: int) -> tuple[Array, Array]:
-    """Sort by the total order and keep the first k.  (..., n), (..., n) -> (..., min(k, n)) twice
+    """Keep the first k in order.  (..., n), (..., n) -> (..., min(k, n)) twice
 
-    The higher score comes first, of equal scores the lower id. NaN comes after every number.
-
-    >>> scores, ids = take_best(np.array([1, np.nan, 2, 1]), np.array([7, 6, 5, 4]), k=3)
-    >>> scores.tolist(), ids.tolist()
-    ([2.0, 1.0, 1.0], [5, 4, 7])
+    The higher score comes first, of equal scores the lower id; NaN comes after every number.
     """
-    # lexsort takes the most important key last. NumPy sorts NaN behind all numbers, and one NaN
-    # equals another, as the order demands.
+    # lexsort takes the main key last, sorts NaN behind all numbers, and takes two NaN for equal.
     order = np.lexsort((ids, -scores), axis=-1)[..., :k]
     return np.take_along_axis(scores, order, -1), np.take_along_axis(ids, order, -1)
