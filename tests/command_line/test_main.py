@@ -373,7 +373,7 @@ def test_mistakes_are_one_sentence(fails, arguments, message, tmp_path, monkeypa
 
 def test_bad_values_are_one_sentence(fails, index, tiny_directory, lines, tmp_path):
     """So are values that only the work itself can judge."""
-    assert "k must be at least 1, got 0" in fails("search", index, "cat", "-k", 0)
+    assert "k must be a whole number of 1 or more, got 0" in fails("search", index, "cat", "-k", 0)
     assert "threads must be" in fails("encode", "a", "--model", tiny_directory, "--threads", 0)
     (tmp_path / "bad.txt").write_bytes(b"good\n\xff\n")
     for command in (("encode", "--file", tmp_path / "bad.txt"), ("index", tmp_path / "bad.txt")):
