@@ -9,7 +9,7 @@ KERNEL := $(wildcard csrc/*)
 export MINISBERT_REQUIRE_KERNEL := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check test-c test-parity soak bench-peers bench bench-costs bench-compare bench-search bench-train size clean
+.PHONY: help demo exercise test check test-c test-parity soak bench-peers bench bench-costs bench-compare bench-search bench-train size clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -27,6 +27,9 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 demo: $(VENV)/.installed ## search the standard library by meaning; QUERY="..." asks another question
 	@$(BIN)/python -m minisbert demo $(if $(QUERY),"$(QUERY)")
+
+exercise: $(VENV)/.installed ## check your answer to exercise N: make exercise N=1 (tests/exercises/README.md)
+	@$(BIN)/python tests/exercises $(N)
 
 test: $(VENV)/.installed-dev ## all fast and real tests
 	$(BIN)/python -m pytest

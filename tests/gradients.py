@@ -30,10 +30,16 @@ def differentiate(function: Callable[[], float], array: np.ndarray) -> np.ndarra
 
 def check_gradient(gradient: np.ndarray, expected: np.ndarray) -> None:
     """Fail if they differ by more than TOLERANCE of the largest, or if there is nothing to see."""
-    assert gradient.shape == expected.shape
+    assert gradient.shape == expected.shape, (
+        f"a gradient must have shape {expected.shape}, got {gradient.shape}"
+    )
     largest = np.abs(expected).max()
     assert largest > 1e-3, "a gradient of nothing but zeros would prove nothing"
-    assert np.abs(gradient - expected).max() <= TOLERANCE * largest
+    place = np.unravel_index(np.abs(gradient - expected).argmax(), expected.shape)
+    assert np.abs(gradient - expected).max() <= TOLERANCE * largest, (
+        f"a gradient must agree with central differences: element {list(map(int, place))} "
+        f"must be {expected[place]:.6g}, got {gradient[place]:.6g}"
+    )
 
 
 def check_parameters(
