@@ -46,15 +46,19 @@ from minisbert.search.scan import topk
 
 if TYPE_CHECKING:
     from minisbert import util
+    from minisbert.search.binary_index import BinaryIndex
+    from minisbert.search.text_index import TextIndex
     from minisbert.training.examples import read_examples
     from minisbert.training.loop import train
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BinaryIndex",
     "CrossEncoder",
     "FlatIndex",
     "SentenceTransformer",
+    "TextIndex",
     "TruncationWarning",
     "__version__",
     "cosine_similarity",
@@ -72,12 +76,18 @@ __all__ = [
     "util",
 ]
 
-# Imported when asked for: a search should start at once.
-LATER = {"read_examples": "training.examples", "train": "training.loop", "util": "util"}
+# Imported on first use, so that the package itself is imported quickly.
+LATER = {
+    "BinaryIndex": "search.binary_index",
+    "TextIndex": "search.text_index",
+    "read_examples": "training.examples",
+    "train": "training.loop",
+    "util": "util",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import what only some need."""
+    """Import a name of LATER on its first use."""
     if name not in LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = import_module(f"{__name__}.{LATER[name]}")

@@ -43,11 +43,12 @@ def predict(model: CrossEncoder, pairs: list[tuple[str, str]]) -> None:
     model.predict(pairs, normalize=True)  # type: ignore[call-overload]
 
 
-def search(index: FlatIndex, rows: Matrix) -> None:
+def search(model: SentenceTransformer, index: FlatIndex, rows: Matrix) -> None:
     assert_type(index.search(rows), tuple[Array, Array])
     assert_type(index.search(rows, report=True), tuple[Array, Array, ScanReport])
     hits = util.semantic_search(rows, rows, top_k=3)
     assert_type(hits, list[list[Hit]])
     assert_type(hits[0][0]["corpus_id"], int)
+    assert_type(util.paraphrase_mining(model, ["one", "two"]), list[list[float | int]])
     assert_type(util.paraphrase_mining_embeddings(rows), list[list[float | int]])
     assert_type(util.community_detection(rows), list[list[int]])

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from minisbert.search.binary_index import BinaryIndex
-from minisbert.search.flat_index import FlatIndex
+from minisbert import BinaryIndex, FlatIndex, binary_index
 from minisbert.search.hamming import hamming_topk
 from minisbert.search.quantization import quantize_embeddings
 
@@ -19,6 +18,11 @@ def same(found, expected):
     return all(
         a.dtype == b.dtype and np.array_equal(a, b) for a, b in zip(found, expected, strict=True)
     )
+
+
+def test_both_names_are_one_class():
+    """The class that the package exports is that of the public path minisbert.binary_index."""
+    assert binary_index.BinaryIndex is BinaryIndex
 
 
 @pytest.mark.parametrize("metric", ["cosine", "dot"])

@@ -1,12 +1,16 @@
 """TextIndex: rows and their texts, saved together and read back piece by piece."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from minisbert import FlatIndex
-from minisbert.search.text_index import FILE_NAME, TextHit, TextIndex
+import minisbert
+from minisbert import FlatIndex, TextIndex
+from minisbert.search.text_index import FILE_NAME, TextHit
 
 TEXTS = ["north", "", "öst 🧭", "south\nwest"]
 EMBEDDINGS = np.float32([[0, 1], [0, 0], [2, 0], [-3, -4]])
@@ -24,6 +28,26 @@ def either(request, index, tmp_path):
         return index
     index.save(tmp_path / "deep" / "inside")
     return TextIndex.load(tmp_path / "deep" / "inside")
+
+
+def test_indexes_are_imported_on_first_use():
+    """The package exports TextIndex and BinaryIndex, but does not import them by itself."""
+    assert {"BinaryIndex", "TextIndex"} <= {*minisbert.__all__}
+    code = (
+        "import sys, minisbert; "
+        "later = {'minisbert.search.text_index', 'minisbert.search.binary_index'}; "
+        "print(len(later & {*sys.modules})); "
+        "from minisbert import BinaryIndex, TextIndex; "
+        "print(len(later & {*sys.modules}))"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(minisbert.__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert printed.stdout.split() == ["0", "2"]
 
 
 def test_texts_come_back(either):
