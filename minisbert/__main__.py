@@ -14,10 +14,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from minisbert.command_line import model_commands, text_commands
-from minisbert.command_line.parser import make_parser, notify
-
-COMMANDS = text_commands.COMMANDS | model_commands.COMMANDS
+from minisbert.command_line import COMMANDS, make_parser, notify
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,3 +13,10 @@ In reading order; a file imports only from those before it:
 A new command is one function in text_commands or model_commands, declared by the decorator above
 it.
 """
+
+from minisbert.command_line import model_commands, text_commands
+from minisbert.command_line.parser import make_parser, notify
+
+COMMANDS = text_commands.COMMANDS | model_commands.COMMANDS
+
+__all__ = ["COMMANDS", "make_parser", "notify"]

@@ -9,3 +9,9 @@ In reading order; a file imports only from those before it:
     report         the table, the raw figures, the picture
     lab            one run of all of it
 """
+
+from minisbert.costs.lab import run_cost_lab
+from minisbert.costs.machine import describe_machine
+from minisbert.costs.measurement import make_cross_encoder
+
+__all__ = ["describe_machine", "make_cross_encoder", "run_cost_lab"]

@@ -1,4 +1,4 @@
-"""From texts to token ids, from batches to embeddings, and what callers may ask for besides.
+"""From texts to token ids, from batches to embeddings, and what callers of a model may ask for.
 
 In reading order; a file imports only from those before it:
 
@@ -13,3 +13,20 @@ In reading order; a file imports only from those before it:
     heat_map       a matrix of numbers between tokens, in a terminal or as a picture
     explain        a similarity as a sum over pairs of tokens
 """
+
+from minisbert.encoding.batching import encode_once, fill_rows
+from minisbert.encoding.explain import Explanation
+from minisbert.encoding.finishing import normalize_embeddings, truncate_embeddings
+from minisbert.encoding.loaded_model import LoadedModel
+from minisbert.encoding.tokenization import TokenIds, Tokenizer
+
+__all__ = [
+    "Explanation",
+    "LoadedModel",
+    "TokenIds",
+    "Tokenizer",
+    "encode_once",
+    "fill_rows",
+    "normalize_embeddings",
+    "truncate_embeddings",
+]
