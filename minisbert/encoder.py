@@ -44,11 +44,7 @@ from minisbert.model_files.configs import override_reading, read_model_config
 from minisbert.model_files.saving import save_sentence_transformer
 from minisbert.model_files.weights import load_dense, load_parameters
 from minisbert.network.comparisons import PAIRWISE_SIMILARITIES, SIMILARITIES
-from minisbert.network.config import (
-    DenseConfig,
-    ModelConfig,
-    parameter_shapes,
-)
+from minisbert.network.config import DenseConfig, ModelConfig, parameter_shapes
 from minisbert.network.sentence_encoder import sentence_forward, token_forward
 from minisbert.search.quantization import Precision
 from minisbert.system.threads import count_threads
@@ -130,7 +126,6 @@ class SentenceTransformer(LoadedModel):
         network_directory = self.model_directory / self.config.transformer_path
         self.tokenizer = self._load_tokenizer(network_directory)
         self._max_seq_length = self.config.max_seq_length
-        self._width = self.config.embedding_width
         stored = load_parameters(network_directory, whole.bert)
         parameters = {name: stored[name] for name in parameter_shapes(self.config.bert)}
         for module in self.config.modules:
@@ -226,7 +221,7 @@ class SentenceTransformer(LoadedModel):
         if output_value == "sentence_embedding":
             skip = count_prompt_tokens(self.tokenizer, self.config.pooling, prompt)
             embed = partial(self._embed, skip=skip)
-            rows = np.empty((len(texts), self._width), np.float32)
+            rows = np.empty((len(texts), self.config.embedding_width), np.float32)
         fill_rows(
             rows,
             lambda indices: embed([tokens.ids[i] for i in indices]),
@@ -328,7 +323,8 @@ class SentenceTransformer(LoadedModel):
 
     def get_embedding_dimension(self) -> int:
         """Return the number of dimensions of an embedding, after `truncate_dim`."""
-        return self._width if self.truncate_dim is None else min(self._width, self.truncate_dim)
+        width = self.config.embedding_width
+        return width if self.truncate_dim is None else min(width, self.truncate_dim)
 
     get_sentence_embedding_dimension = get_embedding_dimension
 
