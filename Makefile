@@ -9,7 +9,7 @@ KERNEL := $(wildcard csrc/*)
 export MINISBERT_REQUIRE_KERNEL := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo exercise test check test-c test-parity soak bench-peers bench bench-costs bench-compare bench-search bench-train size clean
+.PHONY: help demo exercise test test-fast check check-sdist test-c test-parity soak bench-peers bench bench-costs bench-compare bench-search bench-train size clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -34,10 +34,25 @@ exercise: $(VENV)/.installed ## check your answer to exercise N: make exercise N
 test: $(VENV)/.installed-dev ## all fast and real tests
 	$(BIN)/python -m pytest
 
+test-fast: $(VENV)/.installed-dev ## unit tests, in seconds: no real weights, nothing slow
+	$(BIN)/python -m pytest -m "not slow"
+
 check: $(VENV)/.installed-dev ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# A copy of the sources, since setuptools would also take what an older build has listed.
+SDIST := build/sdist
+
+check-sdist: $(VENV)/.installed-dev ## build the source distribution, install it elsewhere, use it
+	rm -rf $(SDIST)
+	mkdir -p $(SDIST)/source
+	tar -c --exclude='./.*' --exclude=./build --exclude='*.egg-info' --exclude='*.so' . | tar -x -C $(SDIST)/source
+	$(BIN)/python -m build --sdist --outdir $(SDIST) $(SDIST)/source
+	$(PYTHON) -m venv $(SDIST)/venv
+	$(SDIST)/venv/bin/python -m pip install --quiet --disable-pip-version-check $(SDIST)/minisbert-*.tar.gz
+	$(SDIST)/venv/bin/python -I tests/check_install.py
 
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
 STRICT := -std=c11 -O2 -g -ffp-contract=off -Wall -Wextra -Wpedantic -Werror

@@ -1,7 +1,8 @@
-"""Build minisbert: pure Python plus one small C extension, compiled by cffi from csrc/.
+"""Build minisbert: Python, and one small C extension that cffi compiles from csrc/.
 
-A machine without a compiler still installs: the NumPy fallback of the kernel serves there.
-MINISBERT_REQUIRE_KERNEL=1 makes a failed compilation an error, so tests never pass on the fallback.
+minisbert also installs without a compiler; the NumPy fallback replaces the kernel there.
+MINISBERT_REQUIRE_KERNEL=1 makes a failed compilation an error, so that no test run passes on the
+fallback alone.
 """
 
 import os
@@ -12,7 +13,7 @@ from setuptools.command.build_ext import build_ext
 
 
 class BuildOptionalKernel(build_ext):
-    """Compile the kernel; where that fails, say so and go on without it."""
+    """Compile the kernel; if that fails, say so and install without it."""
 
     def run(self):
         try:
@@ -20,11 +21,11 @@ class BuildOptionalKernel(build_ext):
         except Exception as error:  # every compiler toolchain fails with exceptions of its own
             if os.environ.get("MINISBERT_REQUIRE_KERNEL") == "1":
                 raise
-            print(f"minisbert: no C kernel ({error}); the NumPy fallback serves.", file=sys.stderr)
+            print(f"minisbert: no C kernel ({error}); the NumPy fallback replaces it.", file=sys.stderr)
             self.extensions = []
 
     def get_outputs(self):
-        """Name only what was really built, or an install without a compiler looks for it."""
+        """Return only the files that were built; the installer copies each of them."""
         return [path for path in super().get_outputs() if os.path.exists(path)]
 
 

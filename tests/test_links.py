@@ -43,7 +43,7 @@ def find_anchors(text: str) -> set[str]:
 
 
 def find_broken_links(page: Path, root: Path) -> list[str]:
-    """Links of a page to nothing or out of the repository; web addresses must only look like one."""
+    """Links of a page to nothing, or out of the repository; web addresses are only read."""
     broken = []
     for target in find_links(page.read_text("utf-8")):
         url = urlsplit(target)
