@@ -1,4 +1,4 @@
-"""Functions under the names that sentence-transformers' `util` has for them, and nothing else."""
+"""Functions of other modules, under the names that they have in sentence-transformers' `util`."""
 
 from minisbert.encoding.finishing import normalize_embeddings, truncate_embeddings
 from minisbert.network.comparisons import euclidean_similarity as euclidean_sim

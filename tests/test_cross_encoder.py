@@ -1,4 +1,4 @@
-"""The cross-encoder: transformers' logits, the same in any batch, and what it refuses."""
+"""The cross-encoder: the logits of transformers, the same in any batch, and its errors."""
 
 import hashlib
 import json
@@ -34,7 +34,7 @@ def model(directory):
 
 @pytest.mark.parametrize("labels", [1, 3])
 def test_logits_are_those_of_transformers(labels, tmp_path):
-    """Pairs from empty to over-long get the logits that transformers gave them."""
+    """Pairs from empty to over-long have the logits that transformers computed."""
     directory = make_cross_encoder_directory(tmp_path, num_labels=labels)
     digest = hashlib.sha256((directory / "model.safetensors").read_bytes()).hexdigest()
     assert digest == GOLDEN["weights_sha256"][str(labels)]
@@ -51,7 +51,7 @@ def test_logits_are_those_of_transformers(labels, tmp_path):
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("batch_size", [None, 1, 5])
 def test_batch_and_threads_change_nothing(model, threads, batch_size):
-    """A pair has one logit, alone or in company, in any order, on any number of threads."""
+    """A pair has the same logit alone and in any batch, order and number of threads."""
     options = {"return_logits": True, "on_truncate": "ignore"}
     alone = np.array([model.predict(pair, **options) for pair in PAIRS])
     order = np.random.default_rng(0).permutation(len(PAIRS))
@@ -61,7 +61,7 @@ def test_batch_and_threads_change_nothing(model, threads, batch_size):
 
 
 def test_first_tokens_alone_are_those_of_the_whole_last_block(model):
-    """Leaving out of the last block what is not read changes nothing that is."""
+    """Computing only the first tokens in the last block gives the same vectors for these."""
     rng = np.random.default_rng(0)
     batch = join_sentences([rng.integers(5, 60, length) for length in (9, 9, 7, 3, 3, 3, 1)])
     whole = bert_forward(model.parameters, model.config.bert, batch)
@@ -74,7 +74,7 @@ def test_first_tokens_alone_are_those_of_the_whole_last_block(model):
 
 
 def test_cls_pooling_takes_the_same_saving(tmp_path, monkeypatch):
-    """A CLS-pooled bi-encoder gives the same vectors with and without the whole last block."""
+    """A CLS-pooled bi-encoder gives the same vectors with and without that saving."""
     model = SentenceTransformer(make_model_directory(tmp_path, pooling=("cls",)))
     texts = ["a bird", "the old bird sings all day", ""]
     saved = model.encode(texts)
@@ -91,7 +91,7 @@ def test_cls_pooling_takes_the_same_saving(tmp_path, monkeypatch):
 
 
 def test_shapes(model, tmp_path):
-    """A tuple gives one score, a list one for each pair, several labels a row for each."""
+    """A tuple gives one score, a list one for each pair; several labels give a row for each."""
     pair = ("a cat", "a dog")
     assert model.predict(pair).shape == ()
     assert model.predict([pair]).shape == (1,)
@@ -105,7 +105,7 @@ def test_shapes(model, tmp_path):
 
 
 def test_one_label_is_a_probability_and_several_are_logits(model, tmp_path):
-    """Without a word in the directory one label goes through the logistic function."""
+    """If the directory names no activation, one label goes through the logistic function."""
     logits = model.predict(PAIRS, return_logits=True, on_truncate="ignore")
     scores = model.predict(PAIRS, on_truncate="ignore")
     assert scores == pytest.approx(1 / (1 + np.exp(-logits)), abs=1e-6)
@@ -131,7 +131,7 @@ IDENTITY = "torch.nn.modules.linear.Identity"
     ],
 )
 def test_directory_names_the_activation(tmp_path, file, fields, activation):
-    """Each place where a version of sentence-transformers wrote it is read."""
+    """The activation is read from each place where sentence-transformers has written it."""
     directory = make_cross_encoder_directory(tmp_path)
     if not (directory / file).exists():
         (directory / file).write_text("{}")
@@ -142,7 +142,7 @@ def test_directory_names_the_activation(tmp_path, file, fields, activation):
 
 
 def test_directory_names_softmax(tmp_path):
-    """Softmax as the directory's activation is what apply_softmax does; unknown ones are named."""
+    """Softmax as the directory's activation equals apply_softmax; unknown ones are refused."""
     directory = make_cross_encoder_directory(tmp_path, num_labels=3)
     expected = CrossEncoder(directory).predict(PAIRS[:5], apply_softmax=True)
     path = "torch.nn.modules.activation.Softmax"
@@ -155,14 +155,14 @@ def test_directory_names_softmax(tmp_path):
 
 
 def test_both_generations_of_directories_are_read(model, tmp_path):
-    """What sentence-transformers saves from 5.4 on gives the scores of a plain directory."""
+    """A directory as sentence-transformers saves it from 5.4 on gives the same scores."""
     newer = CrossEncoder(make_cross_encoder_directory(tmp_path, new_format=True))
     assert newer.max_length == model.max_length
     assert np.array_equal(newer.predict(PAIRS[:5]), model.predict(PAIRS[:5]))
 
 
 def test_directories_of_other_models_are_refused(tmp_path):
-    """A network for another task, and prompts, which pairs don't get here, are named."""
+    """A network for another task, and a default prompt, are refused by name."""
     directory = make_cross_encoder_directory(tmp_path, new_format=True)
     edit_json(directory / "config_sentence_transformers.json", default_prompt_name="query")
     with pytest.raises(ValueError, match=r"default_prompt_name in .* must be null, got 'query'"):
@@ -174,7 +174,7 @@ def test_directories_of_other_models_are_refused(tmp_path):
 
 
 def test_activation_can_be_chosen(directory):
-    """A name or a function for the model or for a call goes before the directory's."""
+    """A name or a function, for the model or for a call, replaces the directory's."""
     model = CrossEncoder(directory, activation_fn="identity")
     logits = model.predict(PAIRS[:5], return_logits=True)
     assert np.array_equal(model.predict(PAIRS[:5]), logits)
@@ -183,7 +183,7 @@ def test_activation_can_be_chosen(directory):
 
 
 class FakeModule:
-    """What a module of torch looks like from here."""
+    """Looks like a module of torch."""
 
     def __init__(self, printed):
         self.printed = printed
@@ -196,7 +196,7 @@ FakeModule.__module__ = "torch.nn.modules.activation"
 
 
 def test_modules_of_torch_are_known_by_name(directory):
-    """Callers' torch.nn.Identity() and the like stand for their namesakes; others are refused."""
+    """torch.nn.Identity() and others stand for functions of their names; others are refused."""
     for printed, name in (("Identity()", "identity"), ("Sigmoid()", "sigmoid"), ("Tanh()", "tanh")):
         model = CrossEncoder(directory, activation_fn=FakeModule(printed))
         expected = model.predict(PAIRS[:5], activation_fn=name)
@@ -219,7 +219,7 @@ def test_prompt_is_put_before_the_first_text(model):
 
 
 def test_rank(model):
-    """Documents come best first by logit, with their numbers and scores, and texts if asked."""
+    """Documents are sorted by logit, with their numbers and scores, and with texts if asked."""
     documents = ["a dog", "the old bird", "a tree sings", "a dog"]
     logits = model.predict([("a cat", text) for text in documents], return_logits=True)
     ranking = model.rank("a cat", documents, return_documents=True)
@@ -244,8 +244,8 @@ def test_rank_is_by_logits(model):
 # Truncation
 
 
-def test_cut_pairs_are_told(model):
-    """Pairs beyond the limit are warned of, refused, or cut in silence where that was asked."""
+def test_truncated_pairs(model):
+    """Pairs beyond the limit are warned of, refused, or truncated silently, as asked."""
     long = ("cat " * 60, "dog " * 60)
     with pytest.warns(TruncationWarning, match="1 of 2 texts are longer than the 64 tokens"):
         model.predict([("a", "b"), long])
@@ -274,7 +274,7 @@ def test_cut_pairs_are_told(model):
     ],
 )
 def test_what_is_no_pair_is_named(model, inputs, message):
-    """A flat list, and anything that is no pair of texts, is refused by its index."""
+    """A flat list, and anything that is not a pair of texts, is refused by its index."""
     with pytest.raises(TypeError, match=message):
         model.predict(inputs)
 
@@ -288,13 +288,13 @@ def test_what_is_no_pair_is_named(model, inputs, message):
     ],
 )
 def test_what_cannot_be_ranked_is_named(model, query, documents, message):
-    """One text instead of documents would be ranked letter by letter."""
+    """A text instead of a list of documents is refused: it would be ranked letter by letter."""
     with pytest.raises(TypeError, match=message):
         model.rank(query, documents)
 
 
 def test_bad_options_are_refused(directory, model, tmp_path):
-    """Options that can't be are one sentence each."""
+    """Wrong values of options are one sentence each."""
     with pytest.raises(ValueError, match=r"num_labels must be 1, as .* has it, got 2"):
         CrossEncoder(directory, num_labels=2)
     for length in (4, 65, 5.5):
@@ -319,13 +319,13 @@ def test_bad_options_are_refused(directory, model, tmp_path):
 
 
 def test_model_without_head_is_refused(tiny_directory):
-    """A bi-encoder's directory has no head, and the sentence says what to do."""
+    """A bi-encoder's directory has no head, and the error says what to do."""
     with pytest.raises(ValueError, match=r"must have pooler\..*; give a directory for sequence"):
         CrossEncoder(tiny_directory)
 
 
 def test_one_segment(tmp_path):
-    """A network with one segment puts both texts into it, whatever the tokenizer says."""
+    """A network with one segment uses it for both texts, whatever the tokenizer says."""
     one = CrossEncoder(make_cross_encoder_directory(tmp_path / "1", type_vocab_size=1))
     two = CrossEncoder(make_cross_encoder_directory(tmp_path / "2"))
     segments = one.parameters["embeddings.token_type_embeddings.weight"]
@@ -336,7 +336,7 @@ def test_one_segment(tmp_path):
 
 
 def test_misshapen_head_is_named(tmp_path):
-    """A classifier of another number of labels than config.json says is named."""
+    """A classifier with another number of labels than config.json is refused by its name."""
     directory = make_cross_encoder_directory(tmp_path, num_labels=3)
     weights = load_file(directory / "model.safetensors")
     save_file({**weights, "classifier.weight": np.ones((2, 32), np.float32)}, directory / "m")

@@ -13,7 +13,7 @@ WORDS = ["a", "bird", "sings", "in the old tree", "a bird sings in the old tree 
 
 
 def test_shapes_follow_the_input(tiny):
-    """A text gives a vector, a list rows, and no text no rows, always float32."""
+    """A text gives a vector, a list gives rows, an empty list no rows, always float32."""
     assert tiny.encode("a bird").shape == (32,)
     assert tiny.encode(["a bird"]).shape == (1, 32)
     assert tiny.encode([]).shape == (0, 32)
@@ -22,7 +22,7 @@ def test_shapes_follow_the_input(tiny):
 
 
 def test_any_iterable_of_texts_will_do(tiny):
-    """Tuples, generators and string arrays give what a list gives."""
+    """Tuples, generators and string arrays give the same as a list."""
     expected = tiny.encode(WORDS)
     for inputs in (tuple(WORDS), (word for word in WORDS), np.array(WORDS)):
         assert np.array_equal(tiny.encode(inputs), expected)
@@ -39,20 +39,20 @@ def test_rows_come_back_in_the_order_of_the_texts(tiny, threads, batch_size):
 
 
 def test_blank_texts_are_alike(tiny):
-    """An empty text and blanks are read as their special tokens: the same unit vector."""
+    """Empty and blank texts have the embedding of the special tokens alone, of length 1."""
     empty, blank = tiny.encode(["", "   "])
     assert np.array_equal(empty, blank)
     assert np.linalg.norm(empty) == pytest.approx(1, abs=1e-6)
 
 
 def test_token_lengths_count_special_tokens(tiny):
-    """Lengths include [CLS] and [SEP], and are not cut."""
+    """Lengths include [CLS] and [SEP], and are counted before truncation."""
     assert tiny.token_lengths(["", "a", "a a"]).tolist() == [2, 3, 4]
     assert tiny.token_lengths(["a " * 500]).tolist() == [502]
 
 
 def test_prompt_is_put_in_front(tiny_directory):
-    """A prompt by name, by itself and by default is the same as text in front."""
+    """A prompt, given by name, by text or by default, is the same as text in front."""
     model = SentenceTransformer(tiny_directory, prompts={"find": "a bird "})
     expected = model.encode("a bird sings")
     assert np.array_equal(model.encode("sings", prompt_name="find"), expected)
@@ -72,7 +72,7 @@ def test_encode_document_takes_the_first_prompt_with_text(tiny_directory):
 
 
 def test_truncation_warns_every_time_and_says_what(tiny):
-    """A text beyond the limit warns once a call, also when it was warned of before."""
+    """Texts beyond the limit are warned of in every call, with number and indices."""
     tiny.max_seq_length = 8
     texts = ["a", "a " * 50, "bird " * 20]
     for _ in range(2):
@@ -93,7 +93,7 @@ def test_truncation_warns_every_time_and_says_what(tiny):
 
 
 def test_truncate_dim_keeps_the_first_dimensions(tiny):
-    """`truncate_dim` cuts, warns where that ends unit length, and normalising mends it."""
+    """`truncate_dim` keeps the first dimensions, and warns if they don't have length 1."""
     whole = tiny.encode(WORDS)
     with pytest.warns(UserWarning, match="no longer have length 1"):
         cut = tiny.encode(WORDS, truncate_dim=8)
@@ -112,7 +112,7 @@ def test_similarity_uses_the_models_own(tiny_directory):
 
 
 def test_progress_bar_only_on_request(tiny, capsys):
-    """A pipe gets no bar unless it is asked for."""
+    """No bar is shown in a pipe unless it is asked for."""
     tiny.encode(["a"] * 600)
     assert capsys.readouterr().err == ""
     tiny.encode(["a"] * 3, show_progress_bar=True)
@@ -120,7 +120,7 @@ def test_progress_bar_only_on_request(tiny, capsys):
 
 
 def test_modules_after_pooling_are_run(tmp_path):
-    """Several poolings and a Dense module give the width they say."""
+    """Several poolings, and a Dense module, give embeddings of their width."""
     directory = make_model_directory(tmp_path, pooling=("cls", "mean"), dense=16, normalize=False)
     model = SentenceTransformer(directory)
     assert model.get_embedding_dimension() == 16
@@ -139,7 +139,7 @@ def test_modules_after_pooling_are_run(tmp_path):
     ],
 )
 def test_options_without_such_a_value(tiny, options, sentence):
-    """An option that has no such value is refused before any work."""
+    """A wrong value of an option is refused before any work."""
     with pytest.raises(ValueError, match=sentence):
         tiny.encode(["a"], **options)
 
@@ -155,13 +155,13 @@ def test_options_without_such_a_value(tiny, options, sentence):
     ],
 )
 def test_inputs_that_are_no_texts(tiny, inputs, sentence):
-    """What is no text is refused by type and index."""
+    """What is not a text is refused by its type and index."""
     with pytest.raises(TypeError, match=sentence):
         tiny.encode(inputs)
 
 
 def test_tensors_are_refused(tiny):
-    """`convert_to_tensor` says why it can't be had."""
+    """`convert_to_tensor` is refused with the reason."""
     with pytest.raises(TypeError, match="minisbert has no torch"):
         tiny.encode(["a"], convert_to_tensor=True)
 
@@ -177,7 +177,7 @@ def test_max_seq_length_stays_within_the_positions(tiny, tokens):
 
 
 def test_all_blocks_and_own_pooling_change_nothing(tiny, tiny_directory):
-    """All blocks and the model's own pooling, said aloud, give the same bits."""
+    """Asking for all blocks and the model's own pooling gives the same bits."""
     read = SentenceTransformer(tiny_directory, pooling="mean", blocks=2)
     assert np.array_equal(read.encode(WORDS), tiny.encode(WORDS))
 
@@ -204,7 +204,7 @@ def test_fewer_blocks_are_the_first_ones(tmp_path):
 
 @pytest.mark.parametrize("pooling", ["cls", "mean", "max"])
 def test_pooling_in_place_of_the_models_own(tiny_directory, tmp_path, pooling):
-    """A pooling asked for gives what a directory with that pooling gives."""
+    """Another pooling gives the same as a directory with that pooling."""
     other = SentenceTransformer(make_model_directory(tmp_path, pooling=(pooling,)))
     read = SentenceTransformer(tiny_directory, pooling=pooling)
     assert np.array_equal(read.encode(WORDS), other.encode(WORDS))
@@ -220,14 +220,14 @@ def test_pooling_in_place_of_the_models_own(tiny_directory, tmp_path, pooling):
         ({"blocks": True}, "blocks must be a whole number from 0 to 2, got True"),
     ],
 )
-def test_readings_that_there_are_not(tiny_directory, options, sentence):
-    """A pooling or a number of blocks that can't be is refused."""
+def test_unknown_poolings_and_blocks_are_refused(tiny_directory, options, sentence):
+    """An unknown pooling, or more blocks than the model has, are refused."""
     with pytest.raises(ValueError, match=sentence):
         SentenceTransformer(tiny_directory, **options)
 
 
 def test_dense_after_several_poolings_needs_them_all(tmp_path):
-    """One pooling is too narrow for a Dense module that takes two; after one it may be another."""
+    """A Dense module that takes two poolings refuses one; one that takes one accepts any."""
     two = make_model_directory(tmp_path / "two", pooling=("cls", "mean"), dense=8)
     with pytest.raises(ValueError, match="pooling must be the model's own, cls and mean, since"):
         SentenceTransformer(two, pooling="cls")

@@ -12,7 +12,7 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def index(minilm, home):
-    """The demo's index, made and saved once."""
+    """Make and save the demo's index once."""
     return demo.open_index(minilm, home)
 
 
@@ -33,7 +33,7 @@ def test_answers_are_what_programmers_name(minilm, index, question, answers):
 
 @pytest.fixture
 def prepared(minilm, index, home, monkeypatch):
-    """A machine where the model and the index are there already."""
+    """Make the model and the index look as if they were on this machine already."""
     monkeypatch.setattr(demo, "SentenceTransformer", lambda name: minilm)
     monkeypatch.setattr(demo, "find_directory", lambda: home)
 
@@ -53,15 +53,15 @@ def test_second_run_reuses_the_index(prepared, capsys):
 
 
 def test_own_question(prepared, capsys):
-    """A question of one's own is answered alone."""
+    """A question that is passed is answered alone."""
     demo.run_demo("greatest common divisor")
     printed = capsys.readouterr().out
     assert "math.gcd" in printed
     assert demo.QUESTIONS[0] not in printed
 
 
-def test_index_depends_on_python_and_rules(monkeypatch):
-    """Another Python gets an index of its own."""
+def test_index_depends_on_python(monkeypatch):
+    """Another version of Python gets an index of its own."""
     here = demo.find_directory()
     assert here == demo.find_directory()
     monkeypatch.setattr(demo.platform, "python_version", lambda: "3.99.0")

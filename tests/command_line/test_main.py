@@ -20,7 +20,7 @@ from models import make_cross_encoder_directory
 
 @pytest.fixture
 def run(capsys):
-    """Run a command in this process: exit code, standard output, standard error."""
+    """Run a command in this process; return exit code, standard output, standard error."""
 
     def run(*arguments) -> tuple[int, str, str]:
         capsys.readouterr()
@@ -35,7 +35,7 @@ def run(capsys):
 
 @pytest.fixture
 def fails(run):
-    """Run a command that must fail, and give the one sentence that it says."""
+    """Run a command that must fail; return its one sentence."""
 
     def fails(*arguments) -> str:
         code, out, error = run(*arguments)
@@ -57,7 +57,7 @@ def lines(tmp_path):
 
 @pytest.fixture
 def index(run, tiny_directory, lines, tmp_path):
-    """The directory of an index of those lines."""
+    """Make an index of those lines."""
     assert run("index", lines, "--out", tmp_path / "index", "--model", tiny_directory)[0] == 0
     return tmp_path / "index"
 
@@ -76,7 +76,7 @@ def test_version(run):
 
 
 def test_help_names_every_command(run):
-    """--help lists the eight commands."""
+    """--help lists the commands."""
     code, out, _ = run("--help")
     assert code == 0
     for command in ("fetch", "encode", "similarity", "index", "search", "evaluate", "info", "demo"):
@@ -84,12 +84,12 @@ def test_help_names_every_command(run):
 
 
 def test_fetch_prints_the_directory(run, minilm_directory):
-    """fetch of a model that is there prints where."""
+    """fetch prints the directory of a model that is on this machine."""
     assert run("fetch", "all-MiniLM-L6-v2")[:2] == (0, f"{minilm_directory}\n")
 
 
 def test_encode_prints_json_lines(run, tiny, tiny_directory):
-    """encode prints texts with embeddings that read back to the same float32."""
+    """encode prints texts and embeddings, which read back as the same float32 numbers."""
     code, out, error = run("encode", "a cat", "ä 🐈", "--model", tiny_directory)
     entries = [json.loads(line) for line in out.splitlines()]
     assert (code, error) == (0, "")
@@ -100,7 +100,7 @@ def test_encode_prints_json_lines(run, tiny, tiny_directory):
 
 @pytest.mark.parametrize("suffix", [".npy", ".jsonl"])
 def test_encode_writes_files(run, tiny, tiny_directory, lines, tmp_path, suffix):
-    """encode --out keeps a row for every line of a file, the blank one too."""
+    """encode --out writes a row for every line of a file, also for a blank one."""
     out = tmp_path / f"vectors{suffix}"
     options = ("--file", lines, "--model", tiny_directory, "--out", out)
     assert run("encode", *options) == (0, "", "")
@@ -112,8 +112,8 @@ def test_encode_writes_files(run, tiny, tiny_directory, lines, tmp_path, suffix)
     assert np.array_equal(vectors, tiny.encode(lines.read_text().splitlines()))
 
 
-def test_encode_goes_on(run, tiny, tiny_directory, lines, tmp_path, monkeypatch):
-    """encode --out goes on with what a run left, and says so; a finished file is replaced."""
+def test_encode_resumes(run, tiny, tiny_directory, lines, tmp_path, monkeypatch):
+    """encode --out resumes an interrupted run, and says so; a finished file is replaced."""
     out = tmp_path / "vectors.npy"
     options = ("--file", lines, "--model", tiny_directory, "--out", out)
     for _ in range(2):
@@ -128,14 +128,14 @@ def test_encode_goes_on(run, tiny, tiny_directory, lines, tmp_path, monkeypatch)
 
 
 def test_similarity(run, tiny, tiny_directory):
-    """similarity prints one number of four places."""
+    """similarity prints one number with four decimals."""
     a, b = tiny.encode(["a cat", "the dog"])
     expected = f"{tiny.similarity(a, b).item():.4f}\n"
     assert run("similarity", "a cat", "the dog", "--model", tiny_directory) == (0, expected, "")
 
 
 def test_index_leaves_blank_texts_out(run, tiny_directory, lines, tmp_path):
-    """index says how many texts it took and how many blank ones it left out."""
+    """index tells how many texts it took and how many blank ones it left out."""
     options = ("--out", tmp_path / "new", "--model", tiny_directory, "--threads", 1)
     code, out, error = run("index", lines, *options)
     assert code == 0
@@ -157,7 +157,7 @@ def test_index_of_columns_and_fields(run, tiny_directory, tmp_path, name, conten
 
 
 def test_search(run, index):
-    """search finds the text itself first, with the model that made the index."""
+    """search finds the text itself first, with the model that the index was made with."""
     code, out, error = run("search", index, "a cat", "-k", 2)
     score, row, *text = out.splitlines()[0].split()
     assert (code, error) == (0, "")
@@ -166,7 +166,7 @@ def test_search(run, index):
 
 
 def test_search_prints_json(run, index):
-    """search --json prints score, row and text of each hit."""
+    """search --json prints score, row and text of each result."""
     code, out, _ = run("search", index, "a cat", "--json")
     hits = [json.loads(line) for line in out.splitlines()]
     assert code == 0
@@ -176,7 +176,7 @@ def test_search_prints_json(run, index):
 
 
 def test_search_reranks(run, index, tmp_path):
-    """search --rerank orders what the scan found by a cross-encoder's logits."""
+    """search --rerank orders the results of the scan by a cross-encoder's logits."""
     directory = make_cross_encoder_directory(tmp_path / "cross")
     code, out, _ = run("search", index, "a cat", "--rerank", directory, "-k", 2, "--json")
     hits = [json.loads(line) for line in out.splitlines()]
@@ -188,20 +188,20 @@ def test_search_reranks(run, index, tmp_path):
 
 
 def test_search_reranks_only_candidates(run, index, tmp_path):
-    """With one candidate, what the scan found first is all that there is."""
+    """With one candidate, the first result of the scan is the only result."""
     directory = make_cross_encoder_directory(tmp_path / "cross")
     out = run("search", index, "a cat", "--rerank", directory, "-k", 1, "--candidates", 1)[1]
     assert out.endswith(" a cat\n")
 
 
 def test_rerank_by_a_bi_encoder_is_refused(fails, index, tiny_directory):
-    """A model without a classification head can't rerank, and the sentence says so."""
+    """A model without a classification head can't re-rank, and the error says so."""
     error = fails("search", index, "a cat", "--rerank", tiny_directory)
     assert "give a directory for sequence classification" in error
 
 
-def test_search_prints_nothing_that_a_terminal_obeys(run, tiny_directory, tmp_path):
-    """Control characters of a text become spaces, so that a hit is one harmless line."""
+def test_search_prints_no_control_characters(run, tiny_directory, tmp_path):
+    """Control characters of a text become spaces, so that a result is one harmless line."""
     (tmp_path / "t.jsonl").write_text('{"t": "a\\n\\u001b[31mcat"}')
     options = ("--field", "t", "--out", tmp_path / "new", "--model", tiny_directory)
     run("index", tmp_path / "t.jsonl", *options)
@@ -209,7 +209,7 @@ def test_search_prints_nothing_that_a_terminal_obeys(run, tiny_directory, tmp_pa
 
 
 def test_info(run, monkeypatch):
-    """info tells version, model directory, threads, BLAS and kernel, also without a C kernel."""
+    """info prints version, model directory, threads, BLAS and kernel, also without a C kernel."""
     code, out, _ = run("info")
     facts = dict(line.split(maxsplit=1) for line in out.splitlines())
     assert code == 0
@@ -220,7 +220,7 @@ def test_info(run, monkeypatch):
 
 
 def test_demo_passes_the_question_on(run, monkeypatch):
-    """demo hands its question, or None, to the demo."""
+    """demo passes its question, or None, on."""
     asked = []
     monkeypatch.setattr("minisbert.command_line.demo.run_demo", asked.append)
     run("demo", "why?")
@@ -229,7 +229,7 @@ def test_demo_passes_the_question_on(run, monkeypatch):
 
 
 def test_truncation_is_one_line(run, tiny_directory):
-    """A warning is shown as one line, without the source line that it came from."""
+    """A warning is one line, without the line of source code that caused it."""
     code, _, error = run("encode", "cat " * 600, "--model", tiny_directory)
     assert code == 0
     assert error.startswith("minisbert: 1 of 1 texts are longer than")
@@ -238,7 +238,7 @@ def test_truncation_is_one_line(run, tiny_directory):
 
 @pytest.fixture
 def sts(tmp_path):
-    """A file of scored pairs."""
+    """Write a file of pairs with scores."""
     path = tmp_path / "sts.tsv"
     path.write_text("a bird\tthe bird\t5\na cat\tthe dog runs\t2\nold tree\tred car\t0\n")
     return path
@@ -246,7 +246,7 @@ def sts(tmp_path):
 
 @pytest.fixture
 def beir(tmp_path):
-    """A small directory in the layout of BEIR, with ids that it does not have."""
+    """Write a small directory in the layout of BEIR, with judgements of ids that it lacks."""
     (tmp_path / "beir" / "qrels").mkdir(parents=True)
     for name, *entries in (
         ("corpus", {"_id": "d1", "title": "", "text": "a bird"}, {"_id": "d2", "text": "a " * 100}),
@@ -269,13 +269,13 @@ def test_evaluate_sts(run, tiny_directory, sts):
 
 
 def test_evaluate_reads_the_network_in_another_way(run, tiny_directory, sts):
-    """--pooling and --blocks stand in for the model's own; the first word alone is no measure."""
+    """--pooling and --blocks replace the model's own; a constant score has no correlation."""
     options = ("--model", tiny_directory, "--pooling", "cls", "--blocks", "0")
     assert run("evaluate", "sts", sts, *options)[1] == "pairs     3\nSpearman  -\nPearson   -\n"
 
 
 def test_evaluate_sts_of_a_cross_encoder(run, fails, sts, tmp_path):
-    """--cross-encoder scores pairs by the model itself, which has no pooling to choose."""
+    """--cross-encoder lets the model score the pairs; it has no pooling to choose."""
     directory = make_cross_encoder_directory(tmp_path / "pairs", num_labels=1)
     options = ("--model", directory, "--cross-encoder")
     code, out, _ = run("evaluate", "sts", sts, *options)
@@ -301,7 +301,7 @@ def test_evaluate_table(run, tiny_directory, sts):
 
 
 def test_evaluate_retrieval(run, tiny_directory, beir):
-    """evaluate retrieval prints the measures, the documents cut, and what could not be used."""
+    """evaluate retrieval prints measures, truncated documents, and what could not be used."""
     options = ("--split", "dev", "-k", "5", "--model", tiny_directory)
     code, out, error = run("evaluate", "retrieval", beir, *options)
     assert (code, error) == (0, "")
@@ -319,7 +319,7 @@ def test_evaluate_retrieval(run, tiny_directory, beir):
 
 
 def test_evaluate_mistakes_are_one_sentence(fails, tiny_directory, sts, beir):
-    """Bad files and options of evaluate are one sentence, and files are read before the model."""
+    """Bad files and options of evaluate are one sentence; files are read before the model."""
     model = ("--model", tiny_directory)
     assert "arguments are required: KIND" in fails("evaluate")
     assert "blocks must be a whole number from 0 to 2, got 3" in fails(
@@ -341,7 +341,7 @@ def test_evaluate_mistakes_are_one_sentence(fails, tiny_directory, sts, beir):
 
 @pytest.mark.parametrize(("split", "figure"), [("dev", "86.72"), ("test", "82.03")])
 def test_evaluate_sts_benchmark(run, minilm_directory, data_directory, split, figure):
-    """The command line prints the STS benchmark's figures of all-MiniLM-L6-v2."""
+    """evaluate sts prints all-MiniLM-L6-v2's known figures on the STS benchmark."""
     path = data_directory / "stsbenchmark" / f"sts-{split}.csv"
     code, out, _ = run("evaluate", "sts", path, "--model", minilm_directory)
     assert code == 0
@@ -366,13 +366,13 @@ def test_evaluate_sts_benchmark(run, minilm_directory, data_directory, split, fi
     ],
 )
 def test_mistakes_are_one_sentence(fails, arguments, message, tmp_path, monkeypatch):
-    """A mistake in the arguments is told in one sentence, with exit code 2."""
+    """A mistake in the arguments is reported in one sentence, with exit code 2."""
     monkeypatch.chdir(tmp_path)
     assert message in fails(*arguments)
 
 
 def test_bad_values_are_one_sentence(fails, index, tiny_directory, lines, tmp_path):
-    """So are values that only the work itself can judge."""
+    """Values that fail only while a command runs are reported in one sentence, too."""
     assert "k must be a whole number of 1 or more, got 0" in fails("search", index, "cat", "-k", 0)
     assert "threads must be" in fails("encode", "a", "--model", tiny_directory, "--threads", 0)
     (tmp_path / "bad.txt").write_bytes(b"good\n\xff\n")
@@ -391,7 +391,7 @@ def test_damaged_index_is_one_sentence(fails, index):
 
 
 def test_index_replaces_only_an_index(run, fails, index, lines, tiny_directory):
-    """An index is made anew, also a damaged one, but no other file is joined or replaced."""
+    """An index is replaced, also a damaged one, but no other file is."""
     options = (lines, "--out", index, "--model", tiny_directory)
     file = index / "index.safetensors"
     whole = file.read_bytes()
@@ -410,7 +410,7 @@ def test_index_replaces_only_an_index(run, fails, index, lines, tiny_directory):
 
 
 def test_model_named_by_an_index_is_not_fetched(fails, tiny_directory, tmp_path, monkeypatch):
-    """A name that only stands in an index file is never asked of the network."""
+    """A model's name that comes from an index file is not fetched."""
     monkeypatch.setenv("MINISBERT_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
     TextIndex.from_embeddings(np.ones((1, 4)), ["a"], model_name="some/model").save(tmp_path / "i")
@@ -420,7 +420,7 @@ def test_model_named_by_an_index_is_not_fetched(fails, tiny_directory, tmp_path,
 
 
 def test_full_disk_keeps_the_old_file(lines, index, tiny_directory, tmp_path):
-    """A disk that is full while saving leaves the old index, one sentence and no scraps."""
+    """A disk that is full while saving leaves the old index, and no other files."""
     before = (index / "index.safetensors").read_bytes()
     child = start(
         *("index", lines, "--out", index, "--model", tiny_directory),
@@ -439,7 +439,7 @@ def test_full_disk_keeps_the_old_file(lines, index, tiny_directory, tmp_path):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no /dev/full")
 def test_full_standard_output(tiny_directory):
-    """Output that can't be written is one sentence, also if that only shows at the end."""
+    """Output that can't be written is one sentence, even if that only shows at the end."""
     with open("/dev/full", "wb") as full:
         child = start("encode", "a cat", "--model", tiny_directory, stdout=full)
         _, error = child.communicate(timeout=60)
@@ -448,7 +448,7 @@ def test_full_standard_output(tiny_directory):
 
 
 def test_help_into_a_closed_pipe():
-    """Help that nobody reads ends without a word too."""
+    """Help into a closed pipe ends without an error message."""
     read, write = os.pipe()
     os.close(read)
     with open(write, "wb") as closed:
@@ -458,7 +458,7 @@ def test_help_into_a_closed_pipe():
 
 
 def test_closed_streams(tiny_directory):
-    """Standard output may be closed; a closed standard input is told in one sentence."""
+    """Standard output may be closed; a closed standard input is reported in one sentence."""
     child = start("encode", "--model", tiny_directory, preexec_fn=lambda: os.closerange(0, 2))
     _, error = child.communicate(timeout=60)
     assert child.returncode == 2
@@ -467,7 +467,7 @@ def test_closed_streams(tiny_directory):
 
 
 def test_closed_pipe_ends_quietly(tiny_directory, tmp_path):
-    """A reader that stops listening ends the command without a word."""
+    """A command whose reader closes the pipe ends without an error message."""
     (tmp_path / "many.txt").write_text("a cat\n" * 2000)
     child = start("encode", "--file", tmp_path / "many.txt", "--model", tiny_directory)
     child.stdout.readline()
@@ -478,7 +478,7 @@ def test_closed_pipe_ends_quietly(tiny_directory, tmp_path):
 
 
 def test_interrupt_ends_quietly(tiny_directory):
-    """Ctrl-C while waiting for input ends the command without a word."""
+    """Ctrl-C while waiting for input ends the command without an error message."""
     child = start(
         *("encode", "--model", tiny_directory),
         stdin=subprocess.PIPE,
@@ -495,7 +495,7 @@ def test_interrupt_ends_quietly(tiny_directory):
 
 
 def test_output_is_utf8_in_any_locale(tiny_directory):
-    """Texts are printed as UTF-8 where the locale says ASCII."""
+    """Texts are printed as UTF-8 even if the locale is ASCII."""
     ascii = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     options = {"environment": ascii, "stdin": subprocess.PIPE}
     child = start("encode", "--model", tiny_directory, **options)

@@ -1,4 +1,4 @@
-"""How commands are declared: a name, a line of help, arguments, and the function that runs."""
+"""Declared commands: a name, a line of help, arguments, and the function that runs."""
 
 import pytest
 
@@ -31,13 +31,13 @@ def count_letters(arguments):
     ],
 )
 def test_declared_commands_run(words, result):
-    """A command, alone or of a group, is found by its name and gets its arguments."""
+    """A command, alone or in a group, is found by its name and gets its arguments."""
     arguments = make_parser(COMMANDS).parse_args(words)
     assert arguments.run(arguments) == result
 
 
 def test_help_says_what_is_declared(capsys):
-    """Commands stand in the help in the order of their declaration, a group's in its own help."""
+    """The help lists commands in the order of their declaration; a group has its own help."""
     with pytest.raises(SystemExit):
         make_parser(COMMANDS).parse_args(["--help"])
     lines = capsys.readouterr().out.splitlines()

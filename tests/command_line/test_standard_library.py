@@ -1,4 +1,4 @@
-"""The corpus of the demo: what is listed of Python's standard library, under which name."""
+"""The corpus of the demo: which names of Python's standard library it lists."""
 
 import subprocess
 import sys
@@ -33,13 +33,13 @@ def entries():
     ],
 )
 def test_first_sentence(docstring, sentence):
-    """A sentence ends at a full stop before a space, or with its paragraph, signatures aside."""
+    """A sentence ends at a full stop and a space, or with its paragraph; signatures are skipped."""
     assert find_first_sentence(docstring) == sentence
 
 
 @pytest.mark.slow
 def test_several_thousand_entries(entries):
-    """The library gives thousands of entries, each name once, in order, none private or empty."""
+    """There are thousands of entries, sorted, each name once, none private, none empty."""
     names = [entry.name for entry in entries]
     assert len(names) > 2500
     assert names == sorted(set(names))
@@ -65,7 +65,7 @@ def test_several_thousand_entries(entries):
     ],
 )
 def test_known_names_are_listed(entries, name):
-    """What a programmer knows is there under the name that a programmer uses."""
+    """Well-known functions are listed under the names that programmers use."""
     assert name in {entry.name for entry in entries}
 
 
@@ -74,12 +74,12 @@ def test_known_names_are_listed(entries, name):
     "name", ["posix.listdir", "asyncio.runners.run", "turtle.gcd", "re._parser"]
 )
 def test_other_names_are_not_listed(entries, name):
-    """Nothing is listed where nobody looks for it."""
+    """Nothing is listed under a name that programmers don't use."""
     assert name not in {entry.name for entry in entries}
 
 
 def test_sources_are_not_run(tmp_path):
-    """A module's source is read without being executed, whatever system it is for."""
+    """A module's source is read without being run, whatever system it is for."""
     path = tmp_path / "tool.py"
     path.write_text(
         '"""A tool. It works."""\n'
@@ -115,7 +115,7 @@ def test_nothing_is_imported_here():
 
 
 def test_a_module_that_cannot_be_imported_is_left_out(monkeypatch):
-    """A compiled module whose import fails does not keep the others away."""
+    """A compiled module that can't be imported is left out, and the others are read."""
     broken = standard_library._PRINT_COMPILED_MODULES.replace(
         "import importlib.machinery",
         "import sys; sys.modules['zlib'] = None\nimport importlib.machinery",

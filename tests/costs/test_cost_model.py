@@ -8,14 +8,14 @@ from minisbert.costs.cost_model import Measurement
 
 
 def test_work_is_counted():
-    """Pairs, their tokens (a pair shares one special token), sentences and rows."""
+    """Work is pairs and their tokens (a pair shares a special token), or sentences and rows."""
     lengths = np.array([3, 4, 5])
     assert cost_model.count_work("naive", lengths) == (3, 6 + 7 + 8)
     assert cost_model.count_work("bi", lengths) == (3, 12, 9)
 
 
 def test_fit_finds_the_rates():
-    """Exact times give back the rates that made them; a useless column gets 0."""
+    """Times that are exact sums give back their rates; a column without effect gets 0."""
     rng = np.random.default_rng(0)
     counts = rng.uniform(1, 1000, (8, 3))
     rates = np.array([0.5, 0, 0.02])
@@ -23,7 +23,7 @@ def test_fit_finds_the_rates():
 
 
 def test_fit_has_no_negative_rates_and_weighs_relatively():
-    """A rate that would be negative is 0, and small times count as much as large ones."""
+    """A rate that would be negative is 0; short times weigh as much as long ones."""
     counts = np.array([[1.0, 1.0], [2.0, 4.0], [3.0, 9.0], [4.0, 16.0]])
     falling = counts @ [1.0, -0.05]
     assert (cost_model.fit_costs(counts, falling) >= 0).all()
@@ -32,7 +32,7 @@ def test_fit_has_no_negative_rates_and_weighs_relatively():
 
 
 def make_measurements(way: str, sizes, rates, wrong: float = 1.0) -> list[Measurement]:
-    """Measurements that follow the model; the largest is off by a factor."""
+    """Make measurements that follow the model; the largest is off by a factor."""
     measurements = []
     for n in sizes:
         counts = cost_model.count_work(way, np.full(n, 10))
@@ -42,7 +42,7 @@ def make_measurements(way: str, sizes, rates, wrong: float = 1.0) -> list[Measur
 
 
 def test_largest_sizes_are_predicted_from_the_others():
-    """The two largest are held out: an odd one shows as an error, and not in the prediction."""
+    """The two largest are predicted from the others, so a wrong one shows as an error."""
     measured = make_measurements("naive", [10, 20, 50, 100, 200], [1e-3, 1e-5], wrong=2)
     (n, seconds, predicted), (last, odd, right) = cost_model.predict_largest(measured)
     assert (n, last) == (100, 200)
@@ -52,7 +52,7 @@ def test_largest_sizes_are_predicted_from_the_others():
 
 
 def test_extrapolation_carries_an_interval():
-    """Times that follow the model extrapolate to a point, noisy ones to a range around it."""
+    """Times that follow the model have an interval of one point, noisy ones a wider one."""
     work = cost_model.count_work("naive", np.full(10_000, 10))
     measured = make_measurements("naive", [10, 20, 50, 100, 200], [1e-3, 1e-5])
     middle, low, high = cost_model.extrapolate(measured, work)
@@ -65,7 +65,7 @@ def test_extrapolation_carries_an_interval():
 
 
 def test_crossover_is_where_the_bi_encoder_starts_to_win():
-    """A pair as dear as a sentence: two sentences cost two, one pair one; from four on it wins."""
+    """If a sentence costs as much as a pair, the bi-encoder is faster from four sentences on."""
     bi = make_measurements("bi", [10, 20, 50], [1.0, 0, 0])
     dear = make_measurements("naive", [10, 20, 50], [1.0, 0])
     cheap = make_measurements("naive", [10, 20, 50], [1e-9, 0])

@@ -14,7 +14,7 @@ WORDS = ["the", "old", "bird", "sings", "all", "day", "in", "a", "red", "tree", 
 
 
 def make_texts(count: int) -> list[str]:
-    """Different texts of 1 to 9 words."""
+    """Make different texts of 1 to 9 words."""
     rng = np.random.default_rng(0)
     texts = {" ".join(rng.choice(WORDS, rng.integers(1, 10))) for _ in range(3 * count)}
     return sorted(texts)[:count]
@@ -26,14 +26,14 @@ def cross(tiny_directory) -> CrossEncoder:
 
 
 def test_fresh_cross_encoder_has_the_bi_encoders_weights(tiny, cross):
-    """Only the head is new."""
+    """A cross-encoder for timing has the bi-encoder's weights; only its head is new."""
     for name, array in tiny.parameters.items():
         assert np.array_equal(cross.parameters[name], array)
     assert cross.num_labels == 1
 
 
 def test_ways_compare_all_pairs(tiny, cross):
-    """Naive and batched give every pair the same score; the bi-encoder finds each one's nearest."""
+    """Naive and batched give every pair the same score; bi finds each sentence's nearest one."""
     texts = make_texts(12)
     naive, batched = (
         measurement.compare_naively(cross, texts),
@@ -47,7 +47,7 @@ def test_ways_compare_all_pairs(tiny, cross):
 
 
 def test_measuring_stops_at_the_budget(monkeypatch):
-    """The next size is not begun when the model says that it would not fit."""
+    """A size that the model predicts to exceed the budget is not measured."""
     clock = [0.0]
     monkeypatch.setattr(measurement.time, "perf_counter", lambda: clock[0])
 
@@ -89,13 +89,13 @@ def test_interrupt_keeps_what_was_measured(tiny, cross):
     ],
 )
 def test_durations_are_readable(seconds, shown):
-    """A duration is shown in the unit that a reader thinks in."""
+    """A duration is shown in a readable unit."""
     assert show_duration(seconds) == shown
 
 
 @pytest.mark.slow
 def test_lab_prints_and_writes(tiny, tmp_path, capsys):
-    """A short run prints the table, and writes all raw figures."""
+    """A short run prints the table and writes all raw figures."""
     run_cost_lab(tiny, make_texts(60), seconds=5, directory=tmp_path / "out")
     printed = capsys.readouterr().out
     for words in (
@@ -116,7 +116,7 @@ def test_lab_prints_and_writes(tiny, tmp_path, capsys):
 
 
 def test_lab_refuses_too_little(tiny, tmp_path):
-    """Too few texts, or no time, are one sentence each."""
+    """Too few texts, or too little time, are refused."""
     with pytest.raises(ValueError, match="texts must be at least 50 different ones, got 1;"):
         run_cost_lab(tiny, ["a"] * 60, seconds=5, directory=tmp_path)
     for seconds in (0, float("nan")):

@@ -21,7 +21,7 @@ PAIRS = StsPairs([make_text() for _ in range(20)], [make_text() for _ in range(2
 
 
 def test_three_ways(tiny_directory, tmp_path):
-    """Cosines, logits of all, and logits of the best quarter above the cosines of the rest."""
+    """The ways score by cosines, by all logits, and by the best quarter's logits above the rest."""
     model = SentenceTransformer(tiny_directory)
     cross = CrossEncoder(make_cross_encoder_directory(tmp_path))
     bi, all_pairs, rerank = measure_quality(model, cross, PAIRS)
@@ -41,7 +41,7 @@ def test_three_ways(tiny_directory, tmp_path):
 
 
 def test_several_labels_are_refused(tiny_directory, tmp_path):
-    """A cross-encoder with three labels has no score of a pair."""
+    """A cross-encoder with three labels has no single score for a pair, and is refused."""
     cross = CrossEncoder(make_cross_encoder_directory(tmp_path, num_labels=3))
     with pytest.raises(ValueError, match="must have one label to score pairs, got 3"):
         measure_quality(SentenceTransformer(tiny_directory), cross, PAIRS)

@@ -1,4 +1,4 @@
-"""Batches hold each text once."""
+"""Batches: how texts are planned into them, how they run, and where results go."""
 
 import numpy as np
 import pytest
@@ -8,13 +8,13 @@ from minisbert.encoding import batching
 
 
 def test_plan_holds_each_text_once_longest_first():
-    """Batches together are the texts sorted by length, equal ones in their order."""
+    """The batches together are all texts sorted by length; ties stay in their order."""
     lengths = np.array([3, 9, 3, 7])
     assert np.concatenate(batching.plan_batches(lengths)).tolist() == [1, 3, 0, 2]
 
 
 def test_plan_respects_the_token_budget_and_batch_size():
-    """No batch is beyond the budget by more than a text, or has more texts than asked."""
+    """No batch exceeds the budget by more than a text, or has more texts than `batch_size`."""
     lengths = np.random.default_rng(0).integers(2, 4000, 300)
     for batch in batching.plan_batches(lengths):
         assert lengths[batch].sum() <= batching.TOKEN_BUDGET + lengths[batch].max()
@@ -23,7 +23,7 @@ def test_plan_respects_the_token_budget_and_batch_size():
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_plan_gives_threads_equal_work(threads):
-    """Every thread gets as many batches, and batches of about as many tokens, as any other."""
+    """Every thread gets the same number of batches, of about the same number of tokens."""
     lengths = np.random.default_rng(0).integers(2, 40, 2000)
     batches = batching.plan_batches(lengths, threads)
     tokens = [lengths[batch].sum() for batch in batches]
@@ -32,7 +32,7 @@ def test_plan_gives_threads_equal_work(threads):
 
 
 def test_little_work_is_shared_out():
-    """Texts that would fit in one batch are cut in two for two threads, unless they are few."""
+    """Texts that would fit into one batch are split for two threads, unless they are few."""
     assert len(batching.plan_batches(np.full(64, 10), threads=2)) == 2
     assert len(batching.plan_batches(np.full(8, 10), threads=2)) == 1
     assert batching.plan_batches(np.zeros(0, np.int64), threads=2) == []
@@ -52,7 +52,7 @@ def test_run_yields_every_result_with_its_batch(threads):
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_run_passes_on_errors_and_restores(threads, two_blas_threads):
-    """An error in a batch reaches the caller, and BLAS is as before."""
+    """An error in a batch reaches the caller, and BLAS gets its threads back."""
 
     def fail(batch):
         raise MemoryError("no room")
@@ -64,7 +64,7 @@ def test_run_passes_on_errors_and_restores(threads, two_blas_threads):
 
 @pytest.mark.parametrize("rows", [np.zeros((5, 2)), [None] * 5])
 def test_rows_are_filled_in_the_order_of_the_texts(rows):
-    """Row i is what the function returns for text i, in an array and in a list, on two threads."""
+    """Row i is the result for text i, in an array and in a list, on two threads."""
     lengths = np.array([300, 7, 900, 20, 300])
     values = np.arange(10).reshape(5, 2)
     batching.fill_rows(rows, lambda indices: values[indices], lengths, threads=2, batch_size=2)
@@ -72,7 +72,7 @@ def test_rows_are_filled_in_the_order_of_the_texts(rows):
 
 
 def test_each_different_text_is_encoded_once():
-    """A text of two columns, or twice in one, is encoded once; each column gets all of its rows."""
+    """A text of two columns, or twice in one, is encoded once; each column gets all its rows."""
     asked = []
 
     def encode(texts, factor):

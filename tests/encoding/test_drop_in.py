@@ -1,4 +1,4 @@
-"""What code written for sentence-transformers says besides: done as it says, or refused."""
+"""Arguments and methods that code for sentence-transformers expects: effective or refused."""
 
 import inspect
 
@@ -20,15 +20,15 @@ def pairs_directory(tmp_path_factory):
 @pytest.mark.parametrize("argument", sorted(REFUSED_ARGUMENTS))
 @pytest.mark.parametrize("kind", [SentenceTransformer, CrossEncoder])
 def test_other_arguments_are_refused(kind, argument):
-    """Each argument that loading has no use for is refused by name, and its value not shown."""
+    """Each argument without effect is refused by its name, and its value is not shown."""
     if argument not in inspect.signature(kind).parameters:
         with pytest.raises(ValueError, match=f"^{argument} must be left out, got a str;") as caught:
             kind("model", **{argument: "secret"})
         assert "secret" not in str(caught.value)
 
 
-def test_arguments_that_ask_for_nothing_are_taken(tiny_directory, pairs_directory):
-    """Callers may say None, False or an empty dict for what they don't want."""
+def test_empty_arguments_are_accepted(tiny_directory, pairs_directory):
+    """None, False and an empty dict are accepted for arguments without effect."""
     nothing = {"revision": None, "trust_remote_code": False, "model_kwargs": {}, "token": None}
     assert SentenceTransformer(tiny_directory, **nothing).encode("a").shape == (32,)
     CrossEncoder(pairs_directory, device="cpu", **nothing)
@@ -51,7 +51,7 @@ def test_code_that_comes_with_a_model_is_never_run(tiny_directory):
 
 
 def test_local_files_only(monkeypatch, tmp_path):
-    """A named model that is not on this machine is not fetched if it must not be."""
+    """A named model that is not on this machine is not fetched with local_files_only."""
     monkeypatch.setenv("MINISBERT_HOME", str(tmp_path))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
     for kind in (SentenceTransformer, CrossEncoder):
@@ -60,7 +60,7 @@ def test_local_files_only(monkeypatch, tmp_path):
 
 
 def test_older_names_of_arguments(tiny, pairs_directory):
-    """`sentences` is `inputs`, and the activation has its older names; giving both is an error."""
+    """Arguments are accepted by their older names; giving both names is an error."""
     assert np.array_equal(tiny.encode(sentences=TEXTS), tiny.encode(inputs=TEXTS))
     model = CrossEncoder(model_name=pairs_directory, default_activation_function="identity")
     expected = model.predict([tuple(TEXTS)], return_logits=True)
@@ -74,18 +74,18 @@ def test_older_names_of_arguments(tiny, pairs_directory):
 
 
 def test_methods_keep_their_names_and_docstrings():
-    """`help` shows what it showed."""
+    """Decorated methods keep their names and docstrings."""
     assert SentenceTransformer.encode.__name__ == "encode"
     assert SentenceTransformer.encode.__doc__.startswith("Turn texts into embeddings")
 
 
 def test_older_names_of_methods(tiny):
-    """The width goes by its older name too."""
+    """The width of an embedding is also given by the method's older name."""
     assert tiny.get_sentence_embedding_dimension() == tiny.get_embedding_dimension() == 32
 
 
-def test_truncating_for_a_while(tiny):
-    """Embeddings are cut inside the `with` block only, and whatever happens there."""
+def test_truncating_inside_a_with_block(tiny):
+    """Embeddings are truncated only inside the `with` block, also after an error in it."""
     whole = tiny.encode(TEXTS, normalize_embeddings=True)
     for context in (tiny.truncate_embeddings, tiny.truncate_sentence_embeddings):
         with context(8):
@@ -100,7 +100,7 @@ def test_truncating_for_a_while(tiny):
 
 
 def test_evaluators_are_called(tiny):
-    """`evaluate` gives an evaluator the model and the folder, and back what it finds."""
+    """`evaluate` passes model and folder to an evaluator, and returns its result."""
     assert tiny.evaluate(lambda model, folder: (model, folder), "there") == (tiny, "there")
     assert tiny.device == "cpu"
     assert tiny.model_card_data.set_evaluation_metrics(None, {"spearman": 1.0}, 0, 0) is None

@@ -1,4 +1,4 @@
-"""A similarity taken apart: the shares of all pairs of tokens add up to it."""
+"""Explained similarities: the contributions of all pairs of tokens add up to the similarity."""
 
 import sys
 
@@ -23,8 +23,8 @@ LINEAR = ["cls", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"]
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
 @pytest.mark.parametrize("truncate_dim", [None, 10])
 @pytest.mark.filterwarnings("ignore:embeddings cut to 10 dimensions")
-def test_shares_add_up(tiny_directory, pooling, similarity, truncate_dim):
-    """Their sum is the model's similarity, for every pooling that is a weighted sum."""
+def test_contributions_add_up(tiny_directory, pooling, similarity, truncate_dim):
+    """Contributions add up to the similarity, for every pooling that is a weighted sum."""
     model = SentenceTransformer(
         tiny_directory,
         pooling=pooling,
@@ -39,8 +39,8 @@ def test_shares_add_up(tiny_directory, pooling, similarity, truncate_dim):
         assert found.contributions.shape == (len(found.tokens_a), len(found.tokens_b))
 
 
-def test_shares_add_up_with_the_real_model(minilm):
-    """The same with all-MiniLM-L6-v2, whose embeddings are of length 1, for 45 pairs."""
+def test_contributions_add_up_with_the_real_model(minilm):
+    """They do for all-MiniLM-L6-v2, whose embeddings have length 1, for 45 pairs."""
     texts = [
         "The weather is lovely today.",
         "It's so sunny outside!",
@@ -62,16 +62,16 @@ def model_similarity(model, a, b):
     return model.similarity(model.encode(a), model.encode(b)).item()
 
 
-def test_a_wrong_share_is_seen(minilm):
-    """The comparison is one that can fail."""
+def test_a_wrong_contribution_is_seen(minilm):
+    """The comparison rejects a contribution that is off by 2e-6."""
     found = minilm.explain("A cat sleeps.", "A dog sleeps.")
     found.contributions[2, 2] += 2e-6
     expected = model_similarity(minilm, "A cat sleeps.", "A dog sleeps.")
     assert found.score != pytest.approx(expected, abs=1e-6)
 
 
-def test_each_share_is_what_its_pair_adds(tiny):
-    """A share is the product of the two tokens' vectors, by their number and the lengths."""
+def test_each_contribution_is_a_dot_product(tiny):
+    """A contribution is the dot product of two tokens' vectors, over their numbers and lengths."""
     found = tiny.explain("a bird sings", "a cat")
     a, b = tiny.encode(["a bird sings", "a cat"], output_value="token_embeddings")
     length = np.linalg.norm(a.mean(axis=0)) * np.linalg.norm(b.mean(axis=0))
@@ -80,7 +80,7 @@ def test_each_share_is_what_its_pair_adds(tiny):
 
 
 def test_tokens_are_pieces_of_the_text(minilm):
-    """Tokens keep the letters of the text, pieces of words are marked, special ones named."""
+    """Tokens are spelt as in the text, pieces of words are marked, special tokens are named."""
     found = minilm.explain("Unbelievably naïve!", "數")
     assert found.tokens_a == (
         "[CLS]",
@@ -97,7 +97,7 @@ def test_tokens_are_pieces_of_the_text(minilm):
 
 
 def test_a_prompt_is_read_too(tiny_directory):
-    """The default prompt stands in front; where the pooling leaves it out, its share is 0."""
+    """The default prompt is put in front, and its tokens contribute."""
     options = {"prompts": {"query": "the old "}, "default_prompt_name": "query"}
     model = SentenceTransformer(tiny_directory, **options)
     found = model.explain("a bird", "a cat")
@@ -106,7 +106,7 @@ def test_a_prompt_is_read_too(tiny_directory):
 
 
 def test_a_prompt_that_is_left_out(tmp_path):
-    """Tokens of a prompt that the pooling skips add nothing."""
+    """Tokens of a prompt that the pooling leaves out contribute 0."""
     path = make_model_directory(tmp_path / "model")
     edit_json(path / "1_Pooling" / "config.json", include_prompt=False)
     options = {"prompts": {"query": "the old "}, "default_prompt_name": "query"}
@@ -117,7 +117,7 @@ def test_a_prompt_that_is_left_out(tmp_path):
 
 
 def test_a_text_that_is_cut(minilm):
-    """Of a text that is too long the tokens are those that `encode` reads; it warns."""
+    """A text that is too long is truncated as `encode` truncates it, with a warning."""
     model = SentenceTransformer(minilm.model_directory)
     model.max_seq_length = 5
     with pytest.warns(TruncationWarning, match="1 of 1 texts are longer than the 5 tokens"):
@@ -133,7 +133,7 @@ def test_a_text_that_is_cut(minilm):
     ],
 )
 def test_what_is_no_sum_is_refused(tiny_directory, options, message):
-    """A pooling or a similarity that no sum gives is named."""
+    """A pooling or a similarity that is not a sum over pairs of tokens is refused by its name."""
     with pytest.raises(ValueError, match=message):
         SentenceTransformer(tiny_directory, **options).explain("a", "b")
 
@@ -150,7 +150,7 @@ VALUES = np.array([[0.5, -0.25, 0.001], [0.04, 0.0, -0.004]])
 
 
 def test_heat_map():
-    """Numbers in hundredths with their shades, words of columns read downwards."""
+    """Numbers are in hundredths with shades; words of columns read downwards."""
     assert write_heat_map(["cat", "is"], ["a", "bc", "d"], VALUES, width=80).split("\n") == [
         "           b",
         "      a    c    d",
@@ -161,20 +161,20 @@ def test_heat_map():
 
 
 def test_heat_map_in_panels():
-    """What is wider than the page goes on below."""
+    """Columns beyond the width of the page go into a panel below."""
     lines = write_heat_map(["cat", "is"], ["a", "bc", "d"], VALUES, width=13).split("\n")
     assert max(map(len, lines[:-1])) <= 13
     assert [line for line in lines if line.startswith("cat")] == ["cat  50█ -25▒", "cat   0"]
 
 
 def test_heat_map_of_wide_letters():
-    """Rows stay in line beside letters of two columns, and marks of none."""
+    """Rows stay aligned with letters of two columns and with marks of none."""
     lines = write_heat_map(["数学", "é", "abc"], ["x"], np.ones((3, 1)), width=80).split("\n")[1:4]
     assert [count_columns(line.partition("100")[0]) for line in lines] == [5, 5, 5]
 
 
 def test_heat_map_in_colour():
-    """Colours instead of shades: one for more, one for less, none for nothing."""
+    """In colour there are no shades: red for positive, blue for negative, no colour for 0."""
     line = write_heat_map(["cat"], ["a", "b", "c"], VALUES[:1], color=True, width=80).split("\n")[1]
     assert line.count("\x1b[30;48;5;203m") == 1
     assert line.count("\x1b[30;48;5;153m") == 1
@@ -182,7 +182,7 @@ def test_heat_map_in_colour():
 
 
 def test_a_line_stays_one():
-    """Letters that a terminal would obey are not sent to it, long words are cut."""
+    """Control characters are not sent to a terminal, and long words are shortened."""
     text = write_heat_map(["a\x1b[2Jb\n", "x" * 99], ["y"], np.ones((2, 1)), width=80)
     assert "\x1b" not in text
     assert text.count("\n") == 3
@@ -206,7 +206,7 @@ def test_command(tiny_directory, capsys):
     [("x.jpg", "--out must end in .png, .svg or .pdf"), ("x.png", "pip install minisbert[plots]")],
 )
 def test_command_without_a_picture(tiny_directory, tmp_path, capsys, monkeypatch, name, message):
-    """A picture of another kind, or without what draws it, is one sentence and exit code 2."""
+    """A picture of another format, or without matplotlib, is one sentence and exit code 2."""
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     options = ["--model", str(tiny_directory), "--out", str(tmp_path / name)]
     assert __main__.main(["explain", "a bird", "a cat", *options]) == 2

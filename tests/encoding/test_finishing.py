@@ -1,4 +1,4 @@
-"""What is done to embeddings after the network: cut, scaled to length 1, quantised."""
+"""Steps after the network: embeddings are truncated, scaled to length 1, quantised."""
 
 import numpy as np
 import pytest
@@ -10,14 +10,14 @@ TEXTS = ["a", "a bird", "the bird sings", "the old tree", "car , dog !"]
 
 
 def test_embeddings_are_scaled_to_length_one():
-    """Rows and single vectors become unit vectors; zero ones stay as they are."""
+    """Rows and single vectors are scaled to length 1; zero vectors stay zero."""
     assert normalize_embeddings([[3, 4], [0, 0]]) == pytest.approx(np.array([[0.6, 0.8], [0, 0]]))
     assert normalize_embeddings([3, 4]) == pytest.approx(np.array([0.6, 0.8]))
     assert normalize_embeddings(np.ones((2, 4), np.float16)).dtype == np.float32
 
 
 def test_embeddings_are_cut():
-    """The first dimensions are kept as they are, of one vector or many; None keeps all."""
+    """The first dimensions are kept unscaled, of one vector or many; None keeps all."""
     rows = np.arange(12).reshape(3, 4)
     assert np.array_equal(truncate_embeddings(rows, 2), rows[:, :2])
     assert np.array_equal(truncate_embeddings(rows[0], 3), rows[0, :3])
@@ -29,7 +29,7 @@ def test_embeddings_are_cut():
 @pytest.mark.filterwarnings("ignore:ranges are taken from")
 @pytest.mark.parametrize("precision", ["float32", "int8", "uint8", "binary", "ubinary", None])
 def test_encode_quantises_last(tiny, precision):
-    """A precision is that of the embeddings when they have been cut and scaled."""
+    """Embeddings are quantised after they are truncated and scaled."""
     rows = tiny.encode(TEXTS, truncate_dim=12, normalize_embeddings=True)
     got = tiny.encode(TEXTS, truncate_dim=12, normalize_embeddings=True, precision=precision)
     expected = quantize_embeddings(rows, precision or "float32")
@@ -38,7 +38,7 @@ def test_encode_quantises_last(tiny, precision):
 
 
 def test_single_texts_and_none_are_quantised(tiny):
-    """One text gives one row of bits, no text no rows, each of the right type and width."""
+    """One text gives one row of bits, and no text no rows, of the right type and width."""
     assert tiny.encode("a bird", precision="ubinary").shape == (4,)
     assert tiny.encode([], precision="ubinary").shape == (0, 4)
     assert tiny.encode([], precision="int8").shape == (0, 32)
@@ -48,20 +48,20 @@ def test_single_texts_and_none_are_quantised(tiny):
 @pytest.mark.parametrize("inputs", ["a bird", ["a bird"]])
 @pytest.mark.parametrize("precision", ["int8", "uint8"])
 def test_one_text_gives_no_ranges(tiny, precision, inputs):
-    """The ranges of a single text would make all codes alike: refused, with the way out."""
+    """A single text has no ranges to quantise by: refused, with what to do instead."""
     with pytest.raises(ValueError, match="inputs must be at least 2 texts for precision"):
         tiny.encode(inputs, precision=precision)
 
 
 def test_few_texts_give_poor_ranges(tiny):
-    """Ranges of a few texts are warned of."""
+    """Quantising by the ranges of a few texts is warned of."""
     with pytest.warns(UserWarning, match="ranges are taken from 5 embeddings") as caught:
         tiny.encode(TEXTS, precision="int8")
     assert caught[0].filename == __file__
 
 
 def test_token_embeddings_are_those_that_are_pooled(tiny):
-    """Each text has one vector a token, special tokens included, whose mean is its embedding."""
+    """A text has a vector for each token, special tokens included; their mean is its embedding."""
     tokens = tiny.encode(TEXTS, output_value="token_embeddings")
     assert isinstance(tokens, list)
     assert [len(rows) for rows in tokens] == tiny.token_lengths(TEXTS).tolist()
@@ -73,7 +73,7 @@ def test_token_embeddings_are_those_that_are_pooled(tiny):
 
 
 def test_token_embeddings_are_cut_with_the_text(tiny):
-    """A text that is too long has as many vectors as the model reads tokens."""
+    """A text that is too long has a vector for each token that the model reads."""
     tiny.max_seq_length = 8
     tokens = tiny.encode("a " * 50, output_value="token_embeddings", on_truncate="ignore")
     assert tokens.shape == (8, 32)
@@ -92,7 +92,7 @@ def test_token_embeddings_are_cut_with_the_text(tiny):
         ({"output_value": "token_embeddings", "normalize_embeddings": True}, "must be left out"),
     ],
 )
-def test_outputs_that_there_are_not(tiny, options, sentence):
-    """Unknown outputs and precisions are refused, and what token vectors don't go through."""
+def test_unknown_outputs_are_refused(tiny, options, sentence):
+    """Unknown outputs and precisions are refused, and steps that token vectors don't have."""
     with pytest.raises(ValueError, match=sentence):
         tiny.encode(TEXTS, **options)

@@ -1,4 +1,4 @@
-"""Prompts: which one is put in front, and how much of it the pooling leaves out."""
+"""Prompts: which one is put in front, and how many of its tokens the pooling leaves out."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ PROMPTS = {"query": "", "document": "", "passage": "passage: ", "task": "do "}
 
 
 def test_prompts_given_replace_the_models_own(tiny_directory):
-    """Of prompts of one name the one given is taken; None leaves an empty one."""
+    """A given prompt replaces the model's own of the same name; None makes it empty."""
     model = SentenceTransformer(tiny_directory, prompts={"query": None, "task": "do "})
     assert model.prompts == {"query": "", "document": "", "task": "do "}
     assert np.array_equal(model.encode_query("a bird"), model.encode("a bird"))
@@ -26,7 +26,7 @@ def test_prompts_given_replace_the_models_own(tiny_directory):
 
 
 def test_the_prompt_given_wins():
-    """A prompt itself goes before its name, a name before the default one; both are warned of."""
+    """A prompt takes precedence over a name, with a warning, and a name over the default."""
     assert choose_prompt(PROMPTS, "task") == "do "
     assert choose_prompt(PROMPTS, "task", prompt_name="passage") == "passage: "
     assert choose_prompt(PROMPTS, "task", prompt="") == ""
@@ -36,7 +36,7 @@ def test_the_prompt_given_wins():
 
 
 def test_names_for_queries_and_documents():
-    """The first name with a text is taken, else the first that exists, unless one is asked for."""
+    """The first name with a text is chosen, else the first that exists, unless one is given."""
     assert choose_prompt_name(PROMPTS, DOCUMENT_NAMES) == "passage"
     assert choose_prompt_name(PROMPTS, QUERY_NAMES) == "query"
     assert choose_prompt_name({}, QUERY_NAMES) is None
@@ -44,8 +44,8 @@ def test_names_for_queries_and_documents():
     assert choose_prompt_name(PROMPTS, DOCUMENT_NAMES, prompt="mine ") is None
 
 
-def test_asking_for_nothing_changes_nothing(tiny_directory):
-    """Queries get their prompt, too, from callers who pass None for it."""
+def test_none_is_no_prompt(tiny_directory):
+    """Queries get their prompt also if None is passed for it."""
     model = SentenceTransformer(tiny_directory, prompts={"query": "a bird "})
     expected = model.encode("sings", prompt="a bird ")
     assert np.array_equal(model.encode_query("sings", prompt_name=None, prompt=None), expected)
@@ -55,7 +55,7 @@ def test_asking_for_nothing_changes_nothing(tiny_directory):
 
 
 def test_tokens_of_a_prompt_are_counted(tmp_path):
-    """A model that leaves prompts out of its pooling skips their tokens but the closing one."""
+    """A model that excludes prompts from its pooling skips their tokens, but not the last."""
     model = SentenceTransformer(make_model_directory(tmp_path))
     with_prompt = model.config.pooling
     edit_json(tmp_path / "1_Pooling" / "config.json", include_prompt=False)
@@ -72,7 +72,7 @@ def test_tokens_of_a_prompt_are_counted(tmp_path):
         ({"prompt": 3}, TypeError, "prompt must be a str, got int"),
     ],
 )
-def test_prompts_that_there_are_not(tiny, options, error, sentence):
-    """An unknown name and what is no text are refused."""
+def test_unknown_prompts_are_refused(tiny, options, error, sentence):
+    """An unknown name, and a prompt that is not a text, are refused."""
     with pytest.raises(error, match=sentence):
         tiny.encode("a bird", **options)

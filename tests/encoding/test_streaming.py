@@ -1,4 +1,4 @@
-"""Embeddings one after another, and into a file that goes on where a kill left it."""
+"""Embeddings of a stream of texts, and a file of embeddings that is resumed after a kill."""
 
 import itertools
 import json
@@ -29,7 +29,7 @@ def is_near(found, expected):
 
 
 def count_encoded(model, monkeypatch):
-    """A list that gets the texts of every call of `encode`."""
+    """Collect the texts of every call of `encode` in a list."""
     encoded, encode = [], model.encode
     monkeypatch.setattr(
         model, "encode", lambda texts, **o: encoded.extend(texts) or encode(texts, **o)
@@ -42,13 +42,13 @@ def count_encoded(model, monkeypatch):
 
 @pytest.mark.parametrize("chunk", [1, 5, 23, 100])
 def test_one_by_one(tiny, chunk):
-    """Each text gets the vector that it has among all, in the order of the texts."""
+    """Each text gets the same vector as among all, in the order of the texts."""
     found = list(tiny.encode_iter(iter(TEXTS), chunk))
     assert is_near(np.array(found), tiny.encode(TEXTS))
 
 
 def test_a_stream_without_end(tiny):
-    """No more than a chunk is read before its embeddings come."""
+    """Only one chunk of an infinite stream is read before its embeddings are yielded."""
     read = []
     texts = (read.append(text) or text for text in itertools.cycle(TEXTS))
     found = list(itertools.islice(tiny.encode_iter(texts, 4), 6))
@@ -57,7 +57,7 @@ def test_a_stream_without_end(tiny):
 
 
 def test_options_are_those_of_encode(tiny):
-    """What `encode` can be asked for, but ranges of embeddings that are yet to come."""
+    """Options of `encode` are accepted, except a precision that needs all embeddings at once."""
     found = list(tiny.encode_iter(TEXTS[:3], output_value="token_embeddings"))
     expected = tiny.encode(TEXTS[:3], output_value="token_embeddings")
     assert all(map(is_near, found, expected))
@@ -74,7 +74,7 @@ def test_options_are_those_of_encode(tiny):
     ],
 )
 def test_texts_must_be_texts(tiny, path, texts, message):
-    """Anything else is refused, by its index among all."""
+    """Anything else is refused, by its index among all texts."""
     with pytest.raises(TypeError, match=message):
         list(tiny.encode_iter(texts, 2))
     with pytest.raises(TypeError, match=message):
@@ -83,7 +83,7 @@ def test_texts_must_be_texts(tiny, path, texts, message):
 
 @pytest.mark.parametrize("chunk", [0, -1, 2.0, True])
 def test_chunk_must_be_a_number(tiny, path, chunk):
-    """No other chunk can be read."""
+    """A chunk that is not a whole number of 1 or more is refused."""
     with pytest.raises(ValueError, match="chunk must be a whole number of 1 or more"):
         next(tiny.encode_iter(TEXTS, chunk))
     with pytest.raises(ValueError, match="chunk must be a whole number of 1 or more"):
@@ -95,7 +95,7 @@ def test_chunk_must_be_a_number(tiny, path, chunk):
 
 @pytest.mark.parametrize("chunk", [1, 5, 23, 100])
 def test_file(tiny, path, chunk):
-    """The file is a .npy of all embeddings, with nothing left beside it."""
+    """The file is a .npy file of all embeddings, and no other file stays."""
     found = tiny.encode_to_file(iter(TEXTS), path, chunk=chunk)
     assert is_near(np.asarray(found), tiny.encode(TEXTS))
     assert not found.flags.writeable
@@ -104,12 +104,12 @@ def test_file(tiny, path, chunk):
 
 
 def test_no_texts(tiny, path):
-    """Of no texts there are no rows, as wide as others."""
+    """Without texts the file has no rows, of the usual width."""
     assert tiny.encode_to_file([], path).shape == np.load(path).shape == (0, 32)
 
 
 def test_bits(tiny, path):
-    """Binary embeddings are bytes."""
+    """Binary embeddings are stored as bytes."""
     expected = tiny.encode(TEXTS, precision="ubinary")
     assert np.array_equal(tiny.encode_to_file(TEXTS, path, precision="ubinary", chunk=4), expected)
     assert np.load(path).dtype == np.uint8
@@ -123,8 +123,8 @@ def fail_at(texts, index):
 
 
 @pytest.mark.parametrize("index", [0, 3, 4, 11, 22])
-def test_goes_on_where_it_ended(tiny, path, monkeypatch, index):
-    """What was whole is not encoded again, and the file is as of one go."""
+def test_resuming(tiny, path, monkeypatch, index):
+    """Complete rows are not encoded again, and the file is the same as without a stop."""
     with pytest.raises(KeyError):
         tiny.encode_to_file(fail_at(TEXTS, index), path, chunk=4)
     assert not path.exists()
@@ -136,12 +136,12 @@ def test_goes_on_where_it_ended(tiny, path, monkeypatch, index):
 
 
 class Killed(BaseException):
-    """Stands for a kill: nothing that the library does afterwards counts."""
+    """Stands for a kill: nothing runs after it."""
 
 
 @pytest.mark.parametrize("name", ["fsync", "replace", "write"])
 def test_a_kill_at_any_moment(tiny_directory, tmp_path, monkeypatch, name):
-    """Whatever the call of the system it comes at, the next run makes the same file."""
+    """Whichever system call a kill interrupts, the next run makes the same file."""
     model = SentenceTransformer(tiny_directory)
     expected = model.encode(TEXTS)
     for moment in range(100):
@@ -176,7 +176,7 @@ def test_a_kill_at_any_moment(tiny_directory, tmp_path, monkeypatch, name):
 
 
 def test_a_finished_file_stays(tiny, path):
-    """It is replaced only if that is asked for, and then only by a whole one."""
+    """A finished file is replaced only if asked for, and then only by a complete one."""
     tiny.encode_to_file(TEXTS, path)
     with pytest.raises(FileExistsError, match=r"vectors.npy must be a new file, but it is there"):
         tiny.encode_to_file(TEXTS[:3], path)
@@ -191,7 +191,7 @@ def test_a_finished_file_stays(tiny, path):
     "others", [TEXTS[::-1], TEXTS[:3], ["", *TEXTS[:7]], [*TEXTS[:3], 5, *TEXTS[4:]]]
 )
 def test_other_texts_are_refused(tiny, path, others):
-    """To go on the first texts must be the same; or it begins anew."""
+    """A call with other texts can't resume, but can start again."""
     with pytest.raises(KeyError):
         tiny.encode_to_file(fail_at(TEXTS, 8), path, chunk=4)
     with pytest.raises(ValueError, match="the first 8 texts must be those that"):
@@ -200,7 +200,7 @@ def test_other_texts_are_refused(tiny, path, others):
 
 
 def test_another_model_is_refused(tiny, path, tmp_path):
-    """Other parameters, settings or options can't go on; those without effect can."""
+    """Other parameters, settings or options can't resume; options without effect may differ."""
     with pytest.raises(KeyError):
         tiny.encode_to_file(fail_at(TEXTS, 8), path, chunk=4)
     for model, options in (
@@ -216,7 +216,7 @@ def test_another_model_is_refused(tiny, path, tmp_path):
 
 
 def test_a_partial_file_that_was_cut(tiny, path):
-    """Rows that the journal counts and that are gone are not made up."""
+    """Rows that the journal counts but the file lacks are an error."""
     with pytest.raises(KeyError):
         tiny.encode_to_file(fail_at(TEXTS, 8), path, chunk=4)
     rows, journal = streaming.name_partial_files(path)
@@ -230,7 +230,7 @@ def test_a_partial_file_that_was_cut(tiny, path):
 
 
 def test_a_full_disk(tiny, path, monkeypatch):
-    """What was whole stays, and is gone on with when there is room again."""
+    """After a full disk, complete rows stay, and the next call resumes after them."""
     fsync, calls = streaming.os.fsync, itertools.count()
 
     def refuse(descriptor):
@@ -247,13 +247,13 @@ def test_a_full_disk(tiny, path, monkeypatch):
     assert 0 < len(encoded) < len(TEXTS)
 
 
-def test_a_folder_that_is_not_there(tiny, tmp_path):
-    """The folder is not made, but asked for, before anything is encoded."""
+def test_a_missing_folder(tiny, tmp_path):
+    """A missing folder is an error before anything is encoded, and is not made."""
     with pytest.raises(FileNotFoundError, match="path must be in an existing folder, got"):
         tiny.encode_to_file(TEXTS, tmp_path / "none" / "x.npy")
 
 
 def test_token_vectors_make_no_file(tiny, path):
-    """Their rows are of no one number."""
+    """Token vectors can't be written to a file, since texts differ in their number."""
     with pytest.raises(ValueError, match="output_value must be 'sentence_embedding' for a file"):
         tiny.encode_to_file(TEXTS, path, output_value="token_embeddings")

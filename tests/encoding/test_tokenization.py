@@ -1,4 +1,4 @@
-"""Texts become the ids that the model was trained on, and nothing is cut that was not counted."""
+"""Texts become the ids that the model was trained on; tokens are counted before truncation."""
 
 import itertools
 import json
@@ -60,7 +60,7 @@ def test_words_between_special_tokens(directory):
 
 @pytest.mark.parametrize("text", ["", "   ", "\x00\t"])
 def test_nothing_is_two_tokens(directory, text):
-    """An empty text, or one of blanks, is [CLS] [SEP]."""
+    """An empty or blank text is [CLS] [SEP]."""
     tokens = Tokenizer(directory).encode([text], 64)
     assert tokens.ids[0].tolist() == [CLS, SEP]
     assert tokens.lengths.tolist() == [2]
@@ -83,7 +83,7 @@ def test_stored_padding_is_dropped(directory):
 
 
 def test_stored_truncation_is_dropped(directory, long_text):
-    """Truncation stored in tokenizer.json cuts nothing; the model's own limit does."""
+    """Truncation stored in tokenizer.json has no effect; the model's own limit has."""
     stored = json.loads((directory / "tokenizer.json").read_text("utf-8"))
     assert stored["truncation"]["max_length"] == 16
     tokens = Tokenizer(directory).encode([long_text], 64)
@@ -100,7 +100,7 @@ def test_minilm_reads_beyond_128_tokens(minilm_directory):
 
 
 def test_written_special_tokens(directory):
-    """Special tokens written in a text are read as such, and cut like any other word."""
+    """Special tokens written in a text are read as such, and truncated like any other word."""
     tokenizer = Tokenizer(directory)
     (ids,) = tokenizer.encode(["a [SEP] a [SEP]"], 64).ids
     assert spell(ids) == ["[CLS]", "a", "[SEP]", "a", "[SEP]", "[SEP]"]
@@ -113,7 +113,7 @@ def test_written_special_tokens(directory):
 
 @pytest.mark.parametrize("max_length", [3, 4, 16, 64, 281, 282, 283])
 def test_cut_keeps_the_special_tokens(directory, long_text, max_length):
-    """The end of the text is cut, [CLS] and [SEP] stay, as the library itself would do it."""
+    """Truncation drops the end of the text and keeps [CLS] and [SEP], as the library does."""
     library = LibraryTokenizer.from_file(str(directory / "tokenizer.json"))
     library.no_padding()
     library.enable_truncation(max_length)
@@ -130,7 +130,7 @@ def test_cut_keeps_the_special_tokens(directory, long_text, max_length):
     [("right", "left", "left"), ("left", None, "left"), ("left", "right", "right")],
 )
 def test_truncation_side(directory, max_length, stored, said, side):
-    """The front is cut where tokenizer_config.json, or else tokenizer.json, says so."""
+    """The front is dropped if tokenizer_config.json, or else tokenizer.json, says so."""
     library = LibraryTokenizer.from_file(str(directory / "tokenizer.json"))
     library.no_padding()
     library.enable_truncation(9, direction=stored)
@@ -144,7 +144,7 @@ def test_truncation_side(directory, max_length, stored, said, side):
 
 
 def test_lengths_are_those_before_the_cut(directory, long_text):
-    """Lengths count what the text has, whatever the limit, and `count` counts the same."""
+    """Lengths are counted before truncation, and `count` returns the same."""
     tokenizer = Tokenizer(directory)
     texts = [*NASTY_TEXTS, long_text]
     uncut = [len(ids) for ids in tokenizer.encode(texts, 10**9).ids]
@@ -164,7 +164,7 @@ def test_lengths_are_those_before_the_cut(directory, long_text):
     ids=["words", "full stops", "one word"],
 )
 def test_megabyte_of_text(directory, text, tokens):
-    """A text of a megabyte is counted to its end, and cut like any other."""
+    """A text of a megabyte is counted completely, and truncated like any other."""
     encoded = Tokenizer(directory).encode([text], 64)
     assert encoded.lengths.tolist() == [tokens]
     assert len(encoded.ids[0]) == min(tokens, 64)
@@ -174,7 +174,7 @@ def test_megabyte_of_text(directory, text, tokens):
 
 
 def test_pair_has_two_segments(directory):
-    """A pair is [CLS], the first text, [SEP], the second, [SEP]; types tell the second."""
+    """A pair is [CLS], the first text, [SEP], the second, [SEP]; types mark the second."""
     tokens = Tokenizer(directory).encode_pairs([("a bird", "The cat!"), ("", "")], 64)
     assert " ".join(spell(tokens.ids[0])) == "[CLS] a bird [SEP] the cat ! [SEP]"
     assert tokens.types[0].tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
@@ -185,7 +185,7 @@ def test_pair_has_two_segments(directory):
 @pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("max_length", [5, 8, 9, 14])
 def test_pairs_are_cut_as_the_library_does(directory, side, max_length):
-    """For texts of all lengths the library's own longest_first leaves the same tokens."""
+    """For texts of all lengths the library's longest_first keeps the same tokens."""
     write_json(directory / "tokenizer_config.json", {"truncation_side": side})
     library = LibraryTokenizer.from_file(str(directory / "tokenizer.json"))
     library.no_padding()
@@ -204,7 +204,7 @@ def test_pairs_are_cut_as_the_library_does(directory, side, max_length):
 
 
 def test_lone_surrogate_in_a_pair(directory):
-    """A text that is not valid Unicode is named by the index of its pair."""
+    """A text that is not valid Unicode is an error with the index of its pair."""
     with pytest.raises(ValueError, match="got a lone surrogate at index 1"):
         Tokenizer(directory).encode_pairs([("a", "b"), ("a", "\ud800")], 64)
 
@@ -213,7 +213,7 @@ def test_lone_surrogate_in_a_pair(directory):
 
 
 def write_cased(directory):
-    """Make the tokenizer of a directory one that keeps capitals."""
+    """Make the tokenizer of a directory keep capitals."""
     stored = json.loads((directory / "tokenizer.json").read_text("utf-8"))
     stored["normalizer"]["lowercase"] = False
     write_json(directory / "tokenizer.json", stored)
@@ -221,7 +221,7 @@ def write_cased(directory):
 
 @pytest.mark.parametrize("normalizer", ["kept", "none"])
 def test_do_lower_case(directory, normalizer):
-    """do_lower_case lower-cases where the tokenizer does not, with a normaliser or without one."""
+    """do_lower_case lower-cases if the tokenizer does not, with a normaliser or without one."""
     write_cased(directory)
     if normalizer == "none":
         edit_json(directory / "tokenizer.json", normalizer=None)
@@ -232,7 +232,7 @@ def test_do_lower_case(directory, normalizer):
 
 
 def test_lower_case_twice_changes_nothing(minilm_directory):
-    """do_lower_case leaves an uncased tokenizer's ids as they are, whatever the letter."""
+    """do_lower_case does not change the ids of an uncased tokenizer, whatever the letter."""
     codes = [code for code in range(0x110000) if not 0xD800 <= code < 0xE000]
     texts = [
         " ".join(f"a{chr(code)}B" for code in codes[start : start + 4096])
@@ -255,7 +255,7 @@ def test_vocabulary_alone_gives_the_same_ids(directory, tmp_path):
 
 
 def test_vocabulary_of_minilm_alone(minilm_directory, tmp_path):
-    """So does that of the real model."""
+    """The real model's vocab.txt alone gives the same ids, too."""
     for name in ("vocab.txt", "tokenizer_config.json"):
         (tmp_path / name).write_bytes((minilm_directory / name).read_bytes())
     expected = Tokenizer(minilm_directory).encode(NASTY_TEXTS, 256).ids
@@ -306,7 +306,7 @@ def test_repeated_line_of_a_vocabulary(directory):
 
 
 def test_ids_beyond_the_word_table(directory):
-    """A tokenizer with an id that the network has no row for is refused with the model."""
+    """A tokenizer with an id beyond the network's word table is refused."""
     Tokenizer(directory).check_vocabulary(len(VOCABULARY))
     make_model_directory(directory, vocab_size=20)
     with pytest.raises(ValueError, match=r"must be below 20, .* got 74; .* another"):
@@ -314,7 +314,7 @@ def test_ids_beyond_the_word_table(directory):
 
 
 def test_special_id_beyond_the_word_table(directory):
-    """So is one whose special tokens have ids that its vocabulary does not."""
+    """So is one whose special tokens have ids that are not in its vocabulary."""
     tokenizer = LibraryTokenizer.from_file(str(directory / "tokenizer.json"))
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", SEP), ("[CLS]", 99))
     tokenizer.save(str(directory / "tokenizer.json"))
@@ -323,7 +323,7 @@ def test_special_id_beyond_the_word_table(directory):
 
 
 def build_other(kind):
-    """A tokenizer of another kind than WordPiece, with truncation but without special tokens."""
+    """Make a tokenizer of another kind than WordPiece, with truncation, without special tokens."""
     words = {"[UNK]": 0, "t": 1, "h": 2, "th": 3}
     model = {
         "BPE": models.BPE(words, [("t", "h")], unk_token="[UNK]"),
@@ -339,7 +339,7 @@ def build_other(kind):
 
 @pytest.mark.parametrize("kind", ["BPE", "Unigram"])
 def test_other_kinds_of_tokenizers(directory, kind):
-    """BPE and Unigram tokenizers are used as they are, only with special tokens."""
+    """BPE and Unigram tokenizers work if they add special tokens."""
     tokenizer = build_other(kind)
     tokenizer.save(str(directory / "tokenizer.json"))
     with pytest.raises(ValueError, match="must put special tokens around a text, got none"):
@@ -353,14 +353,14 @@ def test_other_kinds_of_tokenizers(directory, kind):
 
 @pytest.mark.parametrize("kind", ["Unigram", "WordLevel", "WordPiece"])
 def test_no_unknown_token(directory, kind):
-    """A tokenizer that would fail at an unknown letter is refused before it meets one."""
+    """A tokenizer that would fail for an unknown letter is refused when it is loaded."""
     build_other(f"{kind} without unknown").save(str(directory / "tokenizer.json"))
     with pytest.raises(ValueError, match=r"must read any text, got an error .* unknown token"):
         Tokenizer(directory)
 
 
 def test_no_file(directory):
-    """A directory without tokenizer.json and without a vocabulary is named."""
+    """A directory without tokenizer.json and without a vocabulary is refused by its name."""
     (directory / "tokenizer.json").unlink()
     (directory / "vocab.txt").unlink()
     with pytest.raises(FileNotFoundError, match=r"must hold tokenizer\.json, vocab\.txt or"):
@@ -369,7 +369,7 @@ def test_no_file(directory):
 
 @pytest.mark.parametrize("content", [b"", b"{", b"{}", b"[]", b"\xff\xfe", b'{"model": 1}'])
 def test_broken_tokenizer_file(directory, content):
-    """A tokenizer.json that is none is named in one sentence."""
+    """A broken tokenizer.json is one sentence that names it."""
     (directory / "tokenizer.json").write_bytes(content)
     with pytest.raises(ValueError, match=r"tokenizer\.json must be a tokenizer file") as error:
         Tokenizer(directory)
@@ -394,7 +394,7 @@ def test_broken_vocabulary(directory, content, sentence):
 
 
 def test_broken_tokenizer_options(directory):
-    """A tokenizer_config.json that is no JSON is named."""
+    """A tokenizer_config.json that is not JSON is an error that names it."""
     (directory / "tokenizer_config.json").write_text("{")
     with pytest.raises(ValueError, match=r"tokenizer_config\.json must hold JSON"):
         Tokenizer(directory)
@@ -413,7 +413,7 @@ def test_broken_tokenizer_options(directory):
     ],
 )
 def test_impossible_tokenizer_option(directory, name, value, expected):
-    """An option of another type is refused with its name, the file and the value."""
+    """An option of a wrong type is refused with its name, the file and the value."""
     (directory / "tokenizer.json").unlink()
     write_json(directory / "tokenizer_config.json", {name: value})
     with pytest.raises(ValueError, match=f"^{name} in .*config.json must be {expected}, got "):
@@ -422,7 +422,7 @@ def test_impossible_tokenizer_option(directory, name, value, expected):
 
 @pytest.mark.parametrize("text", ["\ud800", "a bird \udfff sings", "\ude00\ud83d"])
 def test_lone_surrogate(directory, text):
-    """A text with a lone surrogate is refused with its index."""
+    """A text with a lone surrogate is an error with its index."""
     tokenizer = Tokenizer(directory)
     for read in (tokenizer.count, lambda texts: tokenizer.encode(texts, 64)):
         with pytest.raises(ValueError, match=r"inputs .* surrogate at index 2; replace"):
@@ -433,7 +433,7 @@ def test_lone_surrogate(directory, text):
 
 
 def test_sixteen_threads_share_one_tokenizer(directory, long_text):
-    """Sixteen threads with other limits on one tokenizer all get what one thread gets."""
+    """Sixteen threads with different limits on one tokenizer get what one thread gets."""
     tokenizer = Tokenizer(directory)
     texts = [*NASTY_TEXTS, long_text]
     expected = {
@@ -469,7 +469,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
 def test_fork_after_use(directory):
-    """Tokenising starts no thread, so a process may fork after it and both tokenise on, quietly."""
+    """Tokenising starts no thread: a process may fork, and both tokenise on without a warning."""
     # Newer Pythons warn of any fork beside threads, and BLAS has some.
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK, str(directory)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
