@@ -21,7 +21,10 @@ class BuildOptionalKernel(build_ext):
         except Exception as error:  # every compiler toolchain fails with exceptions of its own
             if os.environ.get("MINISBERT_REQUIRE_KERNEL") == "1":
                 raise
-            print(f"minisbert: no C kernel ({error}); the NumPy fallback replaces it.", file=sys.stderr)
+            print(
+                f"minisbert: no C kernel ({error}); the NumPy fallback replaces it.",
+                file=sys.stderr,
+            )
             self.extensions = []
 
     def get_outputs(self):

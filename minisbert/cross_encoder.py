@@ -254,6 +254,7 @@ class CrossEncoder(LoadedModel):
         return_logits = options.pop("return_logits", False)
         activation = _find_score_function(options.pop("activation_fn", None) or self.activation_fn)
         logits = self.predict([(query, text) for text in texts], return_logits=True, **options)
+        # A copy, since a function of the caller's may overwrite it.
         scores = logits if return_logits else activation(logits[:, None].copy())[:, 0]
         order = np.argsort(-logits, kind="stable")[:top_k]
         return [
@@ -271,12 +272,8 @@ class CrossEncoder(LoadedModel):
     def max_length(self, tokens: int) -> None:
         self._max_length = self._check_length("max_length", tokens, least=5)
 
-    def _write(self, path: str | os.PathLike[str], made_by: str) -> None:
-        names = [
-            name
-            for name in TORCH_ACTIVATIONS.values()
-            if _SCORE_FUNCTIONS[name] is self.activation_fn
-        ]
+    def _write_directory(self, path: str | os.PathLike[str], made_by: str) -> None:
+        names = [name for name, known in _SCORE_FUNCTIONS.items() if known is self.activation_fn]
         activation = names[0] if names else repr(self.activation_fn)
         config = replace(self.config, max_length=self.max_length, activation=activation)
         save_cross_encoder(

@@ -340,7 +340,7 @@ class SentenceTransformer(LoadedModel):
 
     truncate_sentence_embeddings = truncate_embeddings
 
-    def _write(self, path: str | os.PathLike[str], made_by: str) -> None:
+    def _write_directory(self, path: str | os.PathLike[str], made_by: str) -> None:
         config = replace(
             self.config,
             max_seq_length=self.max_seq_length,

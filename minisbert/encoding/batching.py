@@ -24,7 +24,7 @@ from minisbert.arrays import Array
 from minisbert.system.progress import progress_bar
 from minisbert.system.threads import Result, keep_freed_memory, limit_blas
 
-# Tokens of a batch; it may be a text longer or shorter.
+# The number of tokens in a batch, give or take one text.
 TOKEN_BUDGET = 2048
 # A batch of fewer tokens than this is not worth another thread.
 _LEAST_TOKENS = 128
@@ -36,15 +36,16 @@ _LONG_WORK = 500
 def plan_batches(lengths: Array, threads: int = 1, batch_size: int | None = None) -> list[Array]:
     """Sort texts by token count, longest first, and cut the sequence into batches of equal work.
 
-    lengths     (B,)   tokens of each text
-    batch_size  texts  at most in a batch; None for no limit
-    out         list   of arrays of indices, together each text once
+    lengths     (n,)  tokens of each text
+    threads           that will run the batches
+    batch_size        the most texts in a batch; None for no limit
+    out               arrays of indices, which together hold each text once
     """
     if not len(lengths):
         return []
     order = np.argsort(-lengths, kind="stable")
     ends = np.cumsum(lengths[order])
-    # A multiple of the threads: with one batch more than that, all but one thread would wait.
+    # The same number for every thread: all would wait for the one that had a batch more.
     count = threads * -(-int(ends[-1]) // (TOKEN_BUDGET * threads))
     count = max(1, min(count, int(ends[-1]) // _LEAST_TOKENS))
     cuts = np.searchsorted(ends, ends[-1] * np.arange(1, count) / count)
@@ -66,8 +67,10 @@ def run_batches(
 
     A single batch runs in the calling thread, with BLAS on all threads instead.
 
-    function  of the indices of a batch's texts
-    advance   is called with the number of texts of each batch when it is done
+    function  takes the indices of the texts of a batch
+    batches   arrays of such indices
+    threads   cores to use
+    advance   takes the number of texts of a batch; called when the batch is done
     """
     workers = min(threads, len(batches))
     if workers <= 1:
@@ -90,7 +93,7 @@ def run_batches(
 
 
 def fill_rows(
-    rows: Any,
+    rows: Array | list[Array],
     function: Callable[[Array], Iterable[Array]],
     lengths: Array,
     *,
@@ -100,10 +103,10 @@ def fill_rows(
 ) -> None:
     """Write what a function returns for text i into row i, batch by batch.
 
-    rows               n       an array or a list, overwritten
-    function           of the indices of a batch's texts, returns a row for each of them
-    lengths            (n,)    tokens of each text
-    show_progress_bar          None for a bar only on a terminal, and only for many texts
+    rows               n     an array or a list, overwritten
+    function                 takes the indices of some texts, returns a row for each of them
+    lengths            (n,)  tokens of each text
+    show_progress_bar        None for a bar only on a terminal, and only for many texts
     """
     keep_freed_memory()
     if show_progress_bar is None and len(lengths) < _LONG_WORK:
@@ -120,8 +123,8 @@ def encode_once(
 ) -> list[Array]:
     """Encode each different text of some columns once.
 
-    encode   of a list of n different texts and the options, returns (n, D)
-    columns  a text may be in several of them, and several times in one
+    encode   takes a list of n texts and the options, returns (n, D)
+    columns  lists of texts; a text may be in several of them, and several times in one
     out      for each column an array with a row for each of its texts
     """
     places = {text: place for place, text in enumerate(dict.fromkeys(chain(*columns)))}

@@ -81,13 +81,13 @@ class LoadedModel(DropIn, ABC):
             If the directory can't be written; an older model there stays.
         """
         name = self.model_directory.resolve().name
-        self._write(path, made_by or f'{type(self).__name__}("{name}").save()')
+        self._write_directory(path, made_by or f'{type(self).__name__}("{name}").save()')
 
     save_pretrained = save
 
     @abstractmethod
-    def _write(self, path: str | os.PathLike[str], made_by: str) -> None:
-        """Write the model's directory."""
+    def _write_directory(self, path: str | os.PathLike[str], made_by: str) -> None:
+        """Write the directory of this kind of model."""
 
     def _load_tokenizer(self, directory: Path) -> Tokenizer:
         """Load the tokenizer, and check that the word table has a row for each of its tokens."""
