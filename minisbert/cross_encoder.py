@@ -36,9 +36,9 @@ from minisbert.network.heads import CrossEncoderConfig, pair_forward
 from minisbert.network.layers import softmax_forward
 from minisbert.system.threads import count_threads
 
-ScoreFunction = Callable[[Array], Array]  # logits to scores, (n, labels) -> (n, labels)
+ScoreActivation = Callable[[Array], Array]  # logits to scores, (n, labels) -> (n, labels)
 
-_SCORE_FUNCTIONS: dict[str, ScoreFunction] = {
+_SCORE_ACTIVATIONS: dict[str, ScoreActivation] = {
     **{name: activation.forward for name, activation in ACTIVATIONS.items()},
     "softmax": softmax_forward,
 }
@@ -92,7 +92,7 @@ class CrossEncoder(LoadedModel):
         *,
         num_labels: int | None = None,
         max_length: int | None = None,
-        activation_fn: str | ScoreFunction | None = None,
+        activation_fn: str | ScoreActivation | None = None,
         device: str | None = None,
         local_files_only: bool = False,
         threads: int | None = None,
@@ -115,7 +115,7 @@ class CrossEncoder(LoadedModel):
                 f"num_labels must be {self.num_labels}, as {self.model_directory} has it, "
                 f"got {num_labels!r}; leave it out"
             )
-        self.activation_fn = _find_score_function(activation_fn or self.config.activation)
+        self.activation_fn = _find_score_activation(activation_fn or self.config.activation)
         self.max_length = self.config.max_length if max_length is None else max_length
         # The names of the outputs, for `save`; None for those of the directory.
         self.label_names: Sequence[str] | None = None
@@ -135,7 +135,7 @@ class CrossEncoder(LoadedModel):
         prompt: str | None = None,
         batch_size: int | None = None,
         show_progress_bar: bool | None = None,
-        activation_fn: str | ScoreFunction | None = None,
+        activation_fn: str | ScoreActivation | None = None,
         apply_softmax: bool = False,
         convert_to_numpy: bool = True,
         convert_to_tensor: bool = False,
@@ -182,7 +182,7 @@ class CrossEncoder(LoadedModel):
             `on_truncate="error"`.
         """
         check_run_options(batch_size, convert_to_numpy, convert_to_tensor, device, on_truncate)
-        activation = _find_score_function(activation_fn or self.activation_fn)
+        activation = _find_score_activation(activation_fn or self.activation_fn)
         prompt = choose_prompt({}, None, prompt=prompt)
         single = isinstance(inputs, tuple) and len(inputs) == 2 and isinstance(inputs[0], str)
         pairs = [(prompt + a, b) for a, b in _read_pairs([inputs] if single else inputs)]
@@ -252,7 +252,9 @@ class CrossEncoder(LoadedModel):
             )
         texts = check_texts(documents, "documents")
         return_logits = options.pop("return_logits", False)
-        activation = _find_score_function(options.pop("activation_fn", None) or self.activation_fn)
+        activation = _find_score_activation(
+            options.pop("activation_fn", None) or self.activation_fn
+        )
         logits = self.predict([(query, text) for text in texts], return_logits=True, **options)
         # A copy, since a function of the caller's may overwrite it.
         scores = logits if return_logits else activation(logits[:, None].copy())[:, 0]
@@ -273,7 +275,7 @@ class CrossEncoder(LoadedModel):
         self._max_length = self._check_length("max_length", tokens, least=5)
 
     def _write_directory(self, path: str | os.PathLike[str], made_by: str) -> None:
-        names = [name for name, known in _SCORE_FUNCTIONS.items() if known is self.activation_fn]
+        names = [name for name, known in _SCORE_ACTIVATIONS.items() if known is self.activation_fn]
         activation = names[0] if names else repr(self.activation_fn)
         config = replace(self.config, max_length=self.max_length, activation=activation)
         save_cross_encoder(
@@ -287,7 +289,7 @@ class CrossEncoder(LoadedModel):
         return pair_forward(parameters, self.config, batch)
 
 
-def _find_score_function(activation: str | ScoreFunction) -> ScoreFunction:
+def _find_score_activation(activation: str | ScoreActivation) -> ScoreActivation:
     """Return the function itself, or that of a name or of a module of torch."""
     name = activation
     if type(activation).__module__.startswith("torch."):
@@ -295,12 +297,12 @@ def _find_score_function(activation: str | ScoreFunction) -> ScoreFunction:
         name = _TORCH_MODULES.get(repr(activation), repr(activation))
     if callable(name):
         return name
-    if name not in _SCORE_FUNCTIONS:
+    if name not in _SCORE_ACTIVATIONS:
         raise ValueError(
-            f"activation_fn must be a function or one of {', '.join(_SCORE_FUNCTIONS)}, "
+            f"activation_fn must be a function or one of {', '.join(_SCORE_ACTIVATIONS)}, "
             f"got {name!r}; leave it out for the model's own"
         )
-    return _SCORE_FUNCTIONS[name]
+    return _SCORE_ACTIVATIONS[name]
 
 
 def _read_pairs(inputs: Any) -> list[tuple[str, str]]:

@@ -10,26 +10,26 @@ from typing_extensions import assert_type
 
 from minisbert import CrossEncoder, FlatIndex, SentenceTransformer, util
 from minisbert.arrays import Array
-from minisbert.encoding.signatures import Matrix, Vector
+from minisbert.encoding.signatures import Array1D, Array2D
 from minisbert.search.candidates import ScanReport
 from minisbert.search.mining import Hit
 
 
 def encode(model: SentenceTransformer, texts: Iterator[str]) -> None:
-    assert_type(model.encode("one"), Vector)
-    assert_type(model.encode(["one"]), Matrix)
-    assert_type(model.encode(texts, "query", precision="int8", threads=2), Matrix)
-    assert_type(model.encode("one", output_value="token_embeddings"), Matrix)
-    assert_type(model.encode(["one"], output_value="token_embeddings"), list[Matrix])
-    assert_type(model.encode_query("one"), Vector)
-    assert_type(model.encode_document(["one"], prompt="passage: "), Matrix)
+    assert_type(model.encode("one"), Array1D)
+    assert_type(model.encode(["one"]), Array2D)
+    assert_type(model.encode(texts, "query", precision="int8", threads=2), Array2D)
+    assert_type(model.encode("one", output_value="token_embeddings"), Array2D)
+    assert_type(model.encode(["one"], output_value="token_embeddings"), list[Array2D])
+    assert_type(model.encode_query("one"), Array1D)
+    assert_type(model.encode_document(["one"], prompt="passage: "), Array2D)
     assert_type(model.get_embedding_dimension(), int)
     with model.truncate_embeddings(64):
         assert_type(model.similarity([1.0], [[1.0]]), Array)
 
 
 def refuse(model: SentenceTransformer, texts: list[str]) -> None:
-    assert_type(model.encode("one"), Matrix)  # type: ignore[assert-type]
+    assert_type(model.encode("one"), Array2D)  # type: ignore[assert-type]
     model.encode(texts, batchsize=3)  # type: ignore[call-overload]
     model.encode(texts, convert_to_tensor=True)  # type: ignore[call-overload]
     model.encode(texts, precision="int4")  # type: ignore[call-overload]
@@ -38,12 +38,12 @@ def refuse(model: SentenceTransformer, texts: list[str]) -> None:
 
 
 def predict(model: CrossEncoder, pairs: list[tuple[str, str]]) -> None:
-    assert_type(model.predict(("one", "two")), np.float32 | Vector)
-    assert_type(model.predict(pairs, return_logits=True), Vector | Matrix)
+    assert_type(model.predict(("one", "two")), np.float32 | Array1D)
+    assert_type(model.predict(pairs, return_logits=True), Array1D | Array2D)
     model.predict(pairs, normalize=True)  # type: ignore[call-overload]
 
 
-def search(model: SentenceTransformer, index: FlatIndex, rows: Matrix) -> None:
+def search(model: SentenceTransformer, index: FlatIndex, rows: Array2D) -> None:
     assert_type(index.search(rows), tuple[Array, Array])
     assert_type(index.search(rows, report=True), tuple[Array, Array, ScanReport])
     hits = util.semantic_search(rows, rows, top_k=3)

@@ -14,9 +14,10 @@ A new command is one function in text_commands or model_commands, declared by th
 it.
 """
 
-from minisbert.command_line import model_commands, text_commands
+from minisbert.command_line.model_commands import MODEL_COMMANDS
 from minisbert.command_line.parser import make_parser, notify
+from minisbert.command_line.text_commands import TEXT_COMMANDS
 
-COMMANDS = text_commands.COMMANDS | model_commands.COMMANDS
+COMMANDS = TEXT_COMMANDS | MODEL_COMMANDS
 
 __all__ = ["COMMANDS", "make_parser", "notify"]

@@ -32,7 +32,7 @@ def run_demo(question: str | None = None) -> None:
     """Print the answers to a question, or to QUESTIONS, with the time that each step takes."""
     with _report_time(f"load {DEFAULT_MODEL}"):
         model = SentenceTransformer(DEFAULT_MODEL)
-    index = open_index(model, find_directory())
+    index = prepare_index(model, find_directory())
     for text in QUESTIONS if question is None else (question,):
         print()
         answer(model, index, text)
@@ -50,7 +50,7 @@ def find_directory() -> Path:
     return models_home() / f"standard-library-{platform.python_version()}-{key}"
 
 
-def open_index(model: SentenceTransformer, directory: Path) -> TextIndex:
+def prepare_index(model: SentenceTransformer, directory: Path) -> TextIndex:
     """Open the saved index, or make and save it."""
     if (directory / FILE_NAME).exists():
         with _report_time("open the saved index"):

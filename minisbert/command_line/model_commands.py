@@ -10,10 +10,10 @@ from minisbert.command_line.parser import Commands, argument, model_arguments
 from minisbert.command_line.text_commands import load_bi_encoder
 from minisbert.command_line.train_options import add_train_options
 
-COMMANDS = Commands()
+MODEL_COMMANDS = Commands()
 
 
-@COMMANDS.add(
+@MODEL_COMMANDS.add(
     "train", "fine-tune a model on a file of examples", model_arguments(), add_train_options
 )
 def _train(arguments: argparse.Namespace) -> None:
@@ -22,7 +22,7 @@ def _train(arguments: argparse.Namespace) -> None:
     run(arguments)
 
 
-@COMMANDS.add(
+@MODEL_COMMANDS.add(
     "bench",
     "measure what bi- and cross-encoders cost on this machine",
     model_arguments(),
@@ -71,7 +71,7 @@ def _bench(arguments: argparse.Namespace) -> None:
     )
 
 
-COMMANDS.add_group("evaluate", "measure how good a model is, on files that people judged")
+MODEL_COMMANDS.add_group("evaluate", "measure how good a model is, on files that people judged")
 
 _STS_FILE = argument(
     "file",
@@ -88,7 +88,7 @@ def _reading_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-@COMMANDS.add(
+@MODEL_COMMANDS.add(
     "evaluate sts",
     "print the correlation with human scores",
     model_arguments(),
@@ -119,7 +119,7 @@ def _evaluate_sts(arguments: argparse.Namespace) -> None:
     print(f"Pearson   {_show_measure(result.pearson)}")
 
 
-@COMMANDS.add(
+@MODEL_COMMANDS.add(
     "evaluate retrieval",
     "print nDCG and other measures of exact search",
     model_arguments(),
@@ -151,7 +151,7 @@ def _evaluate_retrieval(arguments: argparse.Namespace) -> None:
         print(f"{name:10}  {_show_measure(value)}")
 
 
-@COMMANDS.add(
+@MODEL_COMMANDS.add(
     "evaluate table",
     "print Spearman's correlation by number of blocks and pooling",
     model_arguments(),
@@ -179,7 +179,7 @@ def _show_measure(value: float) -> str:
     return "-" if value != value else f"{100 * value:.2f}"
 
 
-@COMMANDS.add("info", "print versions, threads, BLAS and the kernel in use")
+@MODEL_COMMANDS.add("info", "print versions, threads, BLAS and the kernel in use")
 def _info(arguments: argparse.Namespace) -> None:
     from minisbert import __version__
     from minisbert.costs.machine import describe_machine
@@ -190,7 +190,7 @@ def _info(arguments: argparse.Namespace) -> None:
         print(f"{name:11} {fact}")
 
 
-@COMMANDS.add(
+@MODEL_COMMANDS.add(
     "demo",
     "search Python's standard library by meaning",
     argument("question", nargs="?", metavar="QUESTION"),

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
 
-Run = Callable[[argparse.Namespace], None]
+CommandFunction = Callable[[argparse.Namespace], None]
 AddArguments = Callable[[argparse.ArgumentParser], object]
 
 
@@ -31,18 +31,23 @@ class Command(NamedTuple):
     arguments  functions that add arguments to the command's parser
     """
 
-    run: Run | None
+    run: CommandFunction | None
     help: str
     arguments: tuple[AddArguments, ...] = ()
 
 
 class Commands(dict[str, Command]):
-    """Commands by name, in the order of `minisbert --help`; "evaluate sts" is one of a group."""
+    """Commands by name, in the order of `minisbert --help`.
 
-    def add(self, name: str, help: str, *arguments: AddArguments) -> Callable[[Run], Run]:
+    "evaluate sts" is the command sts of the group evaluate.
+    """
+
+    def add(
+        self, name: str, help: str, *arguments: AddArguments
+    ) -> Callable[[CommandFunction], CommandFunction]:
         """Decorate a function as the command of this name."""
 
-        def declare(run: Run) -> Run:
+        def declare(run: CommandFunction) -> CommandFunction:
             self[name] = Command(run, help, arguments)
             return run
 

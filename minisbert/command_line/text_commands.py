@@ -14,10 +14,10 @@ from typing import Any
 
 from minisbert.command_line.parser import Commands, argument, model_arguments, notify
 
-COMMANDS = Commands()
+TEXT_COMMANDS = Commands()
 
 
-@COMMANDS.add(
+@TEXT_COMMANDS.add(
     "fetch", "fetch a model by name and print its directory", argument("name", metavar="NAME")
 )
 def _fetch(arguments: argparse.Namespace) -> None:
@@ -33,7 +33,7 @@ def _file_arguments(parser: argparse.ArgumentParser) -> None:
     kind.add_argument("--field", help="field of the objects in a JSON lines file: its name")
 
 
-@COMMANDS.add(
+@TEXT_COMMANDS.add(
     "encode",
     "print or save the embeddings of texts",
     model_arguments(),
@@ -79,7 +79,7 @@ def _write_json_lines(texts: Sequence[str], embeddings: Any) -> Iterator[str]:
         yield json.dumps({"text": text, "embedding": numbers}, ensure_ascii=False)
 
 
-@COMMANDS.add(
+@TEXT_COMMANDS.add(
     "similarity",
     "print the similarity of two texts",
     model_arguments(),
@@ -92,7 +92,7 @@ def _similarity(arguments: argparse.Namespace) -> None:
     print(f"{model.similarity(a, b).item():.4f}")
 
 
-@COMMANDS.add(
+@TEXT_COMMANDS.add(
     "explain",
     "show what each pair of tokens contributes to a similarity",
     model_arguments(),
@@ -122,7 +122,7 @@ def _explain(arguments: argparse.Namespace) -> None:
     print(write_heat_map(*matrix, color=color))
 
 
-@COMMANDS.add(
+@TEXT_COMMANDS.add(
     "index",
     "make a directory of texts that can be searched",
     model_arguments(),
@@ -168,7 +168,7 @@ def _check_index_directory(directory: Path) -> None:
         )
 
 
-@COMMANDS.add(
+@TEXT_COMMANDS.add(
     "search",
     "print the texts that are most similar to a query",
     model_arguments(default=None),

@@ -17,8 +17,8 @@ from minisbert.encoding.tokenization import Tokenizer
 from minisbert.network.config import ModelConfig
 from minisbert.search.quantization import Precision
 
-Vector = np.ndarray[tuple[int], np.dtype[Any]]
-Matrix = np.ndarray[tuple[int, int], np.dtype[Any]]
+Array1D = np.ndarray[tuple[int], np.dtype[Any]]
+Array2D = np.ndarray[tuple[int, int], np.dtype[Any]]
 
 
 class RunOptions(TypedDict, total=False):
@@ -75,7 +75,7 @@ class Encode(Protocol):
         prompt_name: str | None = ...,
         prompt: str | None = ...,
         **options: Unpack[SentenceOptions],
-    ) -> Vector: ...
+    ) -> Array1D: ...
 
     @overload
     def __call__(
@@ -84,7 +84,7 @@ class Encode(Protocol):
         prompt_name: str | None = ...,
         prompt: str | None = ...,
         **options: Unpack[SentenceOptions],
-    ) -> Matrix: ...
+    ) -> Array2D: ...
 
     @overload
     def __call__(  # type: ignore[overload-overlap]
@@ -93,7 +93,7 @@ class Encode(Protocol):
         prompt_name: str | None = ...,
         prompt: str | None = ...,
         **options: Unpack[TokenOptions],
-    ) -> Matrix: ...
+    ) -> Array2D: ...
 
     @overload
     def __call__(
@@ -102,7 +102,7 @@ class Encode(Protocol):
         prompt_name: str | None = ...,
         prompt: str | None = ...,
         **options: Unpack[TokenOptions],
-    ) -> list[Matrix]: ...
+    ) -> list[Array2D]: ...
 
 
 class Predict(Protocol):
@@ -111,12 +111,12 @@ class Predict(Protocol):
     @overload
     def __call__(  # type: ignore[overload-overlap]
         self, inputs: tuple[str, str], **options: Unpack[PredictOptions]
-    ) -> np.float32 | Vector: ...
+    ) -> np.float32 | Array1D: ...
 
     @overload
     def __call__(
         self, inputs: Iterable[Sequence[str]], **options: Unpack[PredictOptions]
-    ) -> Vector | Matrix: ...
+    ) -> Array1D | Array2D: ...
 
 
 class BiEncoder(Protocol):

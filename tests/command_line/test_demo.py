@@ -13,7 +13,7 @@ def home(tmp_path_factory):
 @pytest.fixture(scope="module")
 def index(minilm, home):
     """Make and save the demo's index once."""
-    return demo.open_index(minilm, home)
+    return demo.prepare_index(minilm, home)
 
 
 @pytest.mark.parametrize(
