@@ -117,19 +117,31 @@ class MinisbertSteps:
     name = "minisbert"
 
     def __init__(self, directory: str, _: object) -> None:
-        from minisbert.system.threads import keep_freed_memory
+        from minisbert.system.threads import keep_freed_memory, two_threads
         from minisbert.training.networks import make_network
-        from minisbert.training.objectives import make_objective
-        from minisbert.training.run import Run, Settings
+        from minisbert.training.objectives import make_loss
+        from minisbert.training.run import Run
+        from minisbert.training.settings import Settings
         from minisbert.training.step import Trainer
 
         task = TASKS["sts"]
         model = load_model(directory, task, 0)
         parameters = {name: np.array(array) for name, array in model.parameters.items()}
         keep_freed_memory()
-        goal = make_objective(task.objective)
-        self.trainer = Trainer(make_network(model.config), goal, parameters, threads=2)
-        self.run = Run(model, self.trainer, read_task(task), None, Settings(), None, "ignore")
+        loss = make_loss(task.objective)
+        self.threads = two_threads(2)  # until the process ends
+        run_both = self.threads.__enter__()
+        self.trainer = Trainer(make_network(model.config), loss, parameters, run_both=run_both)
+        self.run = Run(
+            model,
+            self.trainer,
+            loss,
+            examples=read_task(task),
+            development=None,
+            settings=Settings(),
+            evaluate_every=None,
+            on_truncate="ignore",
+        )
 
     def first_loss(self) -> float:
         return self.trainer.differentiate(self.run.choose_batch(0)[0], None)[0]

@@ -103,6 +103,7 @@ def measure(name: str, directory: Path | str, classifier: dict) -> dict[str, flo
     from minisbert.evaluation.judged_files import read_sts
     from minisbert.training.development import measure_development
     from minisbert.training.examples import read_examples
+    from minisbert.training.objectives import make_loss
 
     task = TASKS[name]
     make = CrossEncoder if task.cross_encoder else SentenceTransformer
@@ -114,7 +115,9 @@ def measure(name: str, directory: Path | str, classifier: dict) -> dict[str, flo
             figures[what] = evaluate_sts(model, pairs).spearman
         elif what == "SNLI dev" and (classifier or task.cross_encoder):
             _, held_out = read_examples(DATA / "snli/dev.tsv", "softmax", classes=NLI)
-            figures[what] = measure_development(model, held_out, classifier, "u,v,|u-v|").value
+            figures[what] = measure_development(
+                model, held_out, make_loss("softmax"), classifier
+            ).value
         elif what == "Quora MRR@10":
             figures[what] = measure_duplicates(model)
     return {what: 100 * value for what, value in figures.items()}

@@ -61,9 +61,9 @@ def main(path: str) -> None:
     job = json.loads(Path(path).read_text())
     write_checkpoint = training_run.write_checkpoint
 
-    def write_and_tell(*arguments: Any) -> None:
+    def write_and_tell(*arguments: Any, **options: Any) -> None:
         print(BEGINS, flush=True)
-        write_checkpoint(*arguments)
+        write_checkpoint(*arguments, **options)
         print(ENDS, flush=True)
 
     training_run.write_checkpoint = write_and_tell

@@ -10,21 +10,21 @@ from pathlib import Path
 
 import numpy as np
 
-from minisbert.command_line.train_options import read_settings
+from minisbert.command_line.train_options import read_objective_options, read_settings
 from minisbert.cross_encoder import CrossEncoder
 from minisbert.encoder import SentenceTransformer
 from minisbert.model_files.head_files import has_head
 from minisbert.model_files.hub import resolve_model
+from minisbert.training import Examples, read_examples, train
 from minisbert.training.checkpoints import find_work_directory
-from minisbert.training.examples import Examples, read_examples
-from minisbert.training.loop import check_output, train
-from minisbert.training.objectives import make_objective
-from minisbert.training.run import Model, Settings
+from minisbert.training.loop import check_out_directory
+from minisbert.training.objectives import make_loss
+from minisbert.training.run import TrainableModel
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Train as the arguments say, and print what is done."""
-    check_output(arguments.out, arguments.resume)
+    check_out_directory(arguments.out, arguments.resume)
     objective, examples = read_examples(
         arguments.file,
         arguments.objective,
@@ -32,33 +32,33 @@ def run(arguments: argparse.Namespace) -> None:
         scale=arguments.scale,
         cross_encoder=arguments.cross_encoder,
     )
-    chosen = Settings(dropout=not arguments.no_dropout, **read_settings(arguments))
-    goal = make_objective(objective, chosen.margin, chosen.scale, chosen.concatenation)
-    how = "" if arguments.objective else ", inferred from the columns"
-    print(f"objective    {objective}: {goal.what}{how}")
+    settings, options = read_settings(arguments), read_objective_options(arguments)
+    inferred = "" if arguments.objective else ", inferred from the columns"
+    print(f"objective    {objective}: {make_loss(objective, **options).describe()}{inferred}")
     print(f"examples     {describe_examples(examples)}")
-    held_out = read_development(arguments, objective, examples)
-    if held_out is not None:
-        print(f"development  {describe_examples(held_out)}")
-    model, head = load(arguments, len(examples.classes), chosen.seed)
+    development = read_development(arguments, objective, examples)
+    if development is not None:
+        print(f"development  {describe_examples(development)}")
+    model, head = load_model(arguments, len(examples.classes), settings.seed)
     print(f"model        {arguments.model}{head}", flush=True)
     try:
         result = train(
             model,
             examples,
             objective,
-            development=held_out,
+            development=development,
             evaluate_every=arguments.evaluate_every,
             out=arguments.out,
             resume=arguments.resume,
             threads=arguments.threads,
             report=lambda line: print(line, flush=True),
             made_by=shlex.join(["minisbert", *sys.argv[1:]]),
-            **asdict(chosen),
+            **asdict(settings),
+            **options,
         )
     except KeyboardInterrupt:
         if find_work_directory(arguments.out).exists():
-            print("stopped; --resume goes on from the last checkpoint", file=sys.stderr)
+            print("stopped; --resume continues from the last checkpoint", file=sys.stderr)
         raise
     pace = f", {result.tokens / result.seconds:.0f} tokens/s" if result.tokens else ""
     print(f"trained      {len(result.losses)} steps{pace}")
@@ -75,47 +75,49 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def split_names(names: str | None) -> list[str] | None:
-    """Names parted by commas."""
+    """Split names at commas."""
     return None if names is None else [name.strip() for name in names.split(",")]
 
 
 def describe_examples(examples: Examples) -> str:
-    """How many there are, and of what."""
-    told = f"{len(examples.lines)} of {len(examples.texts)} texts"
+    """Say how many examples there are, and of what kind."""
+    line = f"{len(examples.lines)} of {len(examples.texts)} texts"
     if examples.classes:
         counts = np.bincount(examples.labels, minlength=len(examples.classes))  # type: ignore
         named = zip(examples.classes, counts, strict=True)
-        told += ": " + ", ".join(f"{count} {name}" for name, count in named)
+        line += ": " + ", ".join(f"{count} {name}" for name, count in named)
     elif examples.labels is not None:
-        told += f" with scores, {examples.labels.mean():.2f} on average"
+        line += f" with scores, {examples.labels.mean():.2f} on average"
     if examples.left_out:
-        told += f"; {examples.left_out} lines left out"
-    return told
+        line += f"; {examples.left_out} lines left out"
+    return line
 
 
 def read_development(
     arguments: argparse.Namespace, objective: str, examples: Examples
 ) -> Examples | None:
-    """The held-out examples: of the kind that their columns say, or else that of training."""
+    """Read the held-out examples: for the objective of their columns, or else that of training."""
     if arguments.development is None:
         return None
     columns = split_names(arguments.development_columns or arguments.columns)
     cross = arguments.cross_encoder
-    kind, found = read_examples(
+    inferred, found = read_examples(
         arguments.development, None, columns, scale=arguments.scale, cross_encoder=cross
     )
-    if kind in ("softmax", "classes") and kind != objective and not examples.classes:
+    if found.classes and inferred != objective and not examples.classes:
         # Classes of NLI serve triplets and ranking as well.
         _, found = read_examples(arguments.development, objective, columns, cross_encoder=cross)
     elif found.classes:
         _, found = read_examples(
-            arguments.development, kind, columns, examples.classes, cross_encoder=cross
+            arguments.development, inferred, columns, examples.classes, cross_encoder=cross
         )
     return found
 
 
-def load(arguments: argparse.Namespace, classes: int, seed: int) -> tuple[Model, str]:
-    """The model to train, and what to say of its head."""
+def load_model(
+    arguments: argparse.Namespace, classes: int, seed: int
+) -> tuple[TrainableModel, str]:
+    """Load the model to train; return it and what to say of its head."""
     if not arguments.cross_encoder:
         model = SentenceTransformer(arguments.model, threads=arguments.threads)
         if arguments.max_length is not None:
@@ -131,4 +133,4 @@ def load(arguments: argparse.Namespace, classes: int, seed: int) -> tuple[Model,
         threads=arguments.threads,
         fresh_head=None if own else seed,
     )
-    return cross, ", with its own head" if own else ", with a fresh head"
+    return cross, ", with its own head" if own else ", with a new head"

@@ -1,23 +1,27 @@
-"""The options of `minisbert train`."""
+"""The options of `minisbert train`.
+
+Defaults are those of `Settings` and of the table of objectives; an option not given is None.
+"""
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
 from typing import Any
 
-# Option, type, help. Without an option the default of `minisbert.training.run.Settings` holds.
-_SETTINGS = (
-    ("--epochs", int, "passes over all examples; default 1"),
-    ("--batch-size", int, "examples in a step; default 16"),
-    ("--learning-rate", float, "the highest rate: it rises, then falls to 0; default 2e-5"),
-    ("--warmup", float, "fraction of the steps in which the learning rate rises; default 0.1"),
-    ("--weight-decay", float, "decay of all but biases and layer norms; default 0.01"),
-    ("--clip-norm", float, "the largest norm of a step's gradient; default 1"),
-    ("--seed", int, "seed of shuffling, dropout and a fresh head; default 0"),
-    ("--margin", float, "margin of the triplet loss; default 1"),
-    ("--cosine-scale", float, "factor of the cosines in the ranking loss; default 20"),
-    ("--concatenation", str, "what the softmax classifier reads; default u,v,|u-v|"),
-)
+from minisbert.training import OBJECTIVES, Settings
+from minisbert.training.objectives import OPTION_NAMES
+
+# Field of Settings -> help.
+_SETTINGS = {
+    "epochs": "passes over all examples",
+    "batch_size": "examples in a minibatch",
+    "learning_rate": "the highest rate: it rises, then falls to 0",
+    "warmup": "fraction of the steps in which the learning rate rises",
+    "weight_decay": "decay of all but biases and layer norms",
+    "clip_norm": "the largest norm of a step's gradient",
+    "seed": "seed of shuffling, dropout and a new head",
+}
 
 
 def add_train_options(parser: argparse.ArgumentParser) -> None:
@@ -27,10 +31,14 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cross-encoder",
         action="store_true",
-        help="train a cross-encoder, with a fresh head if the model has none that fits",
+        help="train a cross-encoder, with a new head if the model has none that fits",
     )
-    objectives = "cosine, softmax, triplet, ranking; for a cross-encoder binary, classes"
-    parser.add_argument("--objective", help=f"{objectives}; default by the columns")
+    parser.add_argument(
+        "--objective",
+        metavar="NAME",
+        help=f"{_join_names(False)}; for a cross-encoder {_join_names(True)}; "
+        "default the first of them that fits the columns",
+    )
     parser.add_argument(
         "--columns", help="names or numbers of columns, separated by commas: texts, then the label"
     )
@@ -51,16 +59,43 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-length", type=int, help="truncate texts to so many tokens; default the model's limit"
     )
-    parser.add_argument("--no-dropout", action="store_true", help="train without dropout")
-    for option, kind, text in _SETTINGS:
-        parser.add_argument(option, type=kind, help=text)
+    parser.add_argument(
+        "--no-dropout", dest="dropout", action="store_false", help="train without dropout"
+    )
+    for name, meaning in _SETTINGS.items():
+        default = getattr(Settings, name)
+        option = f"--{name.replace('_', '-')}"
+        parser.add_argument(option, type=type(default), help=f"{meaning}; default {default}")
+    for name in OPTION_NAMES:
+        defaults = {
+            objective.name: objective.options[name]
+            for objective in OBJECTIVES.values()
+            if name in objective.options
+        }
+        parser.add_argument(
+            "--cosine-scale" if name == "scale" else f"--{name}",  # --scale is that of the labels
+            dest=f"objective_{name}",
+            metavar=name.upper(),
+            type=type(next(iter(defaults.values()))),
+            help=", ".join(f"{name} of {user}; default {d}" for user, d in defaults.items()),
+        )
 
 
-def read_settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the fields of `Settings` that were given as options."""
-    names = [option.removeprefix("--").replace("-", "_") for option, _, _ in _SETTINGS]
-    given = {name: getattr(arguments, name) for name in names}
-    settings = {name: value for name, value in given.items() if value is not None}
-    if "cosine_scale" in settings:  # --scale is that of the scores in a file
-        settings["scale"] = settings.pop("cosine_scale")
-    return settings
+def read_settings(arguments: argparse.Namespace) -> Settings:
+    """Return the settings that were given as options, and the defaults of the others."""
+    given = {field.name: getattr(arguments, field.name) for field in fields(Settings)}
+    return Settings(**{name: value for name, value in given.items() if value is not None})
+
+
+def read_objective_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of objectives, None for those that were not given."""
+    return {name: getattr(arguments, f"objective_{name}") for name in OPTION_NAMES}
+
+
+def _join_names(cross_encoder: bool) -> str:
+    """Return the names of the objectives for one kind of model."""
+    return ", ".join(
+        objective.name
+        for objective in OBJECTIVES.values()
+        if objective.cross_encoder == cross_encoder
+    )

@@ -1,6 +1,6 @@
-"""Texts from files: plain lines, one column of CSV or TSV, one field of JSON lines.
+"""Text files: plain lines, rows of CSV or TSV, and objects in JSON lines.
 
-All is UTF-8, decoded line by line so that an error can name the line.
+Files are UTF-8. They are decoded line by line, so that an error can name the line.
 """
 
 from __future__ import annotations
@@ -11,32 +11,59 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from minisbert.system.json_fields import shorten
+
+
+def file_error(
+    path: str, must: str, got: object, remedy: str = "repair the line", *, line: int | None = None
+) -> ValueError:
+    """Make the error of a file, or of one of its lines, that is not what it must be."""
+    where = path if line is None else f"line {line} of {path}"
+    return ValueError(f"{where} {must}, got {got}; {remedy}")
+
 
 def read_texts(path: str, column: str | None = None, field: str | None = None) -> list[str]:
-    """Read the texts of a file, or of standard input if its name is "-".
+    """Read one text a line, or one column or field of each row.
 
-    Parameters
-    ----------
-    path : str
-    column : str, optional
-        Of CSV, or of TSV if the name ends in .tsv: a name in the first row, or a number from 1,
-        with which the first row is a text too.
-    field : str, optional
-        Of JSON lines: the name of a text in every object.
+    path    a file, or "-" for standard input
+    column  of CSV, or of TSV if the path ends in .tsv: a name in the first row, or a number from 1,
+            with which the first row is a text too
+    field   of JSON lines: the name under which every object has a text
 
-    Raises
-    ------
-    OSError
-        If the file can't be read.
-    ValueError
-        If a line is not what it must be; the message names it.
+    Raises OSError if the file can't be read, ValueError naming a line that is malformed.
     """
-    lines = read_lines(path)
     if column is not None:
-        return list(read_column(lines, path, column))
+        return _read_column(path, "TSV" if path.endswith(".tsv") else "CSV", "column", column)
     if field is not None:
-        return list(read_field(lines, path, field))
-    return [line.rstrip("\r\n") for line in lines]
+        return _read_column(path, "JSON", "field", field)
+    return [line.rstrip("\r\n") for line in read_lines(path)]
+
+
+def _read_column(path: str, kind: str, what: str, name: str) -> list[str]:
+    """Read a column or field by its name in the first row, a column also by its number from 1."""
+    rows = read_rows(read_lines(path), path, kind)
+    if what == "column" and name.isdecimal():
+        place = int(name) - 1
+    else:
+        _, names = next(rows, (0, [name] if what == "field" else []))
+        if not names:
+            must = "must name its columns in the first row"
+            raise file_error(path, must, "an empty file", "is it the right file?")
+        if name not in names:
+            remedy = "choose one, or a number from 1" if what == "column" else "choose one"
+            raise ValueError(
+                f"{what} must be one of {', '.join(names)} in {path}, got {name!r}; {remedy}"
+            )
+        place = names.index(name)
+    texts = []
+    for line, row in rows:
+        there = 0 <= place < len(row)
+        if not there or not isinstance(row[place], str):
+            got = shorten(row[place]) if there else f"{len(row)} columns"
+            remedy = f"repair the line, or choose another {what}"
+            raise file_error(path, f"must have a text in {what} {name}", got, remedy, line=line)
+        texts.append(row[place])
+    return texts
 
 
 def read_lines(path: str) -> Iterator[str]:
@@ -48,81 +75,50 @@ def read_lines(path: str) -> Iterator[str]:
             try:
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
-                raise ValueError(
-                    f"line {number} of {path} must be UTF-8, got the byte "
-                    f"0x{error.object[error.start]:02x} at place {error.start + 1}; "
-                    "convert the file to UTF-8"
-                ) from None
+                byte = f"the byte 0x{error.object[error.start]:02x} at place {error.start + 1}"
+                remedy = "convert the file to UTF-8"
+                raise file_error(path, "must be UTF-8", byte, remedy, line=number) from None
 
 
-def read_column(lines: Iterator[str], path: str, column: str) -> Iterator[str]:
-    """Yield one column of CSV or TSV."""
-    place = int(column) - 1 if column.isdecimal() else None
-    for number, row in read_rows(lines, path, tabs=path.endswith(".tsv")):
-        if place is None:
-            if column not in row:
-                raise ValueError(
-                    f"column must be one of {', '.join(row)} in {path}, got {column!r}; "
-                    "give such a name, or a number from 1"
-                )
-            place = row.index(column)
-        elif not 0 <= place < len(row):
-            raise ValueError(
-                f"line {number} of {path} must have a column {column}, "
-                f"got {len(row)} columns; repair the line or choose another column"
-            )
-        else:
-            yield row[place]
-    if place is None:
-        raise ValueError(
-            f"{path} must name its columns in the first row, but it is empty; is it the right file?"
-        )
+def read_rows(lines: Iterator[str], path: str, kind: str) -> Iterator[tuple[int, list[Any]]]:
+    """Yield the fields of each row after the number of its first line; blank lines are skipped.
 
-
-def read_rows(lines: Iterator[str], path: str, tabs: bool) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number of the first line and the fields of each row of TSV, or of CSV."""
-    csv.field_size_limit(2**31 - 1)  # the most that every system takes
-    # A tab can't be part of a field, so TSV has no quotes to give it shelter.
-    rows = csv.reader(
-        lines,
-        delimiter="\t" if tabs else ",",
-        quoting=csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL,
-        strict=True,
-    )
+    kind  "CSV"; "TSV", which has no quotes: a quotation mark is a part of the text; or "JSON",
+          whose first row are the names in the first object, and then what each object has for them
+    """
+    if kind == "JSON":
+        names = None
+        for number, entry in read_objects(lines, path):
+            if names is None:
+                names = list(entry)
+                yield number, names
+            yield number, [entry.get(name) for name in names]
+        return
+    csv.field_size_limit(2**31 - 1)  # the largest limit that every system accepts
+    if kind == "CSV":
+        rows = csv.reader(lines, strict=True)
+    else:
+        rows = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE, strict=True)
     number = 1
     try:
         for row in rows:
-            if row:  # a blank line is no row
+            if row:
                 yield number, row
             number = rows.line_num + 1
     except csv.Error as error:
-        raise ValueError(
-            f"line {number} of {path} must be {'TSV' if tabs else 'CSV'}, got {error}; "
-            "repair the line"
-        ) from None
+        raise file_error(path, f"must be {kind}", error, line=number) from None
 
 
-def read_field(lines: Iterator[str], path: str, field: str) -> Iterator[str]:
-    """Yield one field of each object in JSON lines."""
-    for number, entry in read_json_lines(lines, path):
-        text = entry.get(field) if isinstance(entry, dict) else None
-        if not isinstance(text, str):
-            raise ValueError(
-                f"line {number} of {path} must be a JSON object with a text in {field!r}, "
-                f"got {json.dumps(entry)[:80]}; repair the line or choose another field"
-            )
-        yield text
-
-
-def read_json_lines(lines: Iterator[str], path: str) -> Iterator[tuple[int, Any]]:
-    """Yield the number and the value of each line of JSON; blank lines are left out."""
+def read_objects(lines: Iterator[str], path: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the object of each line of JSON lines after its number; blank lines are skipped."""
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             value = json.loads(line)
+            got = shorten(value)
         except (ValueError, RecursionError) as error:
-            raise ValueError(
-                f"line {number} of {path} must be a JSON object, got {error}; repair the line"
-            ) from None
+            value, got = None, str(error)
+        if not isinstance(value, dict):
+            raise file_error(path, "must be a JSON object", got, line=number)
         yield number, value

@@ -1,9 +1,9 @@
-"""A training that was interrupted, on the disk: all that it takes to go on as if nothing had been.
+"""Checkpoints: all that it takes to resume an interrupted run as if it had not been interrupted.
 
 A checkpoint is a directory that is written beside its name and renamed whole. It holds the best
-model so far as a directory that can be loaded, parameters and moments of the step it was made at,
-and what the run was started with. There is no state of a random generator: shuffles and dropout are
-functions of seed, epoch and step.
+model so far as a model directory, the parameters and moments of the current step, and the settings
+of the run. There is no state of a random generator: shuffles and dropout are functions of seed,
+epoch and step.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from minisbert.system.json_fields import read_fields
 from minisbert.system.safetensors import read_safetensors, write_safetensors
 from minisbert.training.optimizer import AdamW
 
-# All that is in a checkpoint.
-FILES = STATE, TENSORS, MODEL = "state.json", "state.safetensors", "model"
+# Names of all that is in a checkpoint.
+STATE_FILE, TENSORS_FILE, MODEL_FOLDER = "state.json", "state.safetensors", "model"
+CHECKPOINT_FILES = (STATE_FILE, TENSORS_FILE, MODEL_FOLDER)
 
 
 @dataclass
@@ -31,8 +32,8 @@ class Progress:
     """How far a run has come.
 
     step      steps made
-    losses    of each of them
-    measure   name of what was evaluated
+    losses    of every step
+    measure   the name of the measure, or "" before an evaluation
     measures  (step, value) of each evaluation
     """
 
@@ -43,16 +44,17 @@ class Progress:
 
     @property
     def best_step(self) -> int:
-        """The step of the best evaluation, the earliest of equal ones; the last step without any.
+        """The step of the best evaluation, the earliest of equal ones.
 
-        What was measured before the first step counts only if nothing else was.
+        The evaluation before the first step does not count, nor do those that are NaN. If there is
+        no other it is the last step.
         """
         trained = [(value, -step) for step, value in self.measures if step and value == value]
         return -max(trained)[1] if trained else self.step
 
 
-def digest(parts: Iterable[bytes]) -> str:
-    """One number for a sequence of bytes, whose lengths count too."""
+def hash_parts(parts: Iterable[bytes]) -> str:
+    """Return the SHA-256 of a sequence of byte strings and of their lengths."""
     total = hashlib.sha256()
     for part in parts:
         total.update(len(part).to_bytes(8, "little"))
@@ -62,59 +64,60 @@ def digest(parts: Iterable[bytes]) -> str:
 
 def write_checkpoint(
     directory: Path,
-    run: Mapping[str, Any],
+    identity: Mapping[str, Any],
     progress: Progress,
+    *,
     optimizer: AdamW,
     save_model: Callable[[Path], None],
     others: Mapping[str, Array],
 ) -> None:
-    """Write a checkpoint in the place of the one before.
+    """Write a checkpoint over the previous one.
 
-    run         what the run was started with, as JSON can hold it
+    identity    settings that must be the same to resume, as JSON can hold them
     save_model  writes the best model to a directory
-    others      the best parameters that are not the model's
+    others      name -> array, the best parameters of the objective
 
-    Raises OSError if it can't be written; the one before stays.
+    Raises OSError if it can't be written; the previous one stays.
     """
     tensors: dict[str, Array] = {}
     for name, parameter in optimizer.parameters.items():
         seen = optimizer.rows.get(name)
         tensors[f"parameter/{name}"] = parameter
-        # Moments of a table fill only the first slots.
+        # Moments of a table fill only as many slots as it has rows that were seen.
         tensors[f"first/{name}"] = optimizer.first[name][: None if seen is None else len(seen)]
         tensors[f"second/{name}"] = optimizer.second[name][: None if seen is None else len(seen)]
         if seen is not None:
             tensors[f"rows/{name}"] = seen
     tensors |= {f"best/{name}": array for name, array in others.items()}
-    with write_directory(directory, STATE, FILES) as new:
-        save_model(new / MODEL)
-        write_safetensors(new / TENSORS, tensors, {})
-        with write_file(new / STATE) as file:
-            content = {"run": run, **vars(progress)}
+    with write_directory(directory, STATE_FILE, CHECKPOINT_FILES) as new:
+        save_model(new / MODEL_FOLDER)
+        write_safetensors(new / TENSORS_FILE, tensors, {})
+        with write_file(new / STATE_FILE) as file:
+            content = {"run": identity, **vars(progress)}
             file.write(json.dumps(content, default=float).encode())
 
 
 def read_checkpoint(
-    directory: Path, run: Mapping[str, Any], optimizer: AdamW
+    directory: Path, identity: Mapping[str, Any], optimizer: AdamW
 ) -> tuple[Progress, dict[str, Array]] | None:
-    """Put parameters and moments of a checkpoint in their places; None if there is none.
+    """Read a checkpoint into the parameters and moments of an optimizer; None if there is none.
 
-    Returns how far the run had come, and the best parameters that are not the model's.
+    Returns the progress, and the best parameters of the objective.
 
-    Raises ValueError if it is that of a run that was started with something else.
+    Raises ValueError if it is of a run with another identity, naming what differs.
     """
     recover_directory(directory)
-    if not (directory / STATE).exists():
+    if not (directory / STATE_FILE).exists():
         return None
-    state = read_fields(directory / STATE).content
-    for name, value in run.items():
+    state = read_fields(directory / STATE_FILE).content
+    for name, value in identity.items():
         if state["run"].get(name) != value:
             raise ValueError(
-                f"{name} must be that of the checkpoint in {directory} to go on, "
+                f"{name} must be that of the checkpoint in {directory} to resume, "
                 f"{state['run'].get(name)}, got {value}; "
-                f"start with the same, loaded anew, or remove {directory}"
+                f"start with the same and a freshly loaded model, or remove {directory}"
             )
-    tensors, _ = read_safetensors(directory / TENSORS)
+    tensors, _ = read_safetensors(directory / TENSORS_FILE)
     optimizer.step = state["step"]
     for name, parameter in optimizer.parameters.items():
         parameter[...] = tensors[f"parameter/{name}"]
@@ -133,6 +136,6 @@ def read_checkpoint(
 
 
 def find_work_directory(out: str | os.PathLike[str]) -> Path:
-    """Where the checkpoint of a model stands while it is made: beside it."""
+    """Return the directory of the checkpoints of a model that is trained for `out`: beside it."""
     path = Path(os.path.realpath(os.path.expanduser(out)))
     return path.with_name(f"{path.name}.training")

@@ -1,8 +1,10 @@
-"""How good a model in training is on examples that were held out: one measure, by their kind."""
+"""How good a model in training is on held-out examples: one measure, chosen by their labels."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,70 +15,79 @@ from minisbert.evaluation.metrics import spearman
 from minisbert.network.similarity import normalize_forward
 from minisbert.search.scan import topk
 from minisbert.training.examples import Examples
-from minisbert.training.losses import concatenate
-from minisbert.training.objectives import CLASSIFIER
+from minisbert.training.objectives import ChosenLoss
 
-# Of MRR@10.
-DEPTH = 10
+_MRR_DEPTH = 10
 
 # Options of `encode` and `predict`: the run has warned of long texts before.
 _QUIETLY: dict[str, Any] = {"on_truncate": "ignore", "show_progress_bar": False}
 
 
 class Measure(NamedTuple):
-    """A number from 0 to 1, or -1 to 1 for a correlation; larger is better."""
+    """A number from 0 to 1, or from -1 to 1 for a correlation; larger is better."""
 
     name: str
     value: float
 
 
 def measure_development(
-    model: Any, examples: Examples, classifier: Mapping[str, Array], concatenation: str
+    model: Any, examples: Examples, loss: ChosenLoss, parameters: Mapping[str, Array]
 ) -> Measure:
     """Measure a model on held-out examples.
 
-    model          SentenceTransformer or CrossEncoder
-    classifier     what the softmax objective trains beside the model
-    concatenation  what it reads
+    model       SentenceTransformer or CrossEncoder
+    loss        what it is trained on; classes of a bi-encoder need one with a classifier
+    parameters  in training, the classifier's among them
 
-    Scores: Spearman's correlation. Classes: accuracy. Triplets: how often the positive is nearer.
-    Pairs without a label: MRR@10 of finding the second text of each among those of all.
+    Scores are measured by Spearman's correlation, classes by accuracy, triplets by how often the
+    positive is nearer than the negative, pairs without a label by MRR@10 of finding the second text
+    of each among those of all.
     """
     if examples.labels is None:
         vectors = encode_once(model.encode, *examples.texts, **_QUIETLY)
         if len(vectors) == 3:
             near, far = (np.linalg.norm(vectors[0] - other, axis=1) for other in vectors[1:])
             return Measure("accuracy", float((near < far).mean()))
-        return Measure(f"MRR@{DEPTH}", measure_ranking(vectors[0], vectors[1], examples.texts[1]))
+        value = measure_ranking(vectors[0], vectors[1], examples.texts[1])
+        return Measure(f"MRR@{_MRR_DEPTH}", value)
     if hasattr(model, "predict"):
         pairs = list(zip(*examples.texts, strict=True))
-        scores = model.predict(
-            pairs,
-            return_logits=bool(examples.classes),
-            **_QUIETLY,
-        )
+        scores = model.predict(pairs, return_logits=bool(examples.classes), **_QUIETLY)
     elif not examples.classes:
         u, v = encode_once(model.encode, *examples.texts, **_QUIETLY)
         scores = model.similarity_pairwise(u, v)
     else:
         width = model.config.embedding_width  # the classifier reads all of an embedding
-        u, v = encode_once(model.encode, *examples.texts, truncate_dim=width, **_QUIETLY)
-        features = concatenate(u, v, concatenation)
-        scores = features @ classifier[f"{CLASSIFIER}.weight"].T + classifier[f"{CLASSIFIER}.bias"]
+        columns = encode_once(model.encode, *examples.texts, truncate_dim=width, **_QUIETLY)
+        scores = loss.classify(columns, parameters)
     if not examples.classes:
         return Measure("Spearman", spearman(examples.labels, scores))
     return Measure("accuracy", float((scores.argmax(axis=1) == examples.labels).mean()))
 
 
 def measure_ranking(first: Array, second: Array, texts: list[str]) -> float:
-    """MRR@10 of finding text i by row i of `first`, by cosine.
+    """Return MRR@10 of finding text i by row i of `first`, by cosine.
 
     first   (n, E)
     second  (n, E)   embeddings of the texts
-    texts   n        equal ones are as good as each other
+    texts   n        equal ones are equally right
     """
-    _, found = topk(normalize_forward(first), normalize_forward(second), DEPTH)
+    _, found = topk(normalize_forward(first), normalize_forward(second), _MRR_DEPTH)
     names = np.unique(texts, return_inverse=True)[1]  # a number for each different text
     hits = names[found] == names[:, None]
-    places = np.where(hits.any(axis=1), 1 + hits.argmax(axis=1), np.inf)
-    return float((1 / places).mean())
+    ranks = np.where(hits.any(axis=1), 1 + hits.argmax(axis=1), np.inf)
+    return float((1 / ranks).mean())
+
+
+def count_overlap(training: Examples, development: Examples) -> int:
+    """Count the development examples whose texts are also together in a training example.
+
+    The order of texts is ignored, and so are labels. A pair is found in a triplet too.
+    """
+    waiting = Counter(map(frozenset, zip(*development.texts, strict=True)))
+    return sum(
+        waiting.pop(frozenset(together), 0)
+        for texts in zip(*training.texts, strict=True)
+        for size in range(2, len(texts) + 1)
+        for together in combinations(texts, size)
+    )

@@ -1,47 +1,38 @@
-"""Examples to train on, and the objective that they are for.
+"""Examples to train on: read from a file or taken from memory, and checked for their objective.
 
-What an objective needs is checked here, line by line, before a model is loaded. Nothing is rescaled
-or left out in silence: scores have to be in [0, 1] or come with their scale, and what an objective
-has no use for is counted.
+Nothing is rescaled or left out in silence: scores must be in [0, 1] or come with their scale, and
+lines that an objective can't use are counted.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections import Counter, defaultdict
-from collections.abc import Sequence
-from itertools import combinations
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from minisbert.arrays import Array
+from minisbert.evaluation.tables import NO_CONSENSUS, Table, read_number, read_table
 from minisbert.system.json_fields import shorten
-from minisbert.training.tables import NO_CONSENSUS, Table, read_number, read_table
+from minisbert.system.text_files import file_error
+from minisbert.training.objectives import OBJECTIVES, Objective, find_objective
 
-NEEDS = {
-    "cosine": "two texts and a score",
-    "softmax": "two texts and a class",
-    "triplet": "three texts, or two and a class of NLI",
-    "ranking": "two or three texts, or two and a class of NLI",
-    "binary": "two texts and a score",
-    "classes": "two texts and a class",
-}
-# What a cross-encoder has in the place of a bi-encoder's objective.
-FOR_CROSS_ENCODERS = {"cosine": "binary", "softmax": "classes"}
 NLI_CLASSES = ("contradiction", "entailment", "neutral")
-MANY_CLASSES = 20  # that many are plausible however few the examples are
+_MANY_CLASSES = 20  # up to that many are plausible however few the examples are
+_OTHER_COLUMNS = "choose another objective, or say which columns to use (--columns)"
 
 
 class Examples(NamedTuple):
     """Examples of one objective.
 
     texts     tuple of lists  columns of n texts each: 2 for pairs, 3 for triplets
-    labels    (n,)            float64 scores in [0, 1], or int64 numbers of classes, or None
+    labels    (n,)            float64 scores in [0, 1], or int64 class numbers, or None
     classes   tuple           names of the classes by number; () without classes
     lines     (n,)            int64, the line of the file where each example starts
-    left_out  int             lines that the objective has no use for
+    left_out  int             lines that the objective can't use
     """
 
     texts: tuple[list[str], ...]
@@ -61,29 +52,28 @@ def read_examples(
 ) -> tuple[str, Examples]:
     """Read examples from CSV, TSV or JSON lines; return the objective, given or inferred, and them.
 
-    The STS benchmark as published has scores from 0 to 5, which are divided by 5. From classes of
-    natural language inference (NLI) "ranking" takes the entailment pairs, and "triplet" takes
-    premise, entailment and contradiction, paired in file order, of each premise that has both.
+    Scores of the STS benchmark as published are from 0 to 5, and are divided by 5. Pairs with the
+    classes of natural language inference (NLI) serve objectives without labels too: "ranking" takes
+    the entailment pairs; "triplet" takes each premise's k-th entailment and k-th contradiction.
     Pairs without a consensus (gold_label "-") are left out.
 
     Parameters
     ----------
     path : str or PathLike
     objective : str, optional
-        cosine, softmax, triplet or ranking; for cross-encoders binary or classes. Inferred from the
-        columns: three texts are for triplet, two without a label for ranking; a label is a score
-        for cosine if its name says so (score, similarity, is_duplicate, ...) or if it holds
-        fractions, else a class for softmax. `scale` tells a score and `classes` a class.
+        A name in `minisbert.training.OBJECTIVES`; by default the first there for the columns.
+        Labels are scores if their column's name says so (score, similarity, is_duplicate, ...), if
+        some are fractions or if there is a `scale`, else classes.
     columns : sequence of str, optional
-        The columns of the texts, then of the label, each a name or a number from 1 (see
-        `minisbert.training.tables.read_table`). Default: found by their names.
+        The columns of the texts, then of the label, each a name or a number from 1; with numbers
+        alone the first line is an example. By default columns with known names.
     classes : sequence of str, optional
-        The classes in the order of their numbers, as a development file needs them. Default: those
-        of the file, sorted.
+        The classes in the order of their numbers, as a development file needs them; by default
+        those of the file, sorted.
     scale : float, optional
         The score that stands for 1: scores are divided by it.
     cross_encoder : bool
-        Whether to infer binary in the place of cosine, classes in that of softmax.
+        Whether the objective has to be one for a cross-encoder.
 
     Raises
     ------
@@ -92,153 +82,125 @@ def read_examples(
     ValueError
         If it does not hold what the objective needs; the message names the line.
     """
-    path = os.fspath(path)
-    known = list(FOR_CROSS_ENCODERS.values()) if cross_encoder else list(NEEDS)
-    if objective is not None and objective not in known:
-        whom = " for a cross-encoder" if cross_encoder else ""
-        raise ValueError(
-            f"objective must be one of {', '.join(known)}{whom}, got {objective!r}; "
-            "choose one, or leave it out to infer it"
-        )
     if scale is not None and not 0 < scale < math.inf:
         raise ValueError(f"scale must be a number above 0, got {scale}; give the best score")
-    labelled = None if objective is None else objective not in ("triplet", "ranking")
-    table = read_table(path, columns, labelled)
-    if objective is None:
-        objective = _infer_objective(table, scale, classes)
-        objective = FOR_CROSS_ENCODERS.get(objective, objective) if cross_encoder else objective
-    _check_objective(objective, known, table, path)
-    _check_unused("scale", scale, objective, ("cosine", "binary"))
-    _check_unused("classes", classes, objective, ("softmax", "classes"))
-    if objective in ("cosine", "binary"):
-        return objective, _read_scores(table, scale or table.best, path)
-    if objective in ("softmax", "classes"):
-        return objective, _read_classes(table, classes, path)
-    return objective, (_read_triplets if objective == "triplet" else _read_ranking)(table, path)
+    given = None if objective is None else find_objective(objective, cross_encoder or None)
+    path = os.fspath(path)
+    table = read_table(path, columns, None if given is None else bool(given.labels))
+    chosen = given or _infer_objective(table, scale, classes, cross_encoder)
+    if chosen is None or not _fits(table, chosen):
+        needs = "two texts and a score or a class for a cross-encoder"
+        if chosen is not None:
+            alternative = "" if chosen.labels else ", or two and a class of NLI,"
+            needs = f"{chosen.needs}{alternative} for {chosen.name}"
+        names = ", ".join(map(shorten, table.names))
+        raise file_error(path, f"must have {needs}", names, _OTHER_COLUMNS)
+    for option, value, labels in (("scale", scale, "scores"), ("classes", classes, "classes")):
+        if value and chosen.labels != labels:
+            raise ValueError(
+                f"{option} must be left out for {chosen.name}, got {value}; "
+                f"leave it out, or choose an objective with {labels}"
+            )
+    return chosen.name, _take_examples(table, chosen, scale or table.best, classes, path)
 
 
 def make_examples(
-    rows: Examples | Sequence[Sequence[Any]], objective: str, classes: Sequence[str] | None = None
+    rows: Examples | Iterable[Sequence[Any]], objective: str, classes: Sequence[str] | None = None
 ) -> Examples:
-    """Make examples of rows in memory: texts, then the label if the objective needs one.
+    """Make examples of rows in memory, each its texts, then its label if the objective needs one.
 
-    `classes` as in `read_examples`; examples are handed through. Rows are counted from 1.
+    `classes` as in `read_examples`; Examples are returned as they are. Rows are counted from 1.
 
     Raises TypeError or ValueError naming the row that is not what the objective needs.
     """
     if isinstance(rows, Examples):
         return rows
-    if objective not in NEEDS:
-        raise ValueError(f"objective must be one of {', '.join(NEEDS)}, got {objective!r}")
-    labelled = objective not in ("triplet", "ranking")
+    chosen = find_objective(objective)
+    labelled = bool(chosen.labels)
     rows = list(rows)
-    widths = (3,) if labelled or objective == "triplet" else (2, 3)
     for number, row in enumerate(rows, 1):
         if (
             not isinstance(row, (tuple, list))
-            or len(row) not in widths
+            or len(row) - labelled not in chosen.texts
             or len(row) != len(rows[0])
-            or not all(isinstance(x, str) and x.strip() for x in row[: 2 if labelled else 3])
+            or not all(isinstance(x, str) and x.strip() for x in row[: len(row) - labelled])
         ):
             raise TypeError(
-                f"row {number} of the examples must be {NEEDS[objective].split(',')[0]}, "
-                f"got {shorten(row)}; give tuples"
+                f"row {number} of the examples must be {chosen.needs}, got {shorten(row)}; "
+                "give tuples"
             )
     if not rows:
         raise ValueError("the examples must be one or more, got none; give tuples")
-    columns = [list(column) for column in zip(*rows, strict=True)]
-    table = Table(
-        tuple(str(number + 1) for number in range(len(columns))),
-        tuple(columns[:2] if labelled else columns),
-        [str(label) for label in columns[2]] if labelled else [],
-        list(range(1, len(rows) + 1)),
-        scored=True,
-        best=1.0,
-    )
-    where = "the examples"
-    if objective in ("cosine", "binary"):
-        return _read_scores(table, 1.0, where)
-    if objective in ("softmax", "classes"):
-        return _read_classes(table, classes, where)
-    return (_read_triplets if objective == "triplet" else _read_ranking)(table, where)
+    texts = [list(column) for column in zip(*rows, strict=True)]
+    labels = [str(label) for label in texts.pop()] if labelled else []
+    names = tuple(str(number) for number in range(1, len(rows[0]) + 1))
+    table = Table(names, tuple(texts), labels, list(range(1, len(rows) + 1)))
+    return _take_examples(table, chosen, 1.0, classes, "the examples")
 
 
-def find_overlap(training: Examples, development: Examples) -> int:
-    """Count the development examples whose texts also stand together in a training example.
-
-    The order of texts is ignored, and so are labels. A pair is found in a triplet too.
-    """
-    waiting = Counter(map(frozenset, zip(*development.texts, strict=True)))
-    return sum(
-        waiting.pop(frozenset(together), 0)
-        for texts in zip(*training.texts, strict=True)
-        for size in range(2, len(texts) + 1)
-        for together in combinations(texts, size)
-    )
-
-
-def _infer_objective(table: Table, scale: float | None, classes: Sequence[str] | None) -> str:
-    """The bi-encoder's objective that the columns are for."""
-    if not table.labels:
-        return "triplet" if len(table.texts) == 3 else "ranking"
-    if table.scored or scale is not None:
-        return "cosine"
-    return "cosine" if not classes and any(map(_is_fraction, table.labels)) else "softmax"
+def _infer_objective(
+    table: Table, scale: float | None, classes: Sequence[str] | None, cross_encoder: bool
+) -> Objective | None:
+    """Return the first objective for the columns of a table, if there is one."""
+    fractions = not classes and any(map(_is_fraction, table.labels))
+    labels = "scores" if table.scored or scale is not None or fractions else "classes"
+    wanted = cross_encoder, labels if table.labels else ""
+    for objective in OBJECTIVES.values():
+        if wanted == (objective.cross_encoder, objective.labels) and _fits(table, objective):
+            return objective
+    return None
 
 
-def _check_objective(objective: str, known: Sequence[str], table: Table, path: str) -> None:
-    """The columns must be what the objective needs, and the objective one for the model."""
-    suits = bool(table.labels)
-    if objective == "triplet":
-        suits = len(table.texts) == 3 or _is_nli(table.labels)
-    elif objective == "ranking":
-        suits = not table.labels or _is_nli(table.labels)
-    needs, whom = NEEDS[objective], objective
-    if objective not in known:  # it was inferred
-        suits, needs, whom = False, "two texts and a score or a class", "a cross-encoder"
-    if not suits:
-        raise ValueError(
-            f"{path} must have {needs} for {whom}, got {', '.join(map(shorten, table.names))}; "
-            "choose another objective, or say which columns to use (--columns)"
-        )
+def _fits(table: Table, objective: Objective) -> bool:
+    """Return whether a table has what an objective needs, or NLI's classes to take it from."""
+    if objective.labels or not table.labels:
+        return bool(table.labels) == bool(objective.labels) and len(table.texts) in objective.texts
+    return _is_nli(table.labels)
 
 
-def _check_unused(name: str, value: object, objective: str, users: Sequence[str]) -> None:
-    if value and objective not in users:
-        raise ValueError(
-            f"{name} must be left out for {objective}, got {value}; "
-            f"leave it out, or choose {' or '.join(users)}"
-        )
+def _take_examples(
+    table: Table, objective: Objective, best: float, classes: Sequence[str] | None, path: str
+) -> Examples:
+    """Turn a table into the examples of an objective."""
+    if objective.labels == "scores":
+        examples = _take_scores(table, best, path)
+    elif objective.labels == "classes":
+        examples = _take_classes(table, classes, path)
+    elif table.labels and 2 not in objective.texts:
+        examples = _take_nli_triplets(table, path)
+    else:
+        labels = table.labels or ["entailment"] * len(table.lines)
+        examples = _take_rows(table, [r for r, label in enumerate(labels) if label == "entailment"])
+    if len(examples.lines) < objective.fewest:
+        must = f"must have {objective.fewest} examples or more for {objective.name}"
+        raise file_error(path, must, len(examples.lines), "add examples")
+    return examples
 
 
-def _read_scores(table: Table, best: float, path: str) -> Examples:
-    """Pairs with scores, divided by the best."""
+def _take_scores(table: Table, best: float, path: str) -> Examples:
+    """Take pairs with scores, divided by the best."""
     scores = np.array([read_number(label) for label in table.labels])
     for number, label, score in zip(table.lines, table.labels, scores, strict=True):
         if not 0 <= score <= best:
-            advice = "repair the line"
+            remedy = "repair the line"
             if best < score < math.inf:
                 top = math.ceil(scores[np.isfinite(scores)].max())
-                advice = f"pass scale={top} if {top} is the best (--scale {top})"
-            shown = shorten(label) if math.isnan(score) else f"{score:g}"
-            raise ValueError(
-                f"line {number} of {path} must have a score from 0 to {best:g}, got {shown}; "
-                f"{advice}"
-            )
+                remedy = f"pass scale={top} if {top} is the best (--scale {top})"
+            got = shorten(label) if math.isnan(score) else f"{score:g}"
+            must = f"must have a score from 0 to {best:g}"
+            raise file_error(path, must, got, remedy, line=number)
     return _take_rows(table, range(len(scores)))._replace(labels=scores / best)
 
 
-def _read_classes(table: Table, classes: Sequence[str] | None, path: str) -> Examples:
-    """Pairs with the numbers of their classes."""
+def _take_classes(table: Table, classes: Sequence[str] | None, path: str) -> Examples:
+    """Take pairs with class numbers."""
     # Among other classes than those of NLI, the mark of no consensus may be a class.
     missing = {NO_CONSENSUS} if _is_nli(table.labels) else set()
     rows = [row for row, label in enumerate(table.labels) if label not in missing]
     labels = [table.labels[row] for row in rows]
     if not labels:
-        raise ValueError(
-            f"{path} must have a class for some of its pairs, got only {NO_CONSENSUS!r}; "
-            "is it the right file?"
-        )
+        must = "must have a class for some of its pairs"
+        raise file_error(path, must, f"only {NO_CONSENSUS!r}", "is it the right file?")
     if not classes:
         classes = _find_classes(labels, table.names[-1], path)
     elif len(set(classes)) < max(2, len(classes)):
@@ -249,71 +211,41 @@ def _read_classes(table: Table, classes: Sequence[str] | None, path: str) -> Exa
     numbers = {name: number for number, name in enumerate(classes)}
     for row, label in zip(rows, labels, strict=True):
         if label not in numbers:
-            raise ValueError(
-                f"line {table.lines[row]} of {path} must have one of the classes "
-                f"{', '.join(classes)}, got {shorten(label)}; repair the line, or leave it out"
-            )
-    return _take_rows(table, rows)._replace(
-        labels=np.array([numbers[label] for label in labels], np.int64), classes=tuple(classes)
-    )
+            must = f"must have one of the classes {', '.join(classes)}"
+            remedy = "repair the line, or leave it out"
+            raise file_error(path, must, shorten(label), remedy, line=table.lines[row])
+    numbered = np.array([numbers[label] for label in labels], np.int64)
+    return _take_rows(table, rows)._replace(labels=numbered, classes=tuple(classes))
 
 
 def _find_classes(labels: Sequence[str], column: str, path: str) -> list[str]:
-    """The classes of a training file, by name, or by value if all are numbers."""
+    """Sort the classes of a training file by name, or by value if all are numbers."""
     classes = sorted(set(labels))
     if len(classes) < 2:
-        raise ValueError(
-            f"{path} must have examples of two classes or more, "
-            f"got only {shorten(classes[0])}; is it the right file?"
-        )
-    many = len(classes) > max(MANY_CLASSES, len(labels) // 2)
+        must, got = "must have examples of two classes or more", f"only {shorten(classes[0])}"
+        raise file_error(path, must, got, "is it the right file?")
+    many = len(classes) > max(_MANY_CLASSES, len(labels) // 2)
     if many or any(map(_is_fraction, classes)):
-        raise ValueError(
-            f"column {column} of {path} must hold classes, got {len(classes)} different values "
-            f"such as {shorten(classes[-1])}; choose another objective, or say which columns to "
-            "use (--columns)"
-        )
+        got = f"{len(classes)} different values such as {shorten(classes[-1])}"
+        raise file_error(path, f"must hold classes in column {column}", got, _OTHER_COLUMNS)
     numeric = all(math.isfinite(read_number(name)) for name in classes)
     return sorted(classes, key=float) if numeric else classes
 
 
-def _read_ranking(table: Table, path: str) -> Examples:
-    """Texts that belong together: all, or the entailment pairs."""
-    rows = [
-        row
-        for row in range(len(table.lines))
-        if not table.labels or table.labels[row] == "entailment"
-    ]
-    if len(rows) < 2:
-        raise ValueError(
-            f"{path} must have two examples or more for ranking, where each is a negative of the "
-            f"others, got {len(rows)}; add examples"
-        )
-    return _take_rows(table, rows)
-
-
-def _read_triplets(table: Table, path: str) -> Examples:
-    """Triplets as they stand, or a premise, a hypothesis that it entails, and one it contradicts.
-
-    The k-th entailment of a premise is paired with its k-th contradiction.
-    """
-    if not table.labels:
-        return _take_rows(table, range(len(table.lines)))
+def _take_nli_triplets(table: Table, path: str) -> Examples:
+    """Take the k-th entailment of each premise with its k-th contradiction."""
     premises, hypotheses = table.texts
     rows: dict[tuple[str, str], list[int]] = defaultdict(list)
     for row, key in enumerate(zip(premises, table.labels, strict=True)):
         rows[key].append(row)
     pairs = sorted(
         pair
-        for (premise, label), entailed in list(rows.items())
-        if label == "entailment"
-        for pair in zip(entailed, rows[premise, "contradiction"], strict=False)
+        for premise in dict.fromkeys(premises)
+        for pair in zip(rows[premise, "entailment"], rows[premise, "contradiction"], strict=False)
     )
     if not pairs:
-        raise ValueError(
-            f"{path} must have a premise with an entailment and a contradiction for triplet, "
-            "got none; choose another objective"
-        )
+        must = "must have a premise with an entailment and a contradiction to make triplets"
+        raise file_error(path, must, "none", "choose another objective")
     examples = _take_rows(table, [entailed for entailed, _ in pairs])
     return examples._replace(
         texts=(*examples.texts, [hypotheses[contradicted] for _, contradicted in pairs]),
@@ -322,13 +254,9 @@ def _read_triplets(table: Table, path: str) -> Examples:
 
 
 def _take_rows(table: Table, rows: Sequence[int]) -> Examples:
-    return Examples(
-        tuple([column[row] for row in rows] for column in table.texts),
-        None,
-        (),
-        np.array([table.lines[row] for row in rows], np.int64),
-        len(table.lines) - len(rows),
-    )
+    texts = tuple([column[row] for row in rows] for column in table.texts)
+    lines = np.array([table.lines[row] for row in rows], np.int64)
+    return Examples(texts, None, (), lines, len(table.lines) - len(rows))
 
 
 def _is_nli(labels: Sequence[str]) -> bool:

@@ -1,12 +1,10 @@
-"""Fine-tuning: epochs of shuffled batches, a learning rate that rises and falls, evaluation, and
-checkpoints that a run can go on from as if it had never stopped.
-"""
+"""`train`: steps, and after every so many of them an evaluation and a checkpoint."""
 
 from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,28 +18,26 @@ from minisbert.model_files.saving import MODEL_FILES
 from minisbert.model_files.weights import WEIGHTS_FILE
 from minisbert.system.disk import check_destination, recover_directory, remove_directory
 from minisbert.system.threads import count_threads, keep_freed_memory, two_threads
-from minisbert.training.checkpoints import (
-    FILES,
-    STATE,
-    find_work_directory,
-)
-from minisbert.training.examples import Examples, find_overlap, make_examples
+from minisbert.training.checkpoints import CHECKPOINT_FILES, STATE_FILE, find_work_directory
+from minisbert.training.development import count_overlap
+from minisbert.training.examples import Examples, make_examples
 from minisbert.training.networks import make_network
-from minisbert.training.objectives import Objective, make_classifier, make_objective
-from minisbert.training.run import Model, Run, Settings, training_bar
+from minisbert.training.objectives import Objective, find_objective, make_loss
+from minisbert.training.run import Run, TrainableModel, training_bar
+from minisbert.training.settings import Settings
 from minisbert.training.step import Trainer
 
 
 class TrainingResult(NamedTuple):
-    """What came of a run.
+    """The course of a run.
 
     losses      of every step, before it
     measure     the name of the measure on the development examples, or ""
-    measures    (step, value) of each evaluation; that of step 0 is of the model as it was
+    measures    (step, value) of each evaluation; step 0 is the model before training
     best_step   the step whose model was kept
     tokens      that went through the network in this process, special ones included
     seconds     that its steps took
-    classifier  the softmax objective's own parameters, none for the others
+    classifier  the parameters of the objective's own classifier; empty if it has none
     """
 
     losses: list[float]
@@ -54,11 +50,22 @@ class TrainingResult(NamedTuple):
 
 
 def train(
-    model: Model,
-    examples: Examples | Sequence[Sequence[Any]],
+    model: TrainableModel,
+    examples: Examples | Iterable[Sequence[Any]],
     objective: str,
     *,
-    development: Examples | Sequence[Sequence[Any]] | None = None,
+    epochs: int = Settings.epochs,
+    batch_size: int = Settings.batch_size,
+    learning_rate: float = Settings.learning_rate,
+    warmup: float = Settings.warmup,
+    weight_decay: float = Settings.weight_decay,
+    clip_norm: float = Settings.clip_norm,
+    dropout: bool = Settings.dropout,
+    seed: int = Settings.seed,
+    margin: float | None = None,
+    scale: float | None = None,
+    concatenation: str | None = None,
+    development: Examples | Iterable[Sequence[Any]] | None = None,
     evaluate_every: int | None = None,
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
@@ -67,40 +74,60 @@ def train(
     on_truncate: OnTruncate = "warn",
     report: Callable[[str], Any] | None = None,
     made_by: str | None = None,
-    **settings: Any,
 ) -> TrainingResult:
-    """Fine-tune a model in place.
+    """Fine-tune a model in place. Defaults are those of the paper (section 3.1).
 
     Parameters
     ----------
     model : SentenceTransformer or CrossEncoder
-        It has the best weights afterwards: those of the best evaluation, or of the last step.
-    examples : Examples or sequence of tuples
+        It has the best parameters afterwards: those of the best evaluation, or of the last step.
+    examples : Examples or iterable of tuples
         See `read_examples`; or each example as its texts and, if the objective needs one, its
         label: a number from 0 to 1, or the name of a class.
     objective : str
-        "cosine", "softmax", "triplet" or "ranking"; for a CrossEncoder "binary" or "classes".
-    development : Examples or sequence of tuples
-        Held out; evaluated before the first step, every so many steps, and after the last.
+        A name in `minisbert.training.OBJECTIVES`, such as "cosine" or "ranking"; "binary" and
+        "classes" are for a CrossEncoder.
+    epochs : int
+        Passes over all examples.
+    batch_size : int
+        Examples in a minibatch.
+    learning_rate : float
+        The highest; it rises during warm-up, then falls to 0.
+    warmup : float
+        The fraction of all steps over which the learning rate rises.
+    weight_decay : float
+        Of all parameters but biases and layer norms.
+    clip_norm : float
+        The longest gradient of a step; longer ones are scaled down.
+    dropout : bool
+        Whether there is any; the rates are those of the model's config.json.
+    seed : int
+        Of shuffles, dropout and a new classifier.
+    margin, scale : float
+        Options of objectives (margin of "triplet", scale of "ranking"); None for their defaults.
+    concatenation : str
+        Likewise, of "softmax": what the classifier reads, such as "u,v,|u-v|".
+    development : Examples or iterable of tuples
+        Held-out examples; evaluated before the first step, every `evaluate_every` steps, and after
+        the last step.
     evaluate_every : int
         Steps between evaluations, and between checkpoints; by default those of an epoch.
     out : str or path
-        A directory for the model. While it is made, checkpoints stand beside it, in `out` with
+        A directory for the model. Until it is complete, checkpoints are beside it, in `out` with
         ".training" after its name.
     resume : bool
-        Go on from the checkpoint, if there is one. The weights are in the end, to the last bit,
+        Continue from the checkpoint, if there is one. The weights are in the end, to the last bit,
         those of a run that was never interrupted, on this machine and with these libraries.
     threads : int
-        Of which two are used; results don't depend on it.
+        Two are used if there are two or more; results don't depend on it.
+    show_progress_bar : bool
+        By default a bar is shown on a terminal.
     on_truncate : "warn", "error" or "ignore"
         What to do when a text is longer than the model reads.
     report : callable
-        Told a line for each evaluation.
+        Called with a line of text for each evaluation.
     made_by : str
         The command or call, for the README of the saved model.
-    **settings
-        The fields of `Settings`: epochs, batch_size, learning_rate, warmup, weight_decay,
-        clip_norm, dropout, seed, margin, scale, concatenation.
 
     Returns
     -------
@@ -113,7 +140,7 @@ def train(
     FileExistsError
         If there is an unfinished run and `resume` is not given, or something else under `out`.
     FloatingPointError
-        If the loss is not finite; what the last checkpoint holds is kept.
+        If loss or gradients are not finite; the last checkpoint is kept.
     OSError
         If a checkpoint can't be written; the one before is kept.
 
@@ -125,16 +152,21 @@ def train(
     >>> result.losses[1] < result.losses[0]
     True
     """
-    chosen = Settings(**settings)
-    goal = make_objective(objective, chosen.margin, chosen.scale, chosen.concatenation)
+    settings = Settings(
+        epochs, batch_size, learning_rate, warmup, weight_decay, clip_norm, dropout, seed
+    )
+    find_objective(objective, isinstance(model, CrossEncoder))
+    loss = make_loss(objective, margin=margin, scale=scale, concatenation=concatenation)
     check_positive("evaluate_every", evaluate_every)
     check_truncation(on_truncate)
-    workers = count_threads(model.threads if threads is None else threads)
+    threads = count_threads(model.threads if threads is None else threads)
     data = make_examples(examples, objective)
-    held_out = None if development is None else make_examples(development, objective, data.classes)
-    _check_fit(model, goal, data, held_out)
+    held_out = None
+    if development is not None:
+        held_out = make_examples(development, objective, data.classes)
+    _check_fit(model, loss.objective, data, held_out)
     if out is not None:
-        check_output(out, resume)
+        check_out_directory(out, resume)
         if not model.config.bert.num_hidden_layers:
             raise ValueError(
                 "a model to save must have at least one block, got none; "
@@ -146,25 +178,34 @@ def train(
             "give it, or leave out resume"
         )
     parameters = {name: np.array(array) for name, array in model.parameters.items()}
-    if objective == "softmax" and isinstance(model, SentenceTransformer):
+    if isinstance(model, SentenceTransformer):
         width = model.config.embedding_width
-        parameters |= make_classifier(len(data.classes), width, chosen.concatenation, chosen.seed)
+        parameters |= loss.make_parameters(len(data.classes), width, seed=seed)
     keep_freed_memory()
-    with two_threads(workers) as run_both:
+    with two_threads(threads) as run_both:
         trainer = Trainer(
             make_network(model.config),
-            goal,
+            loss,
             parameters,
-            weight_decay=chosen.weight_decay,
-            clip_norm=chosen.clip_norm,
+            weight_decay=weight_decay,
+            clip_norm=clip_norm,
             run_both=run_both,
         )
-        run = Run(model, trainer, goal.what, data, held_out, chosen, evaluate_every, on_truncate)
+        run = Run(
+            model,
+            trainer,
+            loss,
+            examples=data,
+            development=held_out,
+            settings=settings,
+            evaluate_every=evaluate_every,
+            on_truncate=on_truncate,
+        )
         work = None if out is None else find_work_directory(out)
         made_by = made_by or f'train(model, examples, "{objective}")'
         say = report or (lambda line: None)
-        if resume and work and run.go_back(work):
-            say(f"going on after step {run.progress.step} of {run.steps}")
+        if resume and work and run.resume(work):
+            say(f"resuming after step {run.progress.step} of {run.steps}")
         elif held_out is not None:
             say(run.evaluate())
         try:
@@ -176,7 +217,7 @@ def train(
                         say(run.evaluate())
                         if work:
                             run.save(work, made_by)
-        finally:  # also of a run that is stopped
+        finally:  # also of a run that is interrupted
             run.use_best()
         if out is not None:
             model.save(out, made_by=made_by)
@@ -194,51 +235,8 @@ def train(
     )
 
 
-def _check_fit(model: Model, goal: Objective, data: Examples, held_out: Examples | None) -> None:
-    """Objective, model and examples must be for each other."""
-    cross = isinstance(model, CrossEncoder)
-    if cross != goal.cross_encoder:
-        fitting = "binary or classes" if cross else "cosine, softmax, triplet or ranking"
-        raise ValueError(
-            f"objective must be {fitting} for a {type(model).__name__}, got another; "
-            "choose another objective or model"
-        )
-    labels = len(data.classes) if goal.labels == "classes" else 1
-    if isinstance(model, CrossEncoder) and model.num_labels != labels:
-        raise ValueError(
-            f"num_labels of the model must be {labels}, as many as the examples need, "
-            f"got {model.num_labels}; load it with fresh_head=0 and num_labels={labels}"
-        )
-    if held_out is not None:
-        _check_held_out(goal, data, held_out)
-        overlap = find_overlap(data, held_out)
-        if overlap:
-            warnings.warn(
-                f"{overlap} of {len(held_out.lines)} development examples also stand among the "
-                "training examples: the measure will be too good",
-                stacklevel=3,
-            )
-
-
-def _check_held_out(goal: Objective, data: Examples, held_out: Examples) -> None:
-    """Development examples must be something that this model can be measured on."""
-    if held_out.classes and held_out.classes != data.classes:
-        raise ValueError(
-            f"classes of the development examples must be {', '.join(data.classes) or 'none'}, "
-            f"as in training, got {', '.join(held_out.classes)}; use others"
-        )
-    if goal.cross_encoder and (
-        held_out.labels is None or bool(held_out.classes) != bool(data.classes)
-    ):
-        raise ValueError(f"development examples must have {goal.labels}, got others; use others")
-    if held_out.labels is not None and not held_out.classes and len(held_out.lines) < 2:
-        raise ValueError(
-            "development examples must be two or more to correlate scores, got 1; add examples"
-        )
-
-
-def check_output(out: str | os.PathLike[str], resume: bool) -> None:
-    """Refuse, before any work, what would be written over, or is not there to go on from.
+def check_out_directory(out: str | os.PathLike[str], resume: bool) -> None:
+    """Refuse, before any work, to write over other files, or to resume where there is nothing to.
 
     Raises FileExistsError.
     """
@@ -246,14 +244,52 @@ def check_output(out: str | os.PathLike[str], resume: bool) -> None:
     check_destination(out, WEIGHTS_FILE, MODEL_FILES)
     work = find_work_directory(out)
     recover_directory(work)
-    check_destination(work, STATE, FILES)
-    unfinished = (work / STATE).exists()
+    check_destination(work, STATE_FILE, CHECKPOINT_FILES)
+    unfinished = (work / STATE_FILE).exists()
     if unfinished and not resume:
         raise FileExistsError(
-            f"{work} must be gone to start anew, but an unfinished training is in it; "
-            "go on with resume, or remove it"
+            f"{work} must not exist to start anew, but it holds an unfinished training; "
+            "resume it, or remove it"
         )
     if resume and not unfinished and (out / WEIGHTS_FILE).exists():
         raise FileExistsError(
-            f"{out} must be unfinished to go on, but it is whole; leave out resume to train anew"
+            f"{out} must be unfinished to resume, but it is complete; "
+            "leave out resume to train anew"
+        )
+
+
+def _check_fit(
+    model: TrainableModel, objective: Objective, examples: Examples, development: Examples | None
+) -> None:
+    """Check that model, examples and development examples fit each other."""
+    labels = len(examples.classes) if objective.labels == "classes" else 1
+    if isinstance(model, CrossEncoder) and model.num_labels != labels:
+        raise ValueError(
+            f"num_labels of the model must be {labels}, as many as the examples need, "
+            f"got {model.num_labels}; load it with fresh_head=0 and num_labels={labels}"
+        )
+    if development is None:
+        return
+    if development.classes and development.classes != examples.classes:
+        raise ValueError(
+            "classes of the development examples must be "
+            f"{', '.join(examples.classes) or 'none'}, as in training, "
+            f"got {', '.join(development.classes)}; use others"
+        )
+    if objective.cross_encoder and (
+        development.labels is None or bool(development.classes) != bool(examples.classes)
+    ):
+        raise ValueError(
+            f"development examples must have {objective.labels}, got others; use others"
+        )
+    if development.labels is not None and not development.classes and len(development.lines) < 2:
+        raise ValueError(
+            "development examples must be two or more to correlate scores, got 1; add examples"
+        )
+    overlap = count_overlap(examples, development)
+    if overlap:
+        warnings.warn(
+            f"{overlap} of {len(development.lines)} development examples are also training "
+            "examples: the measure will be too high",
+            stacklevel=3,
         )

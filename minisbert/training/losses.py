@@ -1,13 +1,14 @@
-"""What training makes small: the paper's three objectives, what came after, and a cross-encoder's.
+"""The losses: the paper's three objectives (Reimers & Gurevych 2019, section 3), in-batch
+negatives, and the two cross-entropies that train a cross-encoder.
 
-Every forward takes embeddings (or logits) of B examples and returns one number, the mean over them;
-its twin takes the gradient of that number, 1 unless it is scaled, and returns those of the
-embeddings. The twins are as in `layers.py`.
+A forward takes what the network returns for B examples, embeddings (B, E) or logits, then the
+labels if there are any, and returns the mean loss. Its backward takes `dloss`, the derivative with
+respect to that mean (1 unless the loss is scaled), and returns gradients in the order of the
+forward's arguments. Caches and numbered steps are used as in `layers.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,226 +17,224 @@ from minisbert.arrays import Array, Cache
 from minisbert.network.layers import linear_backward, linear_forward
 from minisbert.network.similarity import normalize_backward, normalize_forward
 
-# Cross-entropy of k classes: -log softmax(logits)[label]. Its slope is softmax - one-hot.
+# Cross-entropy: the negative log likelihood -log softmax(logits)[label], averaged.
+# Its derivative with respect to the logits is softmax(logits) - one_hot(label).
 
 
-def cross_entropy_forward(logits: Array, labels: Array, cache: Cache = None) -> float:
-    """How surprising the labels are.  (B, k), (B,) numbers of classes -> mean"""
+class CrossEntropyCache(NamedTuple):
+    probabilities: Array  # (B, k)   softmax of the logits
+    labels: Array  # (B,)
+
+
+def cross_entropy_forward(logits: Array, labels: Array, *, cache: Cache = None) -> float:
+    """Return the mean negative log likelihood of class numbers.  (B, k), (B,) -> number"""
     B, k = logits.shape
-    shifted = logits - logits.max(axis=1, keepdims=True)
+    shifted = logits - logits.max(axis=1, keepdims=True)  # so that exp can't overflow
     exponentials = np.exp(shifted)
     sums = exponentials.sum(axis=1)  # (B,)
-    surprise = np.log(sums) - shifted[np.arange(B), labels]
+    losses = np.log(sums) - shifted[np.arange(B), labels]
     if cache is not None:
-        cache.append((exponentials / sums[:, None], labels))
-    return float(surprise.mean())
+        cache.append(CrossEntropyCache(exponentials / sums[:, None], labels))
+    return float(losses.mean())
 
 
 def cross_entropy_backward(dloss: float, cache: list[Any]) -> Array:
-    weights, labels = cache.pop()
-    B, k = weights.shape
-    dlogits: Array = weights.copy()
+    """Return the gradient of the logits."""
+    probabilities, labels = cache.pop()
+    B, k = probabilities.shape
+    dlogits = probabilities.copy()
     dlogits[np.arange(B), labels] -= 1
     dlogits *= dloss / B
     return dlogits
 
 
-# Binary cross-entropy: -y log s - (1 - y) log (1 - s), with s the logistic function of the logit.
-# Written as max(z, 0) - z y + log(1 + exp(-|z|)) nothing overflows. Its slope is s - y.
+# Binary cross-entropy: -y log s - (1 - y) log(1 - s), where s = sigmoid(z) of the logit z.
+# Written as max(z, 0) - z y + log(1 + exp(-|z|)) it can't overflow. Its derivative is s - y.
 
 
-def binary_cross_entropy_forward(logits: Array, labels: Array, cache: Cache = None) -> float:
-    """How surprising labels between 0 and 1 are.  (B, 1), (B,) -> mean"""
+class BinaryCrossEntropyCache(NamedTuple):
+    errors: Array  # (B,)   sigmoid(logit) - label
+
+
+def binary_cross_entropy_forward(logits: Array, labels: Array, *, cache: Cache = None) -> float:
+    """Return the mean negative log likelihood of labels from 0 to 1.  (B, 1), (B,) -> number"""
     z = logits[:, 0]
-    small = np.exp(-np.abs(z))
-    surprise = np.maximum(z, 0) - z * labels + np.log1p(small)
+    exponentials = np.exp(-np.abs(z))
+    losses = np.maximum(z, 0) - z * labels + np.log1p(exponentials)
     if cache is not None:
-        logistic = np.where(z >= 0, 1, small) / (1 + small)
-        cache.append(logistic - labels)
-    return float(surprise.mean())
+        sigmoid = np.where(z >= 0, 1, exponentials) / (1 + exponentials)
+        cache.append(BinaryCrossEntropyCache(sigmoid - labels))
+    return float(losses.mean())
 
 
 def binary_cross_entropy_backward(dloss: float, cache: list[Any]) -> Array:
-    difference = cache.pop()
-    dlogits: Array = difference[:, None] * (dloss / len(difference))
-    return dlogits
+    """Return the gradient of the logits."""
+    (errors,) = cache.pop()
+    return errors[:, None] * (dloss / len(errors))
 
 
-# Softmax classification (section 3 of the paper): softmax(W (u, v, |u - v|)). Table 6 of the paper
-# tries what else to put side by side; a name here is the list of its parts. The slope of |u - v| at
-# 0 is defined as 0.
+# Cosine loss (section 3, regression objective): the mean squared error of the cosine.
 
 
-class Part(NamedTuple):
-    """Something made of u and v, and the gradients of both from its own."""
-
-    forward: Callable[[Array, Array], Array]
-    backward: Callable[[Array, Array, Array], tuple[Array | float, Array | float]]
-
-
-PARTS = {
-    "u": Part(lambda u, v: u, lambda dout, u, v: (dout, 0.0)),
-    "v": Part(lambda u, v: v, lambda dout, u, v: (0.0, dout)),
-    "|u-v|": Part(
-        lambda u, v: np.abs(u - v),
-        lambda dout, u, v: (dout * np.sign(u - v), -dout * np.sign(u - v)),
-    ),
-    "u*v": Part(lambda u, v: u * v, lambda dout, u, v: (dout * v, dout * u)),
-}
-
-CONCATENATIONS = (
-    "u,v",
-    "|u-v|",
-    "u*v",
-    "|u-v|,u*v",
-    "u,v,u*v",
-    "u,v,|u-v|",
-    "u,v,|u-v|,u*v",
-)
+class CosineLossCache(NamedTuple):
+    unit_u: Array  # (B, E)   u / |u|
+    unit_v: Array  # (B, E)
+    errors: Array  # (B,)     cosine - label
 
 
-def concatenate(u: Array, v: Array, concatenation: str) -> Array:
-    """Put what is made of two embeddings side by side.  (B, E), (B, E) -> (B, P E)"""
-    return np.hstack([PARTS[part].forward(u, v) for part in concatenation.split(",")])
-
-
-def classification_forward(
-    u: Array,
-    v: Array,
-    labels: Array,
-    weight: Array,
-    bias: Array,
-    concatenation: str = "u,v,|u-v|",
-    cache: Cache = None,
-) -> float:
-    """Cross-entropy of a linear classifier on two embeddings side by side.
-
-    u, v           (B, E)
-    labels         (B,)       numbers of classes
-    weight         (k, P E)   P parts
-    bias           (k,)       sentence-transformers has one, the paper does not write it
-    concatenation             one of CONCATENATIONS
-    """
-    # 1. side by side
-    features = concatenate(u, v, concatenation)
-    if cache is not None:
-        cache.append((u, v, concatenation))
-    # 2. a score for each class
-    logits = linear_forward(features, weight, bias, cache=cache)  # (B, k)
-    # 3. how surprising the labels are
-    return cross_entropy_forward(logits, labels, cache)
-
-
-def classification_backward(
-    dloss: float, cache: list[Any], dweight: Array | None = None, dbias: Array | None = None
-) -> tuple[Array, Array, Array, Array]:
-    """Gradients of u, v, weight and bias; the last two go to the arrays given, if any."""
-    # 3.
-    dlogits = cross_entropy_backward(dloss, cache)
-    # 2.
-    dfeatures, dweight, dbias = linear_backward(dlogits, cache, dweight=dweight, dbias=dbias)
-    # 1.
-    u, v, concatenation = cache.pop()
-    parts = concatenation.split(",")
-    du, dv = np.zeros_like(u), np.zeros_like(v)
-    for part, dpart in zip(parts, np.split(dfeatures, len(parts), axis=1), strict=True):
-        first, second = PARTS[part].backward(dpart, u, v)
-        du += first
-        dv += second
-    return du, dv, dweight, dbias
-
-
-# Regression (section 3 of the paper): the mean squared error of the cosine.
-
-
-def regression_forward(u: Array, v: Array, labels: Array, cache: Cache = None) -> float:
-    """How far cosines are from labels between 0 and 1.  (B, E), (B, E), (B,) -> mean square"""
-    # 1. directions, whose dot product is the cosine; a zero vector has cosine 0
+def cosine_loss_forward(u: Array, v: Array, labels: Array, *, cache: Cache = None) -> float:
+    """Return the mean squared error of cosines.  (B, E), (B, E), (B,) from 0 to 1 -> number"""
+    # 1. cosines, as dot products of unit vectors; the cosine of a zero vector is 0
     unit_u, unit_v = normalize_forward(u, cache=cache), normalize_forward(v, cache=cache)
     cosines = np.einsum("be,be->b", unit_u, unit_v)
-    # 2. the error
-    error = cosines - labels
+    errors = cosines - labels  # 2.
     if cache is not None:
-        cache.append((unit_u, unit_v, error))
-    return float(np.mean(error * error))
+        cache.append(CosineLossCache(unit_u, unit_v, errors))
+    return float(np.mean(errors * errors))
 
 
-def regression_backward(dloss: float, cache: list[Any]) -> tuple[Array, Array]:
-    """Gradients of u and v."""
-    # 2.
-    unit_u, unit_v, error = cache.pop()
-    dcosines = (error * (2 * dloss / len(error)))[:, None]  # (B, 1)
-    # 1. what was pushed last is popped first
+def cosine_loss_backward(dloss: float, cache: list[Any]) -> tuple[Array, Array]:
+    """Return the gradients of u and v."""
+    unit_u, unit_v, errors = cache.pop()
+    dcosines = (errors * (2 * dloss / len(errors)))[:, None]  # 2. (B, 1)
+    # 1. v was pushed after u, so it is popped first
     dv = normalize_backward(dcosines * unit_u, cache)
     du = normalize_backward(dcosines * unit_v, cache)
     return du, dv
 
 
-# Triplets (section 3 of the paper): max(|a - p| - |a - n| + margin, 0), Euclidean. The slope is
-# defined as 0 where the positive is nearer by just the margin, and that of a distance 0 as 0.
+# Softmax loss (section 3, classification objective): cross-entropy of softmax(W (u, v, |u - v|)).
+# Table 6 compares what can be concatenated. Where u = v, |u - v| has no derivative; 0 is taken.
+
+CONCATENATIONS = ("u,v", "|u-v|", "u*v", "|u-v|,u*v", "u,v,u*v", "u,v,|u-v|", "u,v,|u-v|,u*v")
 
 
-def triplet_forward(
-    anchor: Array, positive: Array, negative: Array, margin: float = 1.0, cache: Cache = None
+class SoftmaxLossCache(NamedTuple):
+    u: Array  # (B, E)
+    v: Array  # (B, E)
+    concatenation: str
+
+
+def concatenate_features(u: Array, v: Array, concatenation: str) -> Array:
+    """Return F features of two embeddings side by side.  (B, E), (B, E) -> (B, F E)"""
+    features = {"u": u, "v": v, "|u-v|": np.abs(u - v), "u*v": u * v}
+    return np.hstack([features[name] for name in concatenation.split(",")])
+
+
+def softmax_loss_forward(
+    u: Array,
+    v: Array,
+    labels: Array,
+    *,
+    weight: Array,
+    bias: Array,
+    concatenation: str,
+    cache: Cache = None,
 ) -> float:
-    """How much nearer than the negative the positive still has to come.  three (B, E) -> mean
+    """Return the cross-entropy of a linear classifier on features of two embeddings.
 
-    margin  1 in the paper; sentence-transformers' default is 5
+    labels         (B,)       class numbers
+    weight         (k, F E)
+    bias           (k,)       sentence-transformers has one, the paper writes none
+    concatenation             one of CONCATENATIONS
     """
-    # 1. distances
-    to_positive, to_negative = anchor - positive, anchor - negative
-    near, far = (np.sqrt(np.einsum("be,be->b", x, x)) for x in (to_positive, to_negative))  # (B,)
-    # 2. what is missing
-    missing = near - far + margin
+    features = concatenate_features(u, v, concatenation)  # 1.
     if cache is not None:
-        cache.append((to_positive, near, to_negative, far, missing > 0))
-    return float(np.maximum(missing, 0).mean())
+        cache.append(SoftmaxLossCache(u, v, concatenation))
+    logits = linear_forward(features, weight, bias, cache=cache)  # 2. (B, k)
+    return cross_entropy_forward(logits, labels, cache=cache)  # 3.
 
 
-def triplet_backward(dloss: float, cache: list[Any]) -> tuple[Array, Array, Array]:
-    """Gradients of anchor, positive and negative."""
-    to_positive, near, to_negative, far, counts = cache.pop()
-    # 2.
-    dmissing = counts * (dloss / len(counts))  # (B,)
-    # 1. the slope of a length is the direction
+def softmax_loss_backward(
+    dloss: float, cache: list[Any], *, dweight: Array | None = None, dbias: Array | None = None
+) -> tuple[Array, Array, Array, Array]:
+    """Return the gradients of u, v, weight and bias, the last two in the arrays given, if any."""
+    dlogits = cross_entropy_backward(dloss, cache)  # 3.
+    dfeatures, dweight, dbias = linear_backward(dlogits, cache, dweight=dweight, dbias=dbias)  # 2.
+    # 1. each feature's gradient, times its derivatives by u and by v
+    u, v, concatenation = cache.pop()
+    sign = np.sign(u - v)
+    derivatives = {"u": (1, 0), "v": (0, 1), "|u-v|": (sign, -sign), "u*v": (v, u)}
+    names = concatenation.split(",")
+    du, dv = np.zeros_like(u), np.zeros_like(v)
+    for name, dfeature in zip(names, np.split(dfeatures, len(names), axis=1), strict=True):
+        by_u, by_v = derivatives[name]
+        du += dfeature * by_u
+        dv += dfeature * by_v
+    return du, dv, dweight, dbias
+
+
+# Triplet loss (section 3): max(|a - p| - |a - n| + margin, 0) with Euclidean distances. Where the
+# sum is exactly 0, and where a distance is 0, there is no derivative; 0 is taken.
+
+
+class TripletLossCache(NamedTuple):
+    to_positive: Array  # (B, E)   a - p
+    positive_distances: Array  # (B,)
+    to_negative: Array  # (B, E)   a - n
+    negative_distances: Array  # (B,)
+    violated: Array  # (B,)   whether the negative is not farther than the positive by the margin
+
+
+def triplet_loss_forward(
+    anchor: Array, positive: Array, negative: Array, *, margin: float, cache: Cache = None
+) -> float:
+    """Return the mean violation of the margin.  three (B, E) -> number"""
+    to_positive, to_negative = anchor - positive, anchor - negative  # 1.
+    near, far = (np.sqrt(np.einsum("be,be->b", x, x)) for x in (to_positive, to_negative))  # (B,)
+    violations = near - far + margin  # 2.
+    if cache is not None:
+        cache.append(TripletLossCache(to_positive, near, to_negative, far, violations > 0))
+    return float(np.maximum(violations, 0).mean())
+
+
+def triplet_loss_backward(dloss: float, cache: list[Any]) -> tuple[Array, Array, Array]:
+    """Return the gradients of anchor, positive and negative."""
+    to_positive, near, to_negative, far, violated = cache.pop()
+    dviolations = violated * (dloss / len(violated))  # 2. (B,)
+    # 1. the gradient of a length |x| is the direction x / |x|
     dnear, dfar = (
-        x * np.divide(dmissing, length, out=np.zeros_like(length), where=length > 0)[:, None]
+        x * np.divide(dviolations, length, out=np.zeros_like(length), where=length > 0)[:, None]
         for x, length in ((to_positive, near), (to_negative, far))
     )
     return dnear - dfar, -dnear, dfar
 
 
-# In-batch negatives (Henderson et al. 2017, section 4.4; "multiple negatives ranking" in
-# sentence-transformers, scale 20): each anchor has to find its own positive among all of the batch.
+# Ranking loss: in-batch negatives (Henderson et al. 2017, section 4.4; MultipleNegativesRankingLoss
+# in sentence-transformers). Anchor i has to find positive i among the positives of all anchors.
 
 
-def ranking_forward(
-    anchor: Array, candidates: Array, scale: float = 20.0, cache: Cache = None
+class RankingLossCache(NamedTuple):
+    unit_anchor: Array  # (B, E)
+    unit_candidates: Array  # (C, E)
+    scale: float
+
+
+def ranking_loss_forward(
+    anchor: Array, *candidates: Array, scale: float, cache: Cache = None
 ) -> float:
-    """Cross-entropy of finding candidate i for anchor i by scaled cosines.
+    """Return the cross-entropy of finding candidate i for anchor i by scaled cosines.
 
     anchor      (B, E)
-    candidates  (C, E)   the B positives, and after them further negatives, if any
+    candidates  (B, E)   the positives, and after them hard negatives, if any: C rows together
+    scale                of the cosines, which are too close together for a sharp softmax
     """
-    # 1. directions
+    # 1. unit vectors
     unit_anchor = normalize_forward(anchor, cache=cache)
-    unit_candidates = normalize_forward(candidates, cache=cache)
+    unit_candidates = normalize_forward(np.concatenate(candidates), cache=cache)
     if cache is not None:
-        cache.append((unit_anchor, unit_candidates, scale))
-    # 2. all cosines
+        cache.append(RankingLossCache(unit_anchor, unit_candidates, scale))
+    # 2. scaled cosines of all with all
     scores = (unit_anchor @ unit_candidates.T) * unit_anchor.dtype.type(scale)  # (B, C)
-    # 3. how surprising it is that i belongs to i
-    return cross_entropy_forward(scores, np.arange(len(anchor)), cache)
+    return cross_entropy_forward(scores, np.arange(len(anchor)), cache=cache)  # 3.
 
 
-def ranking_backward(dloss: float, cache: list[Any]) -> tuple[Array, Array]:
-    """Gradients of anchor and candidates."""
-    # 3.
-    dscores = cross_entropy_backward(dloss, cache)
-    # 2.
+def ranking_loss_backward(dloss: float, cache: list[Any]) -> tuple[Array, ...]:
+    """Return the gradients of anchor, positives and hard negatives."""
+    dscores = cross_entropy_backward(dloss, cache)  # 3.
     unit_anchor, unit_candidates, scale = cache.pop()
-    dscores *= scale
-    # 1.
+    dscores *= scale  # 2.
+    # 1. candidates were pushed after anchors, so they are popped first
     dcandidates = normalize_backward(dscores.T @ unit_anchor, cache)
     danchor = normalize_backward(dscores @ unit_candidates, cache)
-    return danchor, dcandidates
+    return danchor, *np.split(dcandidates, len(dcandidates) // len(danchor))

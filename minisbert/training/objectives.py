@@ -1,60 +1,73 @@
-"""Objectives by name: which losses they are, and what of an example they need.
+"""The table of objectives: for each loss one record with all that the rest of the package needs.
 
-A bi-encoder gives embeddings, one a text; a cross-encoder gives logits, one row a pair. Either way
-an objective takes a list of arrays, one for each column of the examples, and gives back as many
-gradients.
+`train` and the command line take an objective by its name. Files are read, examples are checked,
+help texts and the table in README.md are written from these records.
+
+A bi-encoder returns embeddings, one for each text; a cross-encoder returns logits, one row for each
+pair. Either way a loss takes a list of arrays with B rows, one array for each text of an example
+(for a cross-encoder one for both), and returns as many gradients.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from minisbert.arrays import Array, Cache, Gradients, Parameters
-from minisbert.training.losses import (
-    CONCATENATIONS,
-    binary_cross_entropy_backward,
-    binary_cross_entropy_forward,
-    classification_backward,
-    classification_forward,
-    cross_entropy_backward,
-    cross_entropy_forward,
-    ranking_backward,
-    ranking_forward,
-    regression_backward,
-    regression_forward,
-    triplet_backward,
-    triplet_forward,
-)
+from minisbert.training import losses
+
+# Parameters that an objective trains beside the network have names that start so.
+OWN_PARAMETERS = "objective."
+CLASSIFIER = f"{OWN_PARAMETERS}classifier"
 
 
 class Objective(NamedTuple):
-    """One thing to make small.
+    """A loss, and what it needs of examples and model.
 
-    labels         "scores" between 0 and 1, "classes", or "" for none
-    cross_encoder  whether it takes logits of pairs, not embeddings of texts
-    what           in words, for people
-    forward        (outputs, labels, parameters, cache) -> loss
-    backward       (cache, gradients) -> gradients of the outputs
+    name             as users write it
+    texts            how many texts an example may have
+    labels           "scores" from 0 to 1, "classes", or "" for none
+    forward          (*outputs, labels, cache=, **options) -> mean loss; no labels if there are none
+    backward         (dloss, cache) -> the gradient of each output
+    summary          what it minimises, in a few words
+    source           where it comes from
+    cross_encoder    whether it takes logits of pairs, not embeddings of texts
+    options          keywords of the forward that users may set, with their defaults
+    fewest           examples that it needs at least
+    make_parameters  of the objective itself, (k classes, E, seed=, **options) -> name -> array;
+                     `forward` takes them as keywords by the last part of their names, `backward`
+                     arrays for their gradients as d + that name, whose gradients come last
+    classify         (*outputs, **own parameters, **options) -> logits (B, k), to measure accuracy
     """
 
+    name: str
+    texts: tuple[int, ...]
     labels: str
-    cross_encoder: bool
-    what: str
-    forward: Callable[[list[Array], Any, Parameters, Cache], float]
-    backward: Callable[[list[Any], Gradients], list[Array]]
+    forward: Callable[..., float]
+    backward: Callable[..., Any]
+    summary: str
+    source: str
+    cross_encoder: bool = False
+    options: Mapping[str, Any] = {}
+    fewest: int = 1
+    make_parameters: Callable[..., dict[str, Array]] | None = None
+    classify: Callable[..., Array] | None = None
+
+    @property
+    def needs(self) -> str:
+        """What an example must be, in words."""
+        texts = " or ".join({2: "two", 3: "three"}[count] for count in self.texts) + " texts"
+        label = {"scores": " and a score", "classes": " and a class", "": ""}[self.labels]
+        return texts + label
 
 
-# The classifier that the softmax objective trains beside the network and leaves behind.
-CLASSIFIER = "objective.classifier"
+def make_classifier(k: int, E: int, concatenation: str, *, seed: int) -> dict[str, Array]:
+    """Draw the classifier that the softmax objective trains beside the network.
 
-
-def make_classifier(k: int, E: int, concatenation: str, seed: int) -> dict[str, Array]:
-    """A fresh classifier for `softmax`: k classes, embeddings of width E.
-
-    Its weights are drawn as torch's Linear draws them, uniformly up to 1 / √(inputs).
+    k classes, embeddings of width E. Weights are drawn as torch's Linear draws them, uniformly
+    from -1 / √inputs to 1 / √inputs.
     """
     inputs = (concatenation.count(",") + 1) * E
     rng = np.random.default_rng([seed, k, inputs])
@@ -65,102 +78,193 @@ def make_classifier(k: int, E: int, concatenation: str, seed: int) -> dict[str, 
     }
 
 
-def make_objective(
-    name: str, margin: float = 1.0, scale: float = 20.0, concatenation: str = "u,v,|u-v|"
-) -> Objective:
-    """Look an objective up by its name.
+def _classify(u: Array, v: Array, *, weight: Array, bias: Array, concatenation: str) -> Array:
+    """Return the logits of the softmax objective's classifier.  (B, E), (B, E) -> (B, k)"""
+    return losses.concatenate_features(u, v, concatenation) @ weight.T + bias
 
-    margin         of "triplet"; 1 in the paper, 5 in sentence-transformers
-    scale          of the cosines in "ranking"
-    concatenation  of "softmax", one of `losses.CONCATENATIONS`
 
-    Raises ValueError for a name or an option that there is not.
+_PAPER = "Reimers & Gurevych 2019, section 3"
+
+# Where the columns of a file fit several objectives, the first of them is inferred.
+OBJECTIVES = {
+    objective.name: objective
+    for objective in (
+        Objective(
+            name="cosine",
+            texts=(2,),
+            labels="scores",
+            forward=losses.cosine_loss_forward,
+            backward=losses.cosine_loss_backward,
+            summary="mean squared error of the cosine",
+            source=_PAPER,
+        ),
+        Objective(
+            name="softmax",
+            texts=(2,),
+            labels="classes",
+            forward=losses.softmax_loss_forward,
+            backward=losses.softmax_loss_backward,
+            summary="cross-entropy of a classifier on both embeddings",
+            source=f"{_PAPER} and Table 6",
+            options={"concatenation": "u,v,|u-v|"},
+            make_parameters=make_classifier,
+            classify=_classify,
+        ),
+        Objective(
+            name="triplet",
+            texts=(3,),
+            labels="",
+            forward=losses.triplet_loss_forward,
+            backward=losses.triplet_loss_backward,
+            summary="violation of a margin between Euclidean distances",
+            source=f"{_PAPER} (the default margin of sentence-transformers is 5)",
+            options={"margin": 1.0},
+        ),
+        Objective(
+            name="ranking",
+            texts=(2, 3),
+            labels="",
+            forward=losses.ranking_loss_forward,
+            backward=losses.ranking_loss_backward,
+            summary="cross-entropy of finding the right text among those of the batch",
+            source="Henderson et al. 2017, section 4.4",
+            options={"scale": 20.0},
+            fewest=2,
+        ),
+        Objective(
+            name="binary",
+            texts=(2,),
+            labels="scores",
+            forward=losses.binary_cross_entropy_forward,
+            backward=losses.binary_cross_entropy_backward,
+            summary="binary cross-entropy",
+            source="sentence-transformers' CrossEncoder",
+            cross_encoder=True,
+        ),
+        Objective(
+            name="classes",
+            texts=(2,),
+            labels="classes",
+            forward=losses.cross_entropy_forward,
+            backward=losses.cross_entropy_backward,
+            summary="cross-entropy",
+            source="sentence-transformers' CrossEncoder",
+            cross_encoder=True,
+        ),
+    )
+}
+
+OPTION_NAMES = tuple(dict.fromkeys(name for each in OBJECTIVES.values() for name in each.options))
+
+
+def find_objective(name: str, cross_encoder: bool | None = None) -> Objective:
+    """Look an objective up by its name, among those for one kind of model if that is given.
+
+    Raises ValueError with the names to choose from.
     """
-    if concatenation not in CONCATENATIONS:
+    names = [
+        objective.name
+        for objective in OBJECTIVES.values()
+        if cross_encoder in (None, objective.cross_encoder)
+    ]
+    if name not in names:
+        model = {None: "", True: " for a cross-encoder", False: " for a bi-encoder"}[cross_encoder]
         raise ValueError(
-            f"concatenation must be one of {'; '.join(CONCATENATIONS)}, got {concatenation!r}; "
-            "leave it out for the paper's best"
+            f"objective must be one of {', '.join(names)}{model}, got {name!r}; "
+            "choose another objective or model"
+        )
+    return OBJECTIVES[name]
+
+
+class ChosenLoss(NamedTuple):
+    """An objective with its options chosen, as a step of training calls it."""
+
+    objective: Objective
+    options: dict[str, Any]
+
+    def forward(
+        self, outputs: Sequence[Array], labels: Array | None, parameters: Parameters, cache: Cache
+    ) -> float:
+        """Return the mean loss.
+
+        outputs     (B, E) for each text of an example, or one (B, k) of logits
+        labels      (B,)   scores or class numbers, or None
+        parameters         all that are trained, the objective's own among them
+        """
+        known = (labels,) if self.objective.labels else ()
+        own = _find_own(parameters)
+        return self.objective.forward(*outputs, *known, cache=cache, **own, **self.options)
+
+    def backward(self, cache: list[Any], gradients: Gradients) -> list[Array]:
+        """Return the gradients of the outputs; write those of the objective's own parameters."""
+        own = {f"d{name}": gradient for name, gradient in _find_own(gradients).items()}
+        found = self.objective.backward(1.0, cache, **own)
+        found = list(found) if isinstance(found, tuple) else [found]
+        return found[: len(found) - len(own)]
+
+    def make_parameters(self, k: int, E: int, *, seed: int) -> dict[str, Array]:
+        """Draw the objective's own parameters, for k classes and embeddings of width E."""
+        make = self.objective.make_parameters
+        return {} if make is None else make(k, E, seed=seed, **self.options)
+
+    def classify(self, outputs: Sequence[Array], parameters: Parameters) -> Array:
+        """Return logits (B, k) of the objective's own classifier."""
+        if self.objective.classify is None:
+            raise ValueError(
+                "objective must be one with a classifier to measure classes, got "
+                f"{self.objective.name}; measure examples of another kind"
+            )
+        return self.objective.classify(*outputs, **_find_own(parameters), **self.options)
+
+    def describe(self) -> str:
+        """Say what is minimised, with the options."""
+        options = (
+            f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in self.options.items()
+        )
+        return ", ".join([self.objective.summary, *options])
+
+
+def _find_own(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Find an objective's own parameters, or their gradients, by the last part of their names."""
+    return {
+        name.rpartition(".")[2]: array
+        for name, array in arrays.items()
+        if name.startswith(OWN_PARAMETERS)
+    }
+
+
+def make_loss(
+    name: str,
+    *,
+    margin: float | None = None,
+    scale: float | None = None,
+    concatenation: str | None = None,
+) -> ChosenLoss:
+    """Look an objective up by its name and choose its options; None is the objective's default.
+
+    margin         by which a negative has to be farther than the positive
+    scale          of cosines that a softmax is taken of
+    concatenation  one of `losses.CONCATENATIONS`
+
+    Raises ValueError for an unknown name, or an option that is out of range.
+    """
+    objective = find_objective(name)
+    given = {"margin": margin, "scale": scale, "concatenation": concatenation}
+    if concatenation not in (None, *losses.CONCATENATIONS):
+        raise ValueError(
+            f"concatenation must be one of {'; '.join(losses.CONCATENATIONS)}, "
+            f"got {concatenation!r}; leave it out for the paper's best"
         )
     for option, value in (("margin", margin), ("scale", scale)):
-        if not 0 < value < np.inf:
-            raise ValueError(f"{option} must be a number above 0, got {value!r}; leave it out")
-
-    def softmax_forward(outputs: list[Array], labels: Any, p: Parameters, cache: Cache) -> float:
-        u, v = outputs
-        weight, bias = p[f"{CLASSIFIER}.weight"], p[f"{CLASSIFIER}.bias"]
-        return classification_forward(u, v, labels, weight, bias, concatenation, cache)
-
-    def softmax_backward(cache: list[Any], gradients: Gradients) -> list[Array]:
-        dweight, dbias = gradients[f"{CLASSIFIER}.weight"], gradients[f"{CLASSIFIER}.bias"]
-        du, dv, _, _ = classification_backward(1.0, cache, dweight, dbias)
-        return [du, dv]
-
-    def cosine_forward(outputs: list[Array], labels: Any, _: Parameters, cache: Cache) -> float:
-        u, v = outputs
-        return regression_forward(u, v, labels, cache)
-
-    def triplets_forward(outputs: list[Array], _: Any, __: Parameters, cache: Cache) -> float:
-        anchor, positive, negative = outputs
-        return triplet_forward(anchor, positive, negative, margin, cache)
-
-    def find_forward(outputs: list[Array], _: Any, __: Parameters, cache: Cache) -> float:
-        anchor, *others = outputs  # positives, then hard negatives if there are any
-        if cache is not None:
-            cache.append(len(others))
-        return ranking_forward(anchor, np.concatenate(others), scale, cache)
-
-    def find_backward(cache: list[Any], _: Gradients) -> list[Array]:
-        danchor, dcandidates = ranking_backward(1.0, cache)
-        return [danchor, *np.split(dcandidates, cache.pop())]
-
-    def binary_forward(outputs: list[Array], labels: Any, _: Parameters, cache: Cache) -> float:
-        return binary_cross_entropy_forward(outputs[0], labels, cache)
-
-    def classes_forward(outputs: list[Array], labels: Any, _: Parameters, cache: Cache) -> float:
-        return cross_entropy_forward(outputs[0], labels, cache)
-
-    objectives = {
-        "cosine": Objective(
-            "scores",
-            False,
-            "mean squared error of the cosine against a score from 0 to 1",
-            cosine_forward,
-            lambda cache, _: [*regression_backward(1.0, cache)],
-        ),
-        "softmax": Objective(
-            "classes",
-            False,
-            f"softmax classification on ({concatenation})",
-            softmax_forward,
-            softmax_backward,
-        ),
-        "triplet": Objective(
-            "",
-            False,
-            f"triplets, Euclidean, margin {margin:g}",
-            triplets_forward,
-            lambda cache, _: [*triplet_backward(1.0, cache)],
-        ),
-        "ranking": Objective(
-            "", False, f"in-batch negatives, scale {scale:g}", find_forward, find_backward
-        ),
-        "binary": Objective(
-            "scores",
-            True,
-            "binary cross-entropy against a score from 0 to 1",
-            binary_forward,
-            lambda cache, _: [binary_cross_entropy_backward(1.0, cache)],
-        ),
-        "classes": Objective(
-            "classes",
-            True,
-            "cross-entropy of the classes",
-            classes_forward,
-            lambda cache, _: [cross_entropy_backward(1.0, cache)],
-        ),
-    }
-    if name not in objectives:
-        raise ValueError(
-            f"objective must be one of {', '.join(objectives)}, got {name!r}; choose one of them"
-        )
-    return objectives[name]
+        if value is not None and not 0 < value < np.inf:
+            raise ValueError(
+                f"{option} must be a number above 0, got {value!r}; leave it out for the default"
+            )
+    return ChosenLoss(
+        objective,
+        {
+            option: default if given[option] is None else given[option]
+            for option, default in objective.options.items()
+        },
+    )

@@ -26,7 +26,7 @@ from minisbert.network.relative_bias import (
 )
 from minisbert.system.threads import limit_blas, two_threads
 from minisbert.training.networks import make_network
-from minisbert.training.objectives import make_objective
+from minisbert.training.objectives import make_loss
 from minisbert.training.optimizer import is_decayed
 from minisbert.training.step import Batch, Trainer
 from models import (
@@ -480,7 +480,7 @@ def test_a_step_of_training(tmp_path, model_type):
         batch = Batch([tokens[:2], tokens[2:]], None, np.array([1.0, 0.0]))
         network = make_network(model.config)
         with two_threads(threads) as run_both, limit_blas(1):
-            trainer = Trainer(network, make_objective("cosine"), parameters, run_both=run_both)
+            trainer = Trainer(network, make_loss("cosine"), parameters, run_both=run_both)
             trainer.step(batch, 0.1, (0, 0))
             trainer.step(batch, 0.1, (0, 1))
         for name, array in parameters.items():

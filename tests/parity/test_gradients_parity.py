@@ -9,7 +9,7 @@ from minisbert.network.families import FAMILIES
 from minisbert.network.layers import RowGradient
 from minisbert.training.losses import CONCATENATIONS
 from minisbert.training.networks import make_network
-from minisbert.training.objectives import make_classifier, make_objective
+from minisbert.training.objectives import make_classifier, make_loss
 from minisbert.training.step import Batch, Trainer
 from models import SIZES, make_cross_encoder_directory, make_model_directory
 
@@ -79,7 +79,7 @@ def differentiate(directory, objective, columns, B, options):
     peer = TorchPeer(directory, model.config, parameters, objective, **options)
     expected_loss = peer.differentiate(batch)
     expected = {name: p.grad.numpy() for name, p in peer.parameters.items()}
-    goal = make_objective(objective, **options)
+    goal = make_loss(objective, **options)
     with Trainer(make_network(model.config), goal, parameters) as trainer:
         # Another batch first: what it leaves in the arrays must not count.
         trainer.differentiate(make_batch(objective, columns, B + 1, seed=2), None)

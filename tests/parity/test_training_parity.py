@@ -13,7 +13,7 @@ from minisbert.network.bert import WORDS as WORD_TABLE
 from minisbert.network.layers import RowGradient
 from minisbert.training import optimizer
 from minisbert.training.networks import make_network
-from minisbert.training.objectives import make_classifier, make_objective
+from minisbert.training.objectives import make_classifier, make_loss
 from minisbert.training.optimizer import AdamW, schedule
 from minisbert.training.step import Batch, Trainer
 from models import WORDS, make_model_directory
@@ -108,7 +108,7 @@ def train_both(directory, objective, rate, dtype=np.float32, **settings):
     model.parameters = {name: p.astype(dtype) for name, p in model.parameters.items()}
     before = dict(model.parameters)
     if objective == "softmax":
-        before |= make_classifier(3, model.get_embedding_dimension(), "u,v,|u-v|", SEED)
+        before |= make_classifier(3, model.get_embedding_dimension(), "u,v,|u-v|", seed=SEED)
     peer = TorchPeer(directory, model.config, before, objective)
     batches = list(make_batches(model, objective, examples, dtype))
     assert len(batches) == STEPS
@@ -237,7 +237,7 @@ def make_trainer(directory, dtype, **options):
     model = SentenceTransformer(directory)
     parameters = {name: p.astype(dtype) for name, p in model.parameters.items()}
     peer = TorchPeer(directory, model.config, parameters, "ranking", **options)
-    goal = make_objective("ranking", **options)
+    goal = make_loss("ranking", **options)
     return Trainer(make_network(model.config), goal, parameters), peer
 
 

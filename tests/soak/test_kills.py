@@ -6,7 +6,7 @@ import time
 
 from kills import BEGINS, ENDS, READY, run_child, write_job
 
-from minisbert.training.checkpoints import STATE, find_work_directory
+from minisbert.training.checkpoints import STATE_FILE, find_work_directory
 from minisbert.training.examples import read_examples
 
 KILLS = 20
@@ -64,7 +64,7 @@ def test_twenty_kills(minilm_directory, data_directory, tmp_path):
                 shutil.rmtree(out)
         elif printed[-1] == BEGINS:
             counts["within a checkpoint"] += 1
-        elif (find_work_directory(out) / STATE).exists():
+        elif (find_work_directory(out) / STATE_FILE).exists():
             counts["after one"] += 1
         else:
             counts["before the first checkpoint"] += 1

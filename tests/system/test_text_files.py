@@ -72,20 +72,42 @@ def test_json_fields(write):
     [
         ("t.txt", b"a\nb\xff\n", {}, "line 2 of .* must be UTF-8, got the byte 0xff at place 2;"),
         ("t.txt", b"a\x00\n\xed\xa0\x80", {}, "line 2 of .* must be UTF-8, got the byte 0xed"),
-        ("t.csv", b"a,b\n1\n", {"column": "b"}, "line 2 of .* must have a column b, got 1 columns"),
-        ("t.csv", b"a,b\n", {"column": "0"}, "line 1 of .* must have a column 0, got 2 columns"),
+        (
+            "t.csv",
+            b"a,b\n1\n",
+            {"column": "b"},
+            "line 2 of .* must have a text in column b, got 1 columns",
+        ),
+        (
+            "t.csv",
+            b"a,b\n",
+            {"column": "0"},
+            "line 1 of .* must have a text in column 0, got 2 columns",
+        ),
         ("t.csv", b"a,b\n", {"column": "c"}, "column must be one of a, b in .*, got 'c'"),
         (
             "t.csv",
             b"\n",
             {"column": "c"},
-            "t.csv must name its columns in the first row, but it is",
+            "t.csv must name its columns in the first row, got an empty file; is it the right file",
         ),
         ("t.csv", b'a\n"b\n', {"column": "a"}, "line 2 of .* must be CSV, got .*; repair"),
         ("t.jsonl", b'{"t": "a"}\n{"t"', {"field": "t"}, "line 2 of .* must be a JSON object, got"),
         ("t.jsonl", b"[" * 100_000, {"field": "t"}, "line 1 of .* must be a JSON object, got"),
-        ("t.jsonl", b'{"t": 1}', {"field": "t"}, "line 1 of .* with a text in 't', got {\"t\": 1}"),
-        ("t.jsonl", b'["t"]', {"field": "t"}, "line 1 of .* with a text in 't'"),
+        (
+            "t.jsonl",
+            b'{"t": 1}',
+            {"field": "t"},
+            "line 1 of .* must have a text in field t, got 1;",
+        ),
+        ("t.jsonl", b'["t"]', {"field": "t"}, r"line 1 of .* must be a JSON object, got \['t'\]"),
+        (
+            "t.jsonl",
+            b'{"n": "a"}',
+            {"field": "t"},
+            "field must be one of n in .*, got 't'; choose one",
+        ),
+        ("t.jsonl", b'{"t": "a"}\n{}', {"field": "t"}, "line 2 of .* in field t, got None"),
     ],
 )
 def test_bad_lines_are_named(write, name, content, options, message):

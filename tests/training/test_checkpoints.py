@@ -15,9 +15,16 @@ from minisbert.model_files import saving
 from minisbert.training import checkpoints
 from minisbert.training import loop as training
 from minisbert.training import run as training_run
-from minisbert.training.checkpoints import MODEL, STATE, Progress, digest, find_work_directory
+from minisbert.training.checkpoints import (
+    MODEL_FOLDER,
+    STATE_FILE,
+    Progress,
+    find_work_directory,
+    hash_parts,
+)
 from minisbert.training.development import Measure
 from minisbert.training.loop import train
+from minisbert.training.objectives import ChosenLoss
 from models import make_cross_encoder_directory, make_model_directory, write_json
 
 # 3 steps an epoch, 6 in all, a checkpoint after every second of them.
@@ -158,7 +165,7 @@ def test_interruptions(make_runner, uninterrupted, monkeypatch, owner, name, cal
     assert found == uninterrupted("classifier")
     assert [path.name for path in runner.out.parent.iterdir()] == ["out"]
     if kept:
-        assert lines[0] == f"going on after step {kept} of 6"
+        assert lines[0] == f"resuming after step {kept} of 6"
     else:
         assert lines[0].startswith("step 0 of 6")
 
@@ -197,7 +204,7 @@ def test_between_two_checkpoints(make_runner, uninterrupted, monkeypatch, killed
     lines = []
     found = summarise(*runner.run(resume=True, report=lines.append), runner.out)
     assert found == uninterrupted("scores")
-    assert lines[0] == "going on after step 2 of 6"
+    assert lines[0] == "resuming after step 2 of 6"
     assert [path.name for path in runner.out.parent.iterdir()] == ["out"]
 
 
@@ -230,7 +237,7 @@ def test_a_stopped_run_leaves_the_best_model(make_runner, monkeypatch):
     model = runner.load()
     with pytest.raises(KeyboardInterrupt):
         runner.run(model=model)
-    saved = SentenceTransformer(runner.work / MODEL)
+    saved = SentenceTransformer(runner.work / MODEL_FOLDER)
     assert all(np.array_equal(saved.parameters[n], a) for n, a in model.parameters.items())
     assert saved.encode("a bird").tobytes() == model.encode("a bird").tobytes()
 
@@ -241,11 +248,13 @@ def test_a_checkpoint_holds_a_model(make_runner, monkeypatch):
     fail_at(monkeypatch, training.Trainer, "step", 5, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         runner.run(made_by="by hand")
-    assert sorted(path.name for path in runner.work.iterdir()) == sorted(checkpoints.FILES)
-    model = CrossEncoder(runner.work / MODEL)
+    assert sorted(path.name for path in runner.work.iterdir()) == sorted(
+        checkpoints.CHECKPOINT_FILES
+    )
+    model = CrossEncoder(runner.work / MODEL_FOLDER)
     assert model.predict([("a bird", "a tree")]).shape == (1, 2)
-    assert '"same"' in (runner.work / MODEL / "config.json").read_text()
-    assert "by hand" in (runner.work / MODEL / "README.md").read_text()
+    assert '"same"' in (runner.work / MODEL_FOLDER / "config.json").read_text()
+    assert "by hand" in (runner.work / MODEL_FOLDER / "README.md").read_text()
 
 
 # What goes wrong
@@ -275,7 +284,7 @@ def test_full_disk(make_runner, uninterrupted, monkeypatch, owner, name):
     assert caught.value.errno == errno.ENOSPC
     # Nothing is left of the one that was not written.
     assert [path.name for path in runner.work.parent.iterdir()] == [runner.work.name]
-    assert checkpoints.read_fields(runner.work / STATE).content["step"] == 2
+    assert checkpoints.read_fields(runner.work / STATE_FILE).content["step"] == 2
     found = summarise(*runner.run(resume=True), runner.out)
     assert found == uninterrupted("classifier")
 
@@ -284,7 +293,7 @@ def test_full_disk_at_once(make_runner, monkeypatch):
     """Without a checkpoint before, none is promised."""
     runner = make_runner("scores")
     fail_at(monkeypatch, checkpoints, "write_safetensors", 1, FULL)
-    with pytest.raises(OSError, match="of step 2 is not written; make room and go on with resume"):
+    with pytest.raises(OSError, match="of step 2 is not written; make room and resume"):
         runner.run()
     assert list(runner.out.parent.iterdir()) == []
 
@@ -305,8 +314,8 @@ def test_notes_in_a_checkpoint(make_runner, monkeypatch):
     runner = make_runner("scores")
     write_checkpoint = training_run.write_checkpoint
 
-    def write(*arguments):
-        write_checkpoint(*arguments)
+    def write(*arguments, **options):
+        write_checkpoint(*arguments, **options)
         (runner.work / "notes.txt").write_text("mine")
 
     monkeypatch.setattr(training_run, "write_checkpoint", write)
@@ -319,18 +328,13 @@ def test_notes_in_a_checkpoint(make_runner, monkeypatch):
 def test_loss_that_runs_away(make_runner, monkeypatch, kind):
     """A loss that is not finite stops the run: step and lines are named, the last model is kept."""
     runner, model = make_runner(kind), make_runner(kind).load()
-    make_objective, calls = training.make_objective, []
+    forward, calls = ChosenLoss.forward, []
 
-    def make_failing(*arguments):
-        objective = make_objective(*arguments)
+    def fail(*arguments):
+        calls.append("forward")
+        return math.nan if len(calls) == 5 else forward(*arguments)
 
-        def forward(*arguments):
-            calls.append("forward")
-            return math.nan if len(calls) == 5 else objective.forward(*arguments)
-
-        return objective._replace(forward=forward)
-
-    monkeypatch.setattr(training, "make_objective", make_failing)
+    monkeypatch.setattr(ChosenLoss, "forward", fail)
     # Step 5 is the second of the second epoch.
     rows = np.random.default_rng([0, 1]).permutation(20)[8:16]
     lines = ", ".join(str(row + 1) for row in sorted(rows))
@@ -340,7 +344,7 @@ def test_loss_that_runs_away(make_runner, monkeypatch, kind):
         f"the loss must be finite, got nan at step 5 of 6, in the batch of lines {lines}; "
         f"lower the learning rate; the last good model is in {runner.work}"
     )
-    saved = SentenceTransformer(runner.work / MODEL)
+    saved = SentenceTransformer(runner.work / MODEL_FOLDER)
     assert all(np.array_equal(saved.parameters[n], a) for n, a in model.parameters.items())
     assert np.isfinite(saved.encode("a bird")).all()
 
@@ -378,10 +382,10 @@ def stopped(make_runner, monkeypatch):
 )
 def test_another_run_is_refused(stopped, name, options):
     """Nothing goes on from a checkpoint of other settings or examples; what differs is named."""
-    before = (stopped.work / STATE).read_bytes()
+    before = (stopped.work / STATE_FILE).read_bytes()
     with pytest.raises(ValueError, match=f"^{name} must be that of the checkpoint in .*; start"):
         stopped.run(resume=True, **options)
-    assert (stopped.work / STATE).read_bytes() == before
+    assert (stopped.work / STATE_FILE).read_bytes() == before
 
 
 def test_another_objective_is_refused(stopped):
@@ -398,33 +402,35 @@ def test_another_model_is_refused(stopped, tmp_path):
         stopped.run(resume=True, model=other)
     model = stopped.load()
     model.max_seq_length = 32
-    with pytest.raises(ValueError, match=r"^the most tokens of a text must be .*, 64, got 32;"):
+    with pytest.raises(ValueError, match=r"^max_length must be .*, 64, got 32;"):
         stopped.run(resume=True, model=model)
 
 
 def test_an_unfinished_run_is_not_lost(stopped):
     """Without resume an unfinished training is neither gone on with nor written over."""
-    before = (stopped.work / STATE).read_bytes()
-    with pytest.raises(FileExistsError, match="an unfinished training is in it; go on with resume"):
+    before = (stopped.work / STATE_FILE).read_bytes()
+    with pytest.raises(FileExistsError, match="it holds an unfinished training; resume it"):
         stopped.run()
-    assert (stopped.work / STATE).read_bytes() == before
+    assert (stopped.work / STATE_FILE).read_bytes() == before
 
 
 def test_a_finished_run_is_not_gone_on_with(make_runner):
     """There is nothing to resume where a model is whole."""
     runner = make_runner("last")
     runner.run(epochs=1)
-    with pytest.raises(FileExistsError, match="out must be unfinished to go on, but it is whole"):
+    with pytest.raises(
+        FileExistsError, match="out must be unfinished to resume, but it is complete"
+    ):
         runner.run(epochs=1, resume=True)
 
 
 @pytest.mark.parametrize(
     ("path", "damage"),
     [
-        (STATE, lambda path: path.write_bytes(path.read_bytes()[:-5])),
-        (STATE, lambda path: write_json(path, [])),
-        (checkpoints.TENSORS, lambda path: path.write_bytes(path.read_bytes()[:-5])),
-        (checkpoints.TENSORS, lambda path: path.unlink()),
+        (STATE_FILE, lambda path: path.write_bytes(path.read_bytes()[:-5])),
+        (STATE_FILE, lambda path: write_json(path, [])),
+        (checkpoints.TENSORS_FILE, lambda path: path.write_bytes(path.read_bytes()[:-5])),
+        (checkpoints.TENSORS_FILE, lambda path: path.unlink()),
     ],
     ids=["cut", "list", "cut-tensors", "no-tensors"],
 )
@@ -454,9 +460,9 @@ def test_best_step(measures, best):
     assert Progress(7, [], "", measures).best_step == best
 
 
-def test_digests_see_where_parts_end():
+def test_hashes_see_where_parts_end():
     """The same bytes in other parts are something else."""
-    assert len({digest(parts) for parts in ([b"ab", b"c"], [b"a", b"bc"], [b"abc"], [])}) == 4
+    assert len({hash_parts(parts) for parts in ([b"ab", b"c"], [b"a", b"bc"], [b"abc"], [])}) == 4
 
 
 def test_place_of_checkpoints(tmp_path, monkeypatch):
@@ -492,7 +498,7 @@ def test_kills(directories, tmp_path):
         assert killed, "the run must be long enough for three kills"
     killed, printed = run_child(job)
     assert not killed
-    assert printed[1].startswith("going on after step ")
+    assert printed[1].startswith("resuming after step ")
     whole, found = (tmp_path / name / "model.safetensors" for name in ("whole", "killed"))
     assert found.read_bytes() == whole.read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["job.json", "killed", "whole"]

@@ -1,7 +1,9 @@
 """Training: what comes of it, what it tells, and what it refuses before any work."""
 
+import inspect
 import math
 import warnings
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -15,8 +17,8 @@ from minisbert.training.checkpoints import find_work_directory
 from minisbert.training.development import Measure
 from minisbert.training.examples import make_examples, read_examples
 from minisbert.training.loop import train
-from minisbert.training.objectives import CLASSIFIER
-from minisbert.training.run import Settings
+from minisbert.training.objectives import CLASSIFIER, OPTION_NAMES, find_objective
+from minisbert.training.settings import Settings
 from models import make_cross_encoder_directory, make_model_directory
 
 OBJECTIVES = ["cosine", "softmax", "triplet", "ranking", "binary", "classes"]
@@ -128,7 +130,7 @@ def test_best_model_is_kept(directories, monkeypatch, objective, values, best):
     """The model, and a classifier beside it, are those of the best evaluation after a step."""
     seen, told = [], iter(values)
 
-    def measure(model, held_out, parameters, concatenation):
+    def measure(model, held_out, loss, parameters):
         seen.append({name: array.copy() for name, array in parameters.items()})
         return Measure("luck", next(told))
 
@@ -306,7 +308,7 @@ def no_steps(monkeypatch):
         ([("a", "b", math.nan)], "cosine", ValueError, "line 1 of the examples must have a score"),
         ([("a", "b", "x"), ("c", "d", "x")], "softmax", ValueError, "two classes or more"),
         ([], "cosine", ValueError, "the examples must be one or more, got none"),
-        ([("a", "b")], "ranking", ValueError, "two examples or more for ranking"),
+        ([("a", "b")], "ranking", ValueError, "2 examples or more for ranking"),
         ([("a", "b", 1.0)], "mse", ValueError, "objective must be one of cosine, .*, got 'mse'"),
     ],
 )
@@ -320,8 +322,12 @@ def test_examples_that_are_refused(directories, no_steps, rows, objective, error
 @pytest.mark.parametrize(
     ("model", "objective", "sentence"),
     [
-        ("cosine", "binary", "cosine, softmax, triplet or ranking for a SentenceTransformer"),
-        ("binary", "cosine", "objective must be binary or classes for a CrossEncoder"),
+        ("cosine", "binary", "one of cosine, softmax, triplet, ranking for a bi-encoder, got 'bin"),
+        (
+            "binary",
+            "cosine",
+            "objective must be one of binary, classes for a cross-encoder, got 'cos",
+        ),
         ("binary", "classes", "num_labels of the model must be 2, .*got 1; .*num_labels=2"),
         ("classes", "binary", "num_labels of the model must be 1, .*got 2; .*num_labels=1"),
     ],
@@ -392,7 +398,7 @@ def test_overlap_is_warned_of(directories):
     """Held-out examples that are also trained on are counted."""
     task = make_task("cosine", 8)
     held_out = [(b, a, label) for a, b, label in task[:3]] + make_task("cosine", 4, seed=1)
-    with pytest.warns(UserWarning, match="3 of 7 development examples also stand among"):
+    with pytest.warns(UserWarning, match="3 of 7 development examples are also training examples"):
         train(load("cosine", directories), task, "cosine", development=held_out, **QUICK)
 
 
@@ -456,7 +462,37 @@ def test_the_papers_settings():
     """The defaults are those of section 3.1."""
     chosen = Settings()
     assert (chosen.epochs, chosen.batch_size, chosen.learning_rate) == (1, 16, 2e-5)
-    assert (chosen.warmup, chosen.margin, chosen.concatenation) == (0.1, 1.0, "u,v,|u-v|")
+    assert chosen.warmup == 0.1
+    assert find_objective("triplet").options == {"margin": 1.0}
+    assert find_objective("softmax").options == {"concatenation": "u,v,|u-v|"}
+
+
+def test_settings_are_keywords_of_train():
+    """`train` takes every setting by its name, with the default of Settings."""
+    keywords = inspect.signature(train).parameters
+    for field in fields(Settings):
+        assert keywords[field.name].kind == inspect.Parameter.KEYWORD_ONLY
+        assert keywords[field.name].default == field.default
+    assert all(keywords[name].default is None for name in OPTION_NAMES)
+
+
+@pytest.mark.parametrize("objective", ["cosine", "triplet"])
+def test_examples_may_be_any_iterable(directories, objective):
+    """Rows that come one by one, of training and of development, train what a list of them does."""
+    rows, held_out = make_task(objective, 16), make_task(objective, 6, seed=1)
+    models = load(objective, directories), load(objective, directories)
+    results = [
+        train(models[0], rows, objective, development=held_out, **QUICK),
+        train(
+            models[1],
+            (row for row in rows),
+            objective,
+            development=map(list, held_out),
+            **QUICK,
+        ),
+    ]
+    assert equal(copy(models[0]), copy(models[1]))
+    assert results[0].measures == results[1].measures
 
 
 def test_out_that_can_not_be_replaced(directories, no_steps, tmp_path):

@@ -11,7 +11,7 @@ from minisbert.network.bert import WORDS
 from minisbert.network.ragged import join_sentences
 from minisbert.system.threads import limit_blas, two_threads
 from minisbert.training.networks import make_network
-from minisbert.training.objectives import CLASSIFIER, make_classifier, make_objective
+from minisbert.training.objectives import CLASSIFIER, make_classifier, make_loss
 from minisbert.training.step import Batch, Network, Trainer, divide_texts, make_generator
 from models import make_cross_encoder_directory
 
@@ -55,7 +55,7 @@ def make_trainer(model, objective: str, threads: int = 1, dtype=np.float32, **op
         parameters |= {name: array.astype(dtype) for name, array in classifier.items()}
     network = make_network(model.config)
     with two_threads(threads) as run_both, limit_blas(1):
-        yield Trainer(network, make_objective(objective), parameters, run_both=run_both, **options)
+        yield Trainer(network, make_loss(objective), parameters, run_both=run_both, **options)
 
 
 def take_steps(model, objective: str, threads: int, seeds, n: int = 8):
@@ -118,7 +118,7 @@ def test_halves_hold_every_text_once(tiny, n):
         drawn.add(rng.integers(2**62))
         return network.forward(parameters, half, rng, cache)
 
-    objective = make_objective("triplet")
+    objective = make_loss("triplet")
     parameters = {name: array.copy() for name, array in tiny.parameters.items()}
     trainer = Trainer(Network(forward, network.backward), objective, parameters)
     trainer.differentiate(batch, (0, 0, 0))
@@ -139,7 +139,7 @@ def test_halves_change_nothing(model, objective):
         whole = {name: np.zeros_like(array) for name, array in p.items()}
         joined = join_sentences(ids, types)
         outputs = np.split(network.forward(p, joined, None, cache), len(batch.ids))
-        goal = make_objective(objective)
+        goal = make_loss(objective)
         assert goal.forward(outputs, batch.labels, p, own) == pytest.approx(loss, rel=1e-12)
         network.backward(np.concatenate(goal.backward(own, whole)), whole, joined, cache)
     squares = 0.0
@@ -211,7 +211,7 @@ def test_gradients_that_run_away(tiny):
 
     parameters = {name: array.copy() for name, array in tiny.parameters.items()}
     broken = Network(network.forward, backward)
-    trainer = Trainer(broken, make_objective("cosine"), parameters)
+    trainer = Trainer(broken, make_loss("cosine"), parameters)
     with pytest.raises(FloatingPointError, match="gradients must be finite, got a norm of inf"):
         trainer.step(batch, 1e-3, None)
     assert equal(trainer.parameters, dict(tiny.parameters))
@@ -232,7 +232,7 @@ def test_an_error_in_either_thread_is_raised(tiny):
     parameters = {name: array.copy() for name, array in tiny.parameters.items()}
     failing = Network(forward, network.backward)
     with two_threads(2) as run_both:
-        trainer = Trainer(failing, make_objective("cosine"), parameters, run_both=run_both)
+        trainer = Trainer(failing, make_loss("cosine"), parameters, run_both=run_both)
         with pytest.raises(MemoryError, match="no room"):
             trainer.step(make_batch(tiny, "cosine"), 1e-3, None)
         trainer.step(make_batch(tiny, "cosine"), 1e-3, None)

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from minisbert.training.tables import SCORE_NAMES, TEXT_NAMES, read_table
+from minisbert.evaluation.tables import SCORE_NAMES, TEXT_NAMES, read_table
 
 STS = 'news\tfile\t2012\t7\t{}\tA bird sings.\tA "dog" runs.{}\n'
 
@@ -174,11 +174,11 @@ def test_third_column(write, third, labelled, texts):
         (
             "e.csv",
             "a,b,label,score\n",
-            "must have one column of labels, got label, score; say which",
+            "must have one column of labels, got label, score; name the columns",
         ),
         ("e.csv", "a,b\nc,d\ne\n", "line 3 of .* must have 2 columns, got 1; repair the line"),
         ("e.tsv", "a\tb\nc\td\te\n", "line 2 of .* must have 2 columns, got 3"),
-        ("e.tsv", STS.format(1, "") + "a\tb\t1\n", "line 2 .* must have 7 columns or more, got 3"),
+        ("e.tsv", STS.format(1, "") + "a\tb\t1\n", "line 2 .* must have 7 or more columns, got 3"),
         ("e.csv", 'a,b\nc,d\n"e,f\ng,h\n', "line 3 of .* must be CSV, got unexpected end"),
         ("e.jsonl", '{"a": "c", "b": "d"}\n{', "line 2 of .* must be a JSON object, got Expecting"),
         ("e.jsonl", '["a", "b"]\n', r"line 1 of .* must be a JSON object, got \['a', 'b'\]"),

@@ -1,0 +1,51 @@
+"""The settings of a run, and their defaults."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from minisbert.arguments import check_whole_number
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run depends on beside its model, examples and objective.
+
+    The defaults are the paper's (section 3.1).
+
+    epochs         passes over all examples
+    batch_size     examples in a minibatch
+    learning_rate  the highest: it rises during warm-up, then falls to 0
+    warmup         fraction of the steps over which the learning rate rises
+    weight_decay   of all parameters but biases and layer norms
+    clip_norm      the longest gradient of a step; longer ones are scaled down
+    dropout        whether there is any; the rates are those of the model's config.json
+    seed           of shuffles, dropout and a new classifier
+    """
+
+    epochs: int = 1
+    batch_size: int = 16
+    learning_rate: float = 2e-5
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    dropout: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        default = "leave it out for the default"
+        check_whole_number("epochs", self.epochs, remedy=default)
+        check_whole_number("batch_size", self.batch_size, remedy=default)
+        check_whole_number("seed", self.seed, least=0, remedy=default)
+        for name, most in (
+            ("learning_rate", 1),
+            ("warmup", 1),
+            ("weight_decay", 1),
+            ("clip_norm", math.inf),
+        ):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not 0 <= value <= most:
+                raise ValueError(
+                    f"{name} must be a number from 0 to {most}, got {value!r}; {default}"
+                )
