@@ -69,17 +69,17 @@
 #include <arm_neon.h>
 #endif
 
-#define ROWS MINISBERT_BLOCK_ROWS /* of a block */
-#define HEAD (3 * ROWS * sizeof(float)) /* bytes of a block before its codes */
-#define ZERO 128 /* the byte of code 0 */
+#define BLOCK_ROWS MINISBERT_BLOCK_ROWS
+#define HEAD (3 * BLOCK_ROWS * sizeof(float)) /* bytes of a block before its codes */
+#define ZERO 128                              /* the byte of code 0 */
 
 /* Queries of a group: eight sums in registers hide the latency of each multiplication. */
-#define GROUP MINISBERT_QUERY_GROUP
+#define QUERY_GROUP MINISBERT_QUERY_GROUP
 
 /* Blocks of a chunk, whose sums are compared as a whole first. With few queries a chunk is one
  * block, so that memory is never idle for long. */
 #define CHUNK_BLOCKS 8
-#define CHUNK_ROWS (CHUNK_BLOCKS * ROWS)
+#define CHUNK_ROWS (CHUNK_BLOCKS * BLOCK_ROWS)
 
 static size_t count_quads(size_t dimension)
 {
@@ -123,19 +123,19 @@ static void encode_row(const float *row, size_t dimension, uint8_t *block, size_
         float rounded = scale > 0 ? (row[i] / scale + 12582912.0f) - 12582912.0f : 0.0f;
         float code = rounded >= -127 ? (rounded <= 127 ? rounded : 127) : -127; /* NaN too */
         double kept = (double)scale * code, left = row[i] - kept;
-        codes[i / 4 * (4 * ROWS) + i % 4] = (uint8_t)((int)code + ZERO);
+        codes[i / 4 * (4 * BLOCK_ROWS) + i % 4] = (uint8_t)((int)code + ZERO);
         length[i % 8] += kept * kept;
         residual[i % 8] += left * left;
     }
     for (size_t i = dimension; i < 4 * count_quads(dimension); i++)
-        codes[i / 4 * (4 * ROWS) + i % 4] = ZERO;
+        codes[i / 4 * (4 * BLOCK_ROWS) + i % 4] = ZERO;
     double left = sqrt(add_lanes(residual)) * (1 + 0x1p-36);
     double kept = sqrt(add_lanes(length)) * (1 + 0x1p-36);
     if (!(left + kept < 0x1p62)) /* true for NaN too */
         left = INFINITY;
     const float head[3] = {scale, round_up(left), round_up(kept)};
     for (size_t i = 0; i < 3; i++)
-        memcpy(block + (i * ROWS + place) * sizeof(float), &head[i], sizeof(float));
+        memcpy(block + (i * BLOCK_ROWS + place) * sizeof(float), &head[i], sizeof(float));
 }
 
 int minisbert_int8_encode(const float *rows, size_t row_count, size_t dimension,
@@ -143,10 +143,11 @@ int minisbert_int8_encode(const float *rows, size_t row_count, size_t dimension,
 {
     if (dimension > MINISBERT_INT8_DIMENSION)
         return MINISBERT_TOO_WIDE;
-    size_t block_bytes = HEAD + 4 * ROWS * count_quads(dimension);
+    size_t block_bytes = HEAD + 4 * BLOCK_ROWS * count_quads(dimension);
     for (size_t i = 0; i < row_count; i++) {
         size_t row = first_row + i;
-        encode_row(rows + i * dimension, dimension, blocks + row / ROWS * block_bytes, row % ROWS);
+        encode_row(rows + i * dimension, dimension, blocks + row / BLOCK_ROWS * block_bytes,
+                   row % BLOCK_ROWS);
     }
     return MINISBERT_OK;
 }
@@ -157,7 +158,7 @@ int minisbert_int8_encode(const float *rows, size_t row_count, size_t dimension,
  * queries:
  *
  *   codes    quads x 16 x 4, c + 128; a quad is four dimensions
- *   queries  quads x GROUP x 4
+ *   queries  quads x QUERY_GROUP x 4
  *   sums     for each query 16 sums of (c + 128) d, CHUNK_ROWS apart
  *
  * The sums are at most 255 x 127 x D in size, so they are exact. */
@@ -170,11 +171,11 @@ static inline void multiply_scalar(const uint8_t *codes, const int8_t *queries, 
                                    int32_t *sums, size_t query_count)
 {
     for (size_t query = 0; query < query_count; query++)
-        for (size_t row = 0; row < ROWS; row++) {
+        for (size_t row = 0; row < BLOCK_ROWS; row++) {
             int32_t sum = 0;
             for (size_t i = 0; i < 4 * quads; i++)
-                sum += (int32_t)codes[i / 4 * (4 * ROWS) + 4 * row + i % 4] *
-                       queries[i / 4 * (4 * GROUP) + 4 * query + i % 4];
+                sum += (int32_t)codes[i / 4 * (4 * BLOCK_ROWS) + 4 * row + i % 4] *
+                       queries[i / 4 * (4 * QUERY_GROUP) + 4 * query + i % 4];
             sums[query * CHUNK_ROWS + row] = sum;
         }
 }
@@ -188,14 +189,14 @@ static void multiply_one_scalar(const uint8_t *codes, const int8_t *queries, siz
 static void multiply_group_scalar(const uint8_t *codes, const int8_t *queries, size_t quads,
                                   int32_t *sums)
 {
-    multiply_scalar(codes, queries, quads, sums, GROUP);
+    multiply_scalar(codes, queries, quads, sums, QUERY_GROUP);
 }
 
 /* Load four codes of a query as one number of 32 bits. */
 static inline int32_t load_quad(const int8_t *query, size_t quad)
 {
     int32_t four;
-    memcpy(&four, query + 4 * GROUP * quad, sizeof four);
+    memcpy(&four, query + 4 * QUERY_GROUP * quad, sizeof four);
     return four;
 }
 
@@ -219,7 +220,7 @@ TARGET_AVX2 static void multiply_one_avx2(const uint8_t *codes, const int8_t *qu
             _mm256_cvtepi8_epi16(_mm_set1_epi32(load_quad(queries, quad)));
         for (size_t j = 0; j < 4; j++) {
             __m256i row_i16x16 = _mm256_cvtepu8_epi16(
-                _mm_loadu_si128((const __m128i *)(codes + 4 * ROWS * quad + 16 * j)));
+                _mm_loadu_si128((const __m128i *)(codes + 4 * BLOCK_ROWS * quad + 16 * j)));
             sum_i32x8[j] =
                 _mm256_add_epi32(sum_i32x8[j], _mm256_madd_epi16(row_i16x16, query_i16x16));
         }
@@ -235,7 +236,7 @@ TARGET_AVX2 static void multiply_one_avx2(const uint8_t *codes, const int8_t *qu
 TARGET_AVX2 static void multiply_group_avx2(const uint8_t *codes, const int8_t *queries,
                                             size_t quads, int32_t *sums)
 {
-    for (size_t query = 0; query < GROUP; query++)
+    for (size_t query = 0; query < QUERY_GROUP; query++)
         multiply_one_avx2(codes, queries + 4 * query, quads, sums + query * CHUNK_ROWS);
 }
 
@@ -245,7 +246,7 @@ TARGET_AVX512 static void multiply_one_avx512(const uint8_t *codes, const int8_t
 {
     __m512i low_i32x16 = _mm512_setzero_si512(), high_i32x16 = _mm512_setzero_si512();
     for (size_t quad = 0; quad < quads; quad++) {
-        const uint8_t *four = codes + 4 * ROWS * quad;
+        const uint8_t *four = codes + 4 * BLOCK_ROWS * quad;
         __m512i query_i16x32 =
             _mm512_cvtepi8_epi16(_mm256_set1_epi32(load_quad(queries, quad)));
         low_i32x16 = _mm512_add_epi32(
@@ -268,7 +269,7 @@ TARGET_AVX512 static void multiply_one_avx512(const uint8_t *codes, const int8_t
 TARGET_AVX512 static void multiply_group_avx512(const uint8_t *codes, const int8_t *queries,
                                                 size_t quads, int32_t *sums)
 {
-    for (size_t query = 0; query < GROUP; query++)
+    for (size_t query = 0; query < QUERY_GROUP; query++)
         multiply_one_avx512(codes, queries + 4 * query, quads, sums + query * CHUNK_ROWS);
 }
 
@@ -280,15 +281,17 @@ TARGET_VNNI static void multiply_one_vnni(const uint8_t *codes, const int8_t *qu
     __m512i even_i32x16 = _mm512_setzero_si512(), odd_i32x16 = _mm512_setzero_si512();
     size_t quad = 0;
     for (; quad + 2 <= quads; quad += 2) {
-        even_i32x16 = _mm512_dpbusd_epi32(even_i32x16, _mm512_loadu_si512(codes + 4 * ROWS * quad),
-                                          _mm512_set1_epi32(load_quad(queries, quad)));
+        even_i32x16 =
+            _mm512_dpbusd_epi32(even_i32x16, _mm512_loadu_si512(codes + 4 * BLOCK_ROWS * quad),
+                                _mm512_set1_epi32(load_quad(queries, quad)));
         odd_i32x16 =
-            _mm512_dpbusd_epi32(odd_i32x16, _mm512_loadu_si512(codes + 4 * ROWS * (quad + 1)),
+            _mm512_dpbusd_epi32(odd_i32x16, _mm512_loadu_si512(codes + 4 * BLOCK_ROWS * (quad + 1)),
                                 _mm512_set1_epi32(load_quad(queries, quad + 1)));
     }
     if (quad < quads)
-        even_i32x16 = _mm512_dpbusd_epi32(even_i32x16, _mm512_loadu_si512(codes + 4 * ROWS * quad),
-                                          _mm512_set1_epi32(load_quad(queries, quad)));
+        even_i32x16 =
+            _mm512_dpbusd_epi32(even_i32x16, _mm512_loadu_si512(codes + 4 * BLOCK_ROWS * quad),
+                                _mm512_set1_epi32(load_quad(queries, quad)));
     _mm512_storeu_si512(sums, _mm512_add_epi32(even_i32x16, odd_i32x16));
 }
 
@@ -297,20 +300,20 @@ TARGET_VNNI static void multiply_one_vnni(const uint8_t *codes, const int8_t *qu
 TARGET_VNNI static void multiply_group_vnni(const uint8_t *codes, const int8_t *queries,
                                             size_t quads, int32_t *sums)
 {
-    __m512i sum_i32x16[GROUP];
+    __m512i sum_i32x16[QUERY_GROUP];
 #pragma GCC unroll 8
-    for (size_t query = 0; query < GROUP; query++)
+    for (size_t query = 0; query < QUERY_GROUP; query++)
         sum_i32x16[query] = _mm512_setzero_si512();
     for (size_t quad = 0; quad < quads; quad++) {
-        __m512i codes_u8x64 = _mm512_loadu_si512(codes + 4 * ROWS * quad);
+        __m512i codes_u8x64 = _mm512_loadu_si512(codes + 4 * BLOCK_ROWS * quad);
 #pragma GCC unroll 8
-        for (size_t query = 0; query < GROUP; query++)
+        for (size_t query = 0; query < QUERY_GROUP; query++)
             sum_i32x16[query] = _mm512_dpbusd_epi32(
                 sum_i32x16[query], codes_u8x64,
                 _mm512_set1_epi32(load_quad(queries + 4 * query, quad)));
     }
 #pragma GCC unroll 8
-    for (size_t query = 0; query < GROUP; query++)
+    for (size_t query = 0; query < QUERY_GROUP; query++)
         _mm512_storeu_si512(sums + query * CHUNK_ROWS, sum_i32x16[query]);
 }
 
@@ -326,7 +329,7 @@ static int32_t add_codes(const int8_t *query, size_t quads)
 {
     int32_t sum = 0;
     for (size_t i = 0; i < 4 * quads; i++)
-        sum += query[i / 4 * (4 * GROUP) + i % 4];
+        sum += query[i / 4 * (4 * QUERY_GROUP) + i % 4];
     return ZERO * sum;
 }
 
@@ -342,7 +345,7 @@ static void multiply_one_neon(const uint8_t *codes, const int8_t *queries, size_
         int8x8_t query_i8x8 = vreinterpret_s8_s32(vdup_n_s32(load_quad(queries, quad)));
         for (size_t j = 0; j < 4; j++) {
             int8x16_t row_i8x16 = vreinterpretq_s8_u8(
-                veorq_u8(vld1q_u8(codes + 4 * ROWS * quad + 16 * j), vdupq_n_u8(ZERO)));
+                veorq_u8(vld1q_u8(codes + 4 * BLOCK_ROWS * quad + 16 * j), vdupq_n_u8(ZERO)));
             sum_i32x4[2 * j] = vpadalq_s16(sum_i32x4[2 * j],
                                            vmull_s8(vget_low_s8(row_i8x16), query_i8x8));
             sum_i32x4[2 * j + 1] = vpadalq_s16(sum_i32x4[2 * j + 1],
@@ -358,7 +361,7 @@ static void multiply_one_neon(const uint8_t *codes, const int8_t *queries, size_
 static void multiply_group_neon(const uint8_t *codes, const int8_t *queries, size_t quads,
                                 int32_t *sums)
 {
-    for (size_t query = 0; query < GROUP; query++)
+    for (size_t query = 0; query < QUERY_GROUP; query++)
         multiply_one_neon(codes, queries + 4 * query, quads, sums + query * CHUNK_ROWS);
 }
 
@@ -372,7 +375,7 @@ TARGET_DOT static void multiply_one_neondot(const uint8_t *codes, const int8_t *
         int8x16_t query_i8x16 = vreinterpretq_s8_s32(vdupq_n_s32(load_quad(queries, quad)));
         for (size_t j = 0; j < 4; j++) {
             int8x16_t row_i8x16 = vreinterpretq_s8_u8(
-                veorq_u8(vld1q_u8(codes + 4 * ROWS * quad + 16 * j), vdupq_n_u8(ZERO)));
+                veorq_u8(vld1q_u8(codes + 4 * BLOCK_ROWS * quad + 16 * j), vdupq_n_u8(ZERO)));
             sum_i32x4[j] = vdotq_s32(sum_i32x4[j], row_i8x16, query_i8x16);
         }
     }
@@ -383,7 +386,7 @@ TARGET_DOT static void multiply_one_neondot(const uint8_t *codes, const int8_t *
 TARGET_DOT static void multiply_group_neondot(const uint8_t *codes, const int8_t *queries,
                                               size_t quads, int32_t *sums)
 {
-    for (size_t query = 0; query < GROUP; query++)
+    for (size_t query = 0; query < QUERY_GROUP; query++)
         multiply_one_neondot(codes, queries + 4 * query, quads, sums + query * CHUNK_ROWS);
 }
 
@@ -417,11 +420,12 @@ static double larger(double a, double b)
 static void read_heads(const uint8_t *blocks, size_t block_count, size_t block_bytes, Heads *heads)
 {
     heads->most_scale = heads->most_residual = heads->most_length = 0;
-    for (size_t row = 0; row < block_count * ROWS; row++) {
+    for (size_t row = 0; row < block_count * BLOCK_ROWS; row++) {
         float head[3];
         for (size_t i = 0; i < 3; i++)
             memcpy(&head[i],
-                   blocks + row / ROWS * block_bytes + (i * ROWS + row % ROWS) * sizeof(float),
+                   blocks + row / BLOCK_ROWS * block_bytes +
+                       (i * BLOCK_ROWS + row % BLOCK_ROWS) * sizeof(float),
                    sizeof(float));
         heads->scale[row] = head[0];
         heads->residual[row] = head[1];
@@ -530,8 +534,8 @@ filter_rows(const Search *search, const int32_t *sums, const Heads *heads, size_
 static inline __attribute__((always_inline)) void
 filter(const Search *search, const int32_t *sums, const Heads *heads, size_t count, int64_t first)
 {
-    if (count <= ROWS)
-        filter_rows(search, sums, heads, ROWS, count, first);
+    if (count <= BLOCK_ROWS)
+        filter_rows(search, sums, heads, BLOCK_ROWS, count, first);
     else
         filter_rows(search, sums, heads, CHUNK_ROWS, count, first);
 }
@@ -592,30 +596,31 @@ int minisbert_int8_scan(int kernel, const int8_t *queries, const minisbert_query
         return MINISBERT_NO_SUCH_KERNEL;
     if (dimension > MINISBERT_INT8_DIMENSION)
         return MINISBERT_TOO_WIDE;
-    size_t quads = count_quads(dimension), block_bytes = HEAD + 4 * ROWS * quads;
+    size_t quads = count_quads(dimension), block_bytes = HEAD + 4 * BLOCK_ROWS * quads;
     size_t left = 0; /* queries without too many candidates */
     for (size_t query = 0; query < query_count; query++)
         left += counts[query] != MINISBERT_TOO_MANY;
-    int32_t sums[GROUP * CHUNK_ROWS] = {0};
+    int32_t sums[QUERY_GROUP * CHUNK_ROWS] = {0};
     Heads heads = {{0}, {0}, {0}, 0, 0, 0};
-    size_t most = query_count < GROUP / 2 ? ROWS : CHUNK_ROWS;
+    size_t most = query_count < QUERY_GROUP / 2 ? BLOCK_ROWS : CHUNK_ROWS;
     for (size_t start = 0; start < row_count && left > 0; start += most) {
         size_t count = row_count - start < most ? row_count - start : most;
-        const uint8_t *chunk = blocks + start / ROWS * block_bytes;
-        size_t block_count = (count + ROWS - 1) / ROWS;
+        const uint8_t *chunk = blocks + start / BLOCK_ROWS * block_bytes;
+        size_t block_count = (count + BLOCK_ROWS - 1) / BLOCK_ROWS;
         read_heads(chunk, block_count, block_bytes, &heads);
-        for (size_t first = 0; first < query_count; first += GROUP) {
-            size_t together = query_count - first < GROUP ? query_count - first : GROUP;
+        for (size_t first = 0; first < query_count; first += QUERY_GROUP) {
+            size_t together = query_count - first < QUERY_GROUP ? query_count - first : QUERY_GROUP;
             const int8_t *group = queries + first * 4 * quads;
-            int whole = together >= GROUP / 2; /* one pass over a padded group beats four passes */
+            /* One pass over a group that is padded with zeros beats four passes. */
+            int whole = together >= QUERY_GROUP / 2;
             for (size_t i = 0; i < block_count; i++) {
                 const uint8_t *codes = chunk + i * block_bytes + HEAD;
                 if (whole)
-                    KERNELS[kernel].group(codes, group, quads, sums + i * ROWS);
+                    KERNELS[kernel].group(codes, group, quads, sums + i * BLOCK_ROWS);
                 else
                     for (size_t query = 0; query < together; query++)
                         KERNELS[kernel].one(codes, group + 4 * query, quads,
-                                            sums + query * CHUNK_ROWS + i * ROWS);
+                                            sums + query * CHUNK_ROWS + i * BLOCK_ROWS);
             }
             for (size_t query = 0; query < together; query++) {
                 size_t number = first + query;

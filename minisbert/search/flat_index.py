@@ -320,13 +320,13 @@ class FlatIndex:
         write_index(
             Path(path),
             IndexContent(
-                self.metric,
-                self.model_name,
-                self.codes,
-                state.rows,
-                state.blocks,
-                state.ids,
-                self.companions,
+                metric=self.metric,
+                model_name=self.model_name,
+                codes=self.codes,
+                rows=state.rows,
+                blocks=state.blocks,
+                ids=state.ids,
+                companions=self.companions,
             ),
         )
 

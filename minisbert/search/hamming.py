@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from minisbert.arguments import check_whole_number
 from minisbert.arrays import Array
-from minisbert.search.kernel import call_hamming_topk, choose
+from minisbert.search.kernel import call_hamming_topk, choose_function
 from minisbert.search.scan import scan_parts
 from minisbert.search.topk import CACHED_ROWS, take_best
 
@@ -60,7 +60,7 @@ def hamming_topk(
             f"{queries.shape[1]}; encode both with the same model"
         )
     k = check_whole_number("k", operator.index(k), remedy="ask for one result or more")
-    scan = choose(call_hamming_topk, hamming_numpy)
+    scan = choose_function(call_hamming_topk, hamming_numpy)
     return scan_parts(scan, queries, codes, k=k, threads=threads, take=_take_nearest)
 
 

@@ -267,5 +267,12 @@ def _map_index(path: Path) -> IndexContent:
             )
         if coded is not None:
             blocks = coded.reshape(-1).view(kind)
-    codes = None if choice == "none" else choice
-    return IndexContent(metric, metadata.get("model_name", ""), codes, rows, blocks, ids, arrays)
+    return IndexContent(
+        metric=metric,
+        model_name=metadata.get("model_name", ""),
+        codes=None if choice == "none" else choice,
+        rows=rows,
+        blocks=blocks,
+        ids=ids,
+        companions=arrays,
+    )

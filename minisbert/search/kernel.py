@@ -56,7 +56,7 @@ class Findings(NamedTuple):
 
 # The C types of arrays by NumPy's type codes. cffi checks them against the prototype; any other
 # type, such as blocks of codes, is passed without that check.
-POINTERS = {
+_POINTERS = {
     "f4": "float *",
     "f8": "double *",
     "i8": "int64_t *",
@@ -87,7 +87,9 @@ def kernel_name() -> str:
     return wanted
 
 
-def choose(compiled: Callable[..., Any], fallback: Callable[..., Any]) -> Callable[..., Any]:
+def choose_function(
+    compiled: Callable[..., Any], fallback: Callable[..., Any]
+) -> Callable[..., Any]:
     """Return a `call_` function with the kernel in use filled in, or its NumPy fallback."""
     name = kernel_name()
     return fallback if name == "numpy" else partial(compiled, kernel=name)
@@ -190,7 +192,7 @@ def _call(function: str, *arguments: Any) -> None:
     """Call a C function that returns a status; arrays are passed by their addresses."""
     status = getattr(lib, function)(
         *(
-            ffi.cast(POINTERS.get(argument.dtype.str[1:], "void *"), argument.ctypes.data)
+            ffi.cast(_POINTERS.get(argument.dtype.str[1:], "void *"), argument.ctypes.data)
             if isinstance(argument, np.ndarray)
             else argument
             for argument in arguments

@@ -154,7 +154,12 @@ def paraphrase_mining(
         truncate_dim=truncate_dim,
     )
     return paraphrase_mining_embeddings(
-        embeddings, query_chunk_size, corpus_chunk_size, max_pairs, top_k, score_function
+        embeddings,
+        query_chunk_size=query_chunk_size,
+        corpus_chunk_size=corpus_chunk_size,
+        max_pairs=max_pairs,
+        top_k=top_k,
+        score_function=score_function,
     )
 
 

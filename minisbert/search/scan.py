@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from minisbert.arguments import check_whole_number
 from minisbert.arrays import Array
-from minisbert.search.kernel import call_pair_dots, call_topk, choose
+from minisbert.search.kernel import call_pair_dots, call_topk, choose_function
 from minisbert.search.topk import dot_pairs_numpy, take_best, topk_numpy
 from minisbert.system.threads import run_parts
 
@@ -53,7 +53,7 @@ def topk(
             "encode both with the same model"
         )
     k = check_whole_number("k", k, remedy="ask for one result or more")
-    scan = choose(call_topk, topk_numpy)
+    scan = choose_function(call_topk, topk_numpy)
     return scan_parts(scan, queries, rows, k=k, threads=threads, take=take_best)
 
 
@@ -68,7 +68,7 @@ def pair_dots(a: ArrayLike, b: ArrayLike) -> Array:
         raise ValueError(
             f"a and b must have one shape, got {a.shape} and {b.shape}; pair each row with one"
         )
-    return choose(call_pair_dots, dot_pairs_numpy)(a, b)
+    return choose_function(call_pair_dots, dot_pairs_numpy)(a, b)
 
 
 def scan_parts(

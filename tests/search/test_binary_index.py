@@ -1,4 +1,4 @@
-"""An approximate index: exact where it looks at every row, honest about what it misses."""
+"""An approximate index: exact where it scores every row, and it measures what it misses."""
 
 import numpy as np
 import pytest
@@ -55,7 +55,7 @@ def test_scores_are_exact_even_where_rows_are_missed(rng):
 
 
 def test_recall_is_counted_by_hand(rng):
-    """Recall is the part of the exactly best rows that is found; more candidates raise it."""
+    """Recall is the fraction of the truly best rows that is found; more candidates raise it."""
     rows, queries = rng.standard_normal((2000, 24)), rng.standard_normal((30, 24))
     exact = FlatIndex.from_embeddings(rows)
     index = BinaryIndex.from_index(exact)
@@ -95,7 +95,7 @@ def test_without_rows_a_score_is_the_negative_distance(rng):
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_one_query_gives_one_result(threads, rng):
-    """A query of one dimension gives the row of results that a matrix of it gives."""
+    """A query (D,) gives the row of results that a matrix of it (1, D) gives."""
     exact = FlatIndex.from_embeddings(rng.standard_normal((50, 8)))
     for index in (BinaryIndex.from_index(exact), BinaryIndex(rng.integers(0, 256, (50, 1), "u1"))):
         query = rng.standard_normal(8)
@@ -104,7 +104,7 @@ def test_one_query_gives_one_result(threads, rng):
 
 
 def test_rows_added_later_are_not_seen(rng):
-    """The companion keeps the rows of its making, and measures recall on these."""
+    """An index keeps the rows that it was made from, and measures recall on these."""
     exact = FlatIndex.from_embeddings(rng.standard_normal((50, 8)))
     index = BinaryIndex.from_index(exact)
     query = rng.standard_normal((1, 8))

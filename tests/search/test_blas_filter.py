@@ -18,7 +18,7 @@ def search(queries, rows, k, threads=1):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("D", [1, 5, 16, 384, 1041])
 def test_every_kind_of_data(kind, D):
-    """For every kind of data, number of rows, k and number of threads."""
+    """The answer is the scan's for every kind of data, number of rows, k and threads."""
     queries = np.random.default_rng(D).standard_normal((6, D)).astype(np.float32)
     queries[3] *= np.float32(1e-20)
     queries[4] *= np.float32(1e18)
@@ -53,13 +53,13 @@ def test_few_rows_are_scored():
     query_kind=st.sampled_from(sorted(KINDS)),
 )
 def test_any_data(seed, M, D, k, kind, query_kind):
-    """Rows and queries of every kind, in every number."""
+    """The answer is the scan's for random kinds and numbers of rows and queries."""
     rows, queries = make_rows(kind, M, D, seed), make_rows(query_kind, 4, D, seed + 1)
     assert same(search(queries, rows, k), topk(queries, rows, k, threads=1))
 
 
 def test_bound_that_is_too_small_is_caught(monkeypatch):
-    """Near ties, which products of matrices order otherwise, need the bound."""
+    """Without the bound, near ties come out in another order."""
     rows, queries = make_rows("nearly equal", 3000, 256), make_rows("gaussian", 50, 256, seed=1)
     # Not all are near one score, or all would be scanned.
     rows *= np.linspace(1, 2, 3000, dtype=np.float32)[:, None] ** 0.01
@@ -70,7 +70,7 @@ def test_bound_that_is_too_small_is_caught(monkeypatch):
 
 
 def test_norms_are_bounds():
-    """What is said of a norm is no less than the norm, and hardly more."""
+    """The bound of a norm is no less than the norm, and hardly more."""
     for kind in ("gaussian", "one-hot", "all norms", "tiny"):
         rows = make_rows(kind, 100, 50)
         norms = np.sqrt(np.square(rows, dtype=np.float64).sum(axis=1))

@@ -69,7 +69,7 @@ def test_search_equals_sorting(metric, k, rng):
 
 @pytest.mark.parametrize("metric", ["cosine", "dot"])
 def test_one_query_gives_one_result(metric, rng):
-    """A query of one dimension gives the row of results that a matrix of it gives."""
+    """A query (D,) gives the row of results that a matrix of it (1, D) gives."""
     index = FlatIndex.from_embeddings(rng.standard_normal((20, 8)), metric)
     query = rng.standard_normal(8)
     scores, ids = index.search(query, 3)
@@ -167,7 +167,7 @@ def test_searches_at_once(rng):
 @settings(max_examples=30, deadline=None)
 @given(parts=st.lists(st.integers(0, 40), max_size=8), metric=st.sampled_from(["cosine", "dot"]))
 def test_add_in_parts(parts, metric):
-    """Rows added in parts are the rows added at once, and their numbers go on."""
+    """Rows added in parts are the rows added at once, numbered one after another."""
     embeddings = np.random.default_rng(3).standard_normal((sum(parts), 5))
     index = FlatIndex(5, metric)
     for stop, part in zip(np.cumsum(parts), parts, strict=True):
@@ -221,7 +221,7 @@ def test_add_own_rows(rng):
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
 @pytest.mark.parametrize("row", [0, 17, PREPARED_ROWS + 1])
 def test_bad_row_is_named(metric, bad, row, rng):
-    """A row with NaN or infinity is named, and none of its company is added."""
+    """A row with NaN or infinity is named, and no row beside it is added."""
     index = FlatIndex.from_embeddings(rng.standard_normal((3, 4)), metric)
     before = index.rows.copy()
     embeddings = rng.standard_normal((PREPARED_ROWS + 9, 4))
@@ -319,7 +319,7 @@ def test_add_to_loaded_index(tmp_path, rng):
 
 
 def test_save_over_the_mapped_file(tmp_path, rng):
-    """An index can be saved over the file that it maps, and goes on working."""
+    """An index can be saved over the file that it maps, and still works."""
     embeddings = rng.standard_normal((6, 4))
     path = tmp_path / "index"
     FlatIndex.from_embeddings(embeddings).save(path)
@@ -424,7 +424,7 @@ def test_other_arrays(tmp_path, arrays):
 
 
 def test_failed_write_keeps_the_old_file(saved, monkeypatch):
-    """Where the disk is full before the file is safe, the old one stays and nothing else."""
+    """If the disk is full before the file is safe, only the old file is left."""
     before = saved.read_bytes()
     index = FlatIndex.load(saved)
     index.add(np.ones((1, 8)))
@@ -455,7 +455,7 @@ except OSError as error:
 
 
 def test_full_disk_keeps_the_old_file(saved):
-    """A write that really fails half-way leaves the old file, no other, and a working index."""
+    """A write that really fails half-way leaves only the old file, and a working index."""
     before = saved.read_bytes()
     finished = subprocess.run(
         [sys.executable, "-c", FILL_DISK, str(saved)],

@@ -136,7 +136,7 @@ def test_nothing_to_find(kernel):
 
 
 class Watched:
-    """The extension on a processor that counts bits by some kernels only; it notes the one used."""
+    """The library of a processor that runs only some Hamming kernels; it records the one used."""
 
     def __init__(self, counting):
         self.counting, self.used = counting, None
@@ -154,7 +154,7 @@ class Watched:
 
 @pytest.mark.parametrize("name", RUNS)
 def test_kernel_is_the_one_that_was_named(name, monkeypatch):
-    """MINISBERT_SIMD names the kernel; one that the processor can't count by gives way."""
+    """MINISBERT_SIMD names the kernel; if its Hamming scan can't run here, the next one is used."""
     monkeypatch.setenv("MINISBERT_SIMD", name)
     codes = make_codes(np.random.default_rng(0), 90, 9)
     expected = search_by_definition(codes[:2], codes, 9)
@@ -166,7 +166,7 @@ def test_kernel_is_the_one_that_was_named(name, monkeypatch):
 
 
 def test_fallback_serves_without_the_extension(monkeypatch):
-    """Where nothing was compiled, the scan answers all the same."""
+    """Where nothing was compiled, the scan still answers."""
     monkeypatch.setattr(kernel_module, "lib", None)
     monkeypatch.delenv("MINISBERT_SIMD", raising=False)
     codes = np.array([[1], [2], [3]], np.uint8)

@@ -70,7 +70,7 @@ def test_report_tells_how(rng):
 
 @pytest.mark.parametrize("codes", ["int8", None])
 def test_many_queries(codes, rng, monkeypatch):
-    """Queries beyond those that are searched at once are answered alike."""
+    """More queries than are searched at once get the same answers."""
     monkeypatch.setattr(index_rows, "QUERIES_AT_ONCE", 7)
     embeddings, queries = rng.standard_normal((300, 8)), rng.standard_normal((30, 8))
     scores, ids, report = make_index(embeddings, codes=codes).search(queries, 4, report=True)
@@ -242,7 +242,7 @@ def test_save_and_load(metric, count, tmp_path, rng):
 
 
 def test_file_that_is_replaced_goes_on_serving(tmp_path, rng):
-    """An open index reads the file that it opened, though another has its name now."""
+    """An open index reads the file that it opened, after another file has taken its name."""
     embeddings, queries = rng.standard_normal((2000, 24)), rng.standard_normal((5, 24))
     path = tmp_path / "index"
     index = make_index(embeddings)
@@ -267,7 +267,7 @@ def test_rows_come_from_the_map_where_they_cannot_be_read_one_by_one(tmp_path, r
 
 @pytest.mark.skipif(not hasattr(os, "preadv"), reason="rows can't be read one by one here")
 def test_file_that_is_cut_short_while_open(tmp_path, rng):
-    """A row that is no longer there is named, not made up."""
+    """A row that is missing in the file is an error that names it."""
     embeddings = rng.standard_normal((2000, 24))
     make_index(embeddings).save(tmp_path / "index")
     loaded = FlatIndex.load(tmp_path / "index")
@@ -308,13 +308,13 @@ def test_damaged_file(name, array, message, tmp_path):
 
 @pytest.mark.parametrize("codes", ["auto", "int8", None])
 def test_choice_of_codes_is_kept(codes, tmp_path):
-    """An index that is loaded goes on as the saved one would have."""
+    """A loaded index has the choice of codes that was saved."""
     FlatIndex(4, codes=codes).save(tmp_path / "index")
     assert FlatIndex.load(tmp_path / "index").codes == codes
 
 
 def test_unknown_choice_of_codes(tmp_path):
-    """A file that says another thing of its codes is refused."""
+    """A file with an unknown choice of codes is refused."""
     rows, metadata = np.ones((2, 4), np.float32), METADATA | {"codes": "pq"}
     write_safetensors(tmp_path / "index", {"rows": rows}, metadata)
     with pytest.raises(ValueError, match=r"must be auto, int8 or none, got 'pq'; it is damaged"):
@@ -378,7 +378,7 @@ def test_bad_pieces(pieces, message, tmp_path):
 
 
 def test_build_takes_little_memory(tmp_path):
-    """No more than a piece is held: 64 MB are written with far less."""
+    """No more than a piece is held in memory: 64 MB are written with far less."""
     import tracemalloc
 
     piece = np.ones((4096, 64), np.float32)
@@ -393,7 +393,7 @@ def test_build_takes_little_memory(tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="open files are counted in /proc")
 def test_files_are_closed(tmp_path, rng):
-    """An index that is let go leaves no open file behind."""
+    """An index that is deleted leaves no open file behind."""
     make_index(rng.standard_normal((20, 4))).save(tmp_path / "index")
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(20):

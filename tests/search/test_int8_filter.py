@@ -37,7 +37,7 @@ def scale_rows(rng, rows, low, high):
 
 
 def repeat_nearly(rng, rows):
-    """All rows but the first are the first with a last digit changed here and there."""
+    """Copies of the first row, with the last digit of random numbers changed."""
     return np.nextafter(rows[:1], rng.choice([-9, 9], rows.shape)).astype(np.float32)
 
 
@@ -96,7 +96,7 @@ def same(got, expected):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("D", DIMENSIONS)
 def test_every_kernel_gives_the_float32_answer(kernel, kind, D):
-    """For every kind of data, dimension, number of rows, k and number of threads."""
+    """The answer is the scan's for every kind of data, dimension, number of rows, k and threads."""
     queries = np.random.default_rng(D).standard_normal((11, D)).astype(np.float32)
     queries[3] *= np.float32(1e-20)
     queries[5] *= np.float32(1e18)
@@ -135,7 +135,7 @@ def test_filter_works_on_many_rows(kernel, D, monkeypatch):
     query_kind=st.sampled_from(sorted(KINDS)),
 )
 def test_any_data(seed, M, D, k, kind, query_kind):
-    """Rows and queries of every kind, in every number."""
+    """The answer is the scan's for random kinds and numbers of rows and queries."""
     rows, queries = make_rows(kind, M, D, seed), make_rows(query_kind, 3, D, seed + 1)
     assert same(search(queries, rows, k), topk(queries, rows, k, threads=1))
 
@@ -178,7 +178,7 @@ def test_bounds_hold(kind, D):
 
 
 def test_bound_that_is_too_small_is_caught(monkeypatch):
-    """The comparison sees what a filter with a 64th of its bound loses."""
+    """The comparison sees the rows that a filter with a 64th of its bound loses."""
     rows, queries = make_rows("gaussian", 4000, 64), make_rows("gaussian", 50, 64, seed=1)
     expected = topk(queries, rows, 10)
     assert same(search(queries, rows, 10), expected)

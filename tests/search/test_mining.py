@@ -42,7 +42,7 @@ def all_cosines(rows: np.ndarray) -> np.ndarray:
 
 
 def test_hits_are_those_of_the_index():
-    """Cosine and dot product give the very scores and rows of `FlatIndex`, few queries or many."""
+    """Cosine and dot product give the scores and rows of `FlatIndex`, for few queries and many."""
     rows, queries = make_rows(300), make_rows(40, seed=1)
     for metric, function in (("cosine", cosine_similarity), ("dot", dot_similarity)):
         index = FlatIndex.from_embeddings(rows, metric)
@@ -140,14 +140,14 @@ def mine_slowly(rows: np.ndarray, max_pairs: int, top_k: int) -> list[list[float
 @pytest.mark.parametrize("max_pairs", [1, 10, 100_000])
 @pytest.mark.parametrize("sizes", [(5000, 100_000), (7, 100_000), (1, 1), (50, 9)])
 def test_pairs_are_the_best_of_all(sizes, max_pairs, top_k):
-    """The pairs are those of the definition, with its very scores, in any chunks."""
+    """The pairs and scores are those of the definition, for any chunks."""
     rows = make_rows(60)
     got = paraphrase_mining_embeddings(rows, *sizes, max_pairs, top_k)
     assert got == mine_slowly(rows, max_pairs, top_k)
 
 
 def test_copies_do_not_push_each_other_out():
-    """Where more rows are alike than are looked at, each still finds others and never itself."""
+    """If more rows are equal than are kept, each still finds others and never itself."""
     got = paraphrase_mining_embeddings(np.ones((5, 4)), top_k=2)
     assert [pair[1:] for pair in got] == [[0, 1], [0, 2], [0, 3], [0, 4], [1, 2], [1, 3], [1, 4]]
 

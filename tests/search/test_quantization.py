@@ -69,7 +69,7 @@ def test_binary_is_one_bit_for_each_dimension():
 
 
 def test_float32_is_a_copy():
-    """The precision of no quantising converts, and doesn't share memory."""
+    """float32 converts to float32, and doesn't share memory."""
     rows = np.random.default_rng(0).standard_normal((3, 2))
     assert same(quantize_embeddings(rows, "float32"), rows.astype(np.float32))
     narrow = rows.astype(np.float32)
@@ -131,7 +131,7 @@ def test_ranges_of_few_rows_warn_once():
 
 
 def test_ranges_need_no_warning():
-    """Given ranges, 100 rows, and precisions without ranges say nothing."""
+    """There is no warning with given ranges, with 100 rows, or for precisions without ranges."""
     rows = np.random.default_rng(0).standard_normal((100, 5))
     quantize_embeddings(rows, "int8")
     quantize_embeddings(rows[:2], "int8", find_ranges(rows))
@@ -214,13 +214,13 @@ def test_wrong_shapes_are_refused(rows):
 
 @pytest.mark.parametrize("kind", [np.int8, np.uint8])
 def test_codes_are_not_quantised_again(kind):
-    """int8 and uint8 are codes already."""
+    """Embeddings of int8 or uint8 are refused: they are codes already."""
     with pytest.raises(ValueError, match=r"embeddings must not be quantised yet, got u?int8"):
         quantize_embeddings(np.ones((2, 2), kind), "binary")
 
 
 def test_calibration_embeddings_of_another_width_are_refused():
-    """They come from the same model as the embeddings."""
+    """Calibration embeddings of another width than the embeddings are refused."""
     with pytest.raises(ValueError, match="must have the 3 columns of the embeddings, got 2"):
         quantize_embeddings(np.ones((5, 3)), "int8", calibration_embeddings=np.ones((100, 2)))
 

@@ -94,7 +94,7 @@ def test_counts_must_agree():
 
 
 def test_directory_without_index(tmp_path):
-    """A directory that is none, or holds no index, is named."""
+    """A directory that is missing or holds no index is named."""
     for directory in (tmp_path, tmp_path / "missing"):
         with pytest.raises(FileNotFoundError, match=f"index {directory} must be a directory with"):
             TextIndex.load(directory)

@@ -201,7 +201,7 @@ def test_nothing_to_find(kernel):
 
 
 def test_fallback_serves_without_the_extension(monkeypatch):
-    """Where nothing was compiled, topk and pair_dots answer all the same."""
+    """Where nothing was compiled, topk and pair_dots still answer."""
     monkeypatch.setattr(kernel_module, "lib", None)
     monkeypatch.delenv("MINISBERT_SIMD", raising=False)
     assert kernel_name() == "numpy"
