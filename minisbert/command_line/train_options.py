@@ -77,7 +77,7 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
             dest=f"objective_{name}",
             metavar=name.upper(),
             type=type(next(iter(defaults.values()))),
-            help=", ".join(f"{name} of {user}; default {d}" for user, d in defaults.items()),
+            help="; ".join(f"{name} of {user}, default {d}" for user, d in defaults.items()),
         )
 
 

@@ -124,7 +124,7 @@ def test_resume(run, write, tiny_directory, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--objective", "mse"), "objective must be one of cosine, softmax, triplet, ranking"),
+        (("--objective", "mse"), "objective must be one of cosine, .*, got 'mse'"),
         (("--objective", "classes"), "must hold classes in column score, got 2 different values"),
         (("--cosine-scale", 0), "scale must be a number above 0, got 0.0"),
         (("--epochs", 0), "epochs must be a whole number of 1 or more, got 0"),
@@ -150,4 +150,4 @@ def test_help_lists_objectives_and_defaults(run):
         assert f"default {default}" in shown
     for objective in OBJECTIVES.values():
         for value in objective.options.values():
-            assert f"of {objective.name}; default {value}" in shown
+            assert f"of {objective.name}, default {value}" in shown

@@ -79,12 +79,11 @@ def differentiate(directory, objective, columns, B, options):
     peer = TorchPeer(directory, model.config, parameters, objective, **options)
     expected_loss = peer.differentiate(batch)
     expected = {name: p.grad.numpy() for name, p in peer.parameters.items()}
-    goal = make_loss(objective, **options)
-    with Trainer(make_network(model.config), goal, parameters) as trainer:
-        # Another batch first: what it leaves in the arrays must not count.
-        trainer.differentiate(make_batch(objective, columns, B + 1, seed=2), None)
-        loss, norm = trainer.differentiate(batch, None)
-        gradients = {name: spread(g, parameters[name]) for name, g in trainer.halves[0].items()}
+    trainer = Trainer(make_network(model.config), make_loss(objective, **options), parameters)
+    # Another batch first: what it leaves in the arrays must not count.
+    trainer.differentiate(make_batch(objective, columns, B + 1, seed=2), None)
+    loss, norm = trainer.differentiate(batch, None)
+    gradients = {name: spread(g, parameters[name]) for name, g in trainer.halves[0].items()}
     assert loss == pytest.approx(expected_loss, rel=1e-4)
     squares = sum(float((gradient**2).sum()) for gradient in expected.values())
     assert norm == pytest.approx(squares**0.5, rel=1e-4)

@@ -237,17 +237,17 @@ def make_trainer(directory, dtype, **options):
     model = SentenceTransformer(directory)
     parameters = {name: p.astype(dtype) for name, p in model.parameters.items()}
     peer = TorchPeer(directory, model.config, parameters, "ranking", **options)
-    goal = make_loss("ranking", **options)
-    return Trainer(make_network(model.config), goal, parameters), peer
+    loss = make_loss("ranking", **options)
+    return Trainer(make_network(model.config), loss, parameters), peer
 
 
 class LazyAdamW(AdamW):
     """Moves the rows of the current batch only; the others just decay."""
 
-    def update(self, gradients, rate, *others):
-        decayed = self.parameters[WORD_TABLE] * np.float32(1 - rate * self.decay)
+    def update(self, gradients, rate, **others):
+        decayed = self.parameters[WORD_TABLE] * np.float32(1 - rate * self.weight_decay)
         present = gradients[WORD_TABLE].rows
-        super().update(gradients, rate, *others)
+        super().update(gradients, rate, **others)
         absent = np.setdiff1d(np.arange(len(decayed)), present)
         self.parameters[WORD_TABLE][absent] = decayed[absent]
 
@@ -259,10 +259,9 @@ def test_rows_of_other_steps(tmp_path, variant, right):
     batches = list(make_token_batches(1))
     trainer, peer = make_trainer(make_model_directory(tmp_path), np.float32)
     before = trainer.parameters[WORD_TABLE].copy()
-    with trainer:
-        trainer.optimizer = variant(trainer.parameters)
-        for step, batch in enumerate(batches):
-            trainer.step(batch, rate * schedule(step, STEPS, 2), None)
+    trainer.optimizer = variant(trainer.parameters)
+    for step, batch in enumerate(batches):
+        trainer.step(batch, rate * schedule(step, STEPS, 2), None)
     train_in_torch(peer, batches, rate)
     expected = get_arrays(peer)[WORD_TABLE]
     assert np.abs(expected - before)[ONCE].max() > rate
@@ -282,8 +281,7 @@ def test_clipping(tmp_path, scale):
     trainer, peer = make_trainer(
         make_model_directory(tmp_path, hidden_act="relu"), np.float64, scale=scale
     )
-    with trainer:
-        _, norm = trainer.step(batch, 2e-5, None)
+    _, norm = trainer.step(batch, 2e-5, None)
     peer.differentiate(batch)
     expected = torch.nn.utils.clip_grad_norm_(peer.parameters.values(), 1.0).item()
     assert norm == pytest.approx(expected, rel=1e-12)
@@ -302,8 +300,7 @@ def test_rows_not_added_up_are_rejected(tmp_path, monkeypatch):
     batch = next(make_token_batches(2))
     trainer, peer = make_trainer(make_model_directory(tmp_path), np.float64)
     monkeypatch.setattr(optimizer, "sum_rows", RowGradient)
-    with trainer:
-        _, norm = trainer.differentiate(batch, None)
+    _, norm = trainer.differentiate(batch, None)
     peer.differentiate(batch)
     expected = torch.nn.utils.clip_grad_norm_(peer.parameters.values(), 1.0).item()
     assert norm != pytest.approx(expected, rel=1e-4)

@@ -5,7 +5,7 @@ import torch
 import transformers
 from torch.func import functional_call
 
-from minisbert.network.config import DenseConfig, NormalizeConfig, PoolingConfig, parameter_shapes
+from minisbert.network.config import DenseConfig, NormalizeConfig, parameter_shapes
 from minisbert.network.families import FAMILIES
 from minisbert.network.heads import CrossEncoderConfig, head_shapes
 from minisbert.training.objectives import CLASSIFIER
@@ -118,14 +118,13 @@ class TorchPeer:
 
     def apply_modules(self, x, mask):
         """Pooling over the (B, T, 1) mask, and what follows it."""
+        x = {
+            "cls": lambda x: x[:, 0],
+            "mean": lambda x: (x * mask).sum(dim=1) / mask.sum(dim=1),
+            "max": lambda x: x.masked_fill(mask == 0, -torch.inf).max(dim=1).values,
+        }[self.config.pooling.modes[0]](x)
         for module in self.config.modules:
-            if isinstance(module, PoolingConfig):
-                x = {
-                    "cls": lambda x: x[:, 0],
-                    "mean": lambda x: (x * mask).sum(dim=1) / mask.sum(dim=1),
-                    "max": lambda x: x.masked_fill(mask == 0, -torch.inf).max(dim=1).values,
-                }[module.modes[0]](x)
-            elif isinstance(module, DenseConfig):
+            if isinstance(module, DenseConfig):
                 weight, bias = (self.parameters[f"{module.path}.linear.{n}"] for n in WEIGHT_BIAS)
                 x = torch.tanh(x @ weight.T + bias)
             elif isinstance(module, NormalizeConfig):
