@@ -8,13 +8,18 @@ from typing import Any
 
 from minisbert.command_line.parser import Commands, argument, model_arguments
 from minisbert.command_line.text_commands import load_bi_encoder
-from minisbert.command_line.train_options import add_train_options
 
 MODEL_COMMANDS = Commands()
 
 
+def _train_arguments(parser: argparse.ArgumentParser) -> None:
+    from minisbert.command_line.train_options import add_train_options
+
+    add_train_options(parser)
+
+
 @MODEL_COMMANDS.add(
-    "train", "fine-tune a model on a file of examples", model_arguments(), add_train_options
+    "train", "fine-tune a model on a file of examples", model_arguments(), _train_arguments
 )
 def _train(arguments: argparse.Namespace) -> None:
     from minisbert.command_line.train import run

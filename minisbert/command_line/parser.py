@@ -6,7 +6,7 @@ A command is a function of the parsed arguments, declared where it is defined:
     def _greet(arguments: argparse.Namespace) -> None:
         print(f"Hello, {arguments.name}!")
 
-Functions import what they need when they run, so that `minisbert --help` is not slow.
+Functions import what they need when they run, so that no command waits for what another needs.
 """
 
 from __future__ import annotations
@@ -75,7 +75,19 @@ def model_arguments(default: str | None = DEFAULT_MODEL) -> AddArguments:
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that reports a mistake in one sentence, as other errors are."""
+    """An argument parser that reports a mistake in one sentence, as other errors are.
+
+    add_later  functions that add arguments when the parser is used: one command alone is used, so
+               what the others' arguments need is not imported
+    """
+
+    add_later: tuple[AddArguments, ...] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        for add in self.add_later:
+            add(self)
+        self.add_later = ()
+        return super().parse_known_args(args, namespace)
 
     def exit(self, status: int = 0, message: str | None = None) -> Any:
         sys.stdout.flush()  # an error in writing the help shows here, where `main` catches it
@@ -99,8 +111,7 @@ def make_parser(commands: Mapping[str, Command]) -> Parser:
             groups[name] = child.add_subparsers(metavar="KIND", required=True)
         else:
             child.set_defaults(run=command.run)
-        for add in command.arguments:
-            add(child)
+        child.add_later = command.arguments
     return parser
 
 

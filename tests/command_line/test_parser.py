@@ -1,5 +1,8 @@
 """Declared commands: a name, a line of help, arguments, and the function that runs."""
 
+import subprocess
+import sys
+
 import pytest
 
 from minisbert.command_line.parser import Commands, argument, make_parser
@@ -59,3 +62,18 @@ def test_mistakes_are_one_sentence(words, capsys):
     assert stopped.value.code == 2
     assert error.startswith("minisbert: ")
     assert error.count("\n") == 1
+
+
+def test_a_command_does_not_import_what_another_needs():
+    """Help and short commands run without the rooms that only training and measuring need."""
+    program = """
+import sys
+from minisbert.__main__ import main
+try:
+    main(sys.argv[1:])
+except SystemExit:
+    pass
+assert not {"minisbert.training", "minisbert.evaluation"} & set(sys.modules)
+"""
+    for words in (["--help"], ["search", "--help"]):
+        subprocess.run([sys.executable, "-c", program, *words], check=True, capture_output=True)
