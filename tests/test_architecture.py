@@ -46,8 +46,12 @@ def find_imports(source: str) -> set[str]:
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("minisbert."):
             module = node.module.removeprefix("minisbert.")
-            if module in ROOMS:
-                found.update(f"{module}.{alias.name}" for alias in node.names)
+            if module in ROOMS:  # a file of the room, or a name that the room exports
+                files = {path.stem for path in (PACKAGE / module).glob("*.py")}
+                found.update(
+                    f"{module}.{alias.name if alias.name in files else '__init__'}"
+                    for alias in node.names
+                )
             else:
                 found.add(module)
         elif isinstance(node, ast.Import):
