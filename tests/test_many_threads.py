@@ -61,6 +61,7 @@ def check(lists, expected):
         assert all(map(is_near, found, wanted))
 
 
+@pytest.mark.slow
 def test_encode(tiny):
     """Vectors are those of one thread, and BLAS has as many threads as before."""
     before = count_blas_threads()
@@ -75,6 +76,7 @@ def test_predict(tmp_path):
     check(*make_calls(model.predict, pairs, 10))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codes", [None, "int8"])
 def test_search(codes):
     """Scores and ids are those of one thread, to the last bit."""

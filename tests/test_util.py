@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import minisbert
 from minisbert import util
@@ -36,6 +37,7 @@ def test_names_are_those_of_the_functions():
     assert util.quantize_embeddings is minisbert.quantize_embeddings
 
 
+@pytest.mark.slow
 def test_the_import_line_of_the_original():
     """Classes and `util` come in one line, and as an attribute; nobody else waits for `util`."""
     program = """

@@ -419,6 +419,7 @@ def test_model_named_by_an_index_is_not_fetched(fails, tiny_directory, tmp_path,
     assert "`minisbert fetch some/model`" in error
 
 
+@pytest.mark.slow
 def test_full_disk_keeps_the_old_file(lines, index, tiny_directory, tmp_path):
     """A disk that is full while saving leaves the old index, and no other files."""
     before = (index / "index.safetensors").read_bytes()
@@ -437,6 +438,7 @@ def test_full_disk_keeps_the_old_file(lines, index, tiny_directory, tmp_path):
     assert os.listdir(index) == ["index.safetensors"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no /dev/full")
 def test_full_standard_output(tiny_directory):
     """Output that can't be written is one sentence, even if that only shows at the end."""
@@ -447,6 +449,7 @@ def test_full_standard_output(tiny_directory):
     assert error == b"minisbert: the system refused: No space left on device\n"
 
 
+@pytest.mark.slow
 def test_help_into_a_closed_pipe():
     """Help into a closed pipe ends without an error message."""
     read, write = os.pipe()
@@ -457,6 +460,7 @@ def test_help_into_a_closed_pipe():
     assert (child.returncode, error) == (141, b"")
 
 
+@pytest.mark.slow
 def test_closed_streams(tiny_directory):
     """Standard output may be closed; a closed standard input is reported in one sentence."""
     child = start("encode", "--model", tiny_directory, preexec_fn=lambda: os.closerange(0, 2))
@@ -466,6 +470,7 @@ def test_closed_streams(tiny_directory):
     assert error.count(b"\n") == 1
 
 
+@pytest.mark.slow
 def test_closed_pipe_ends_quietly(tiny_directory, tmp_path):
     """A command whose reader closes the pipe ends without an error message."""
     (tmp_path / "many.txt").write_text("a cat\n" * 2000)
@@ -477,6 +482,7 @@ def test_closed_pipe_ends_quietly(tiny_directory, tmp_path):
     assert child.wait(timeout=60) == 141
 
 
+@pytest.mark.slow
 def test_interrupt_ends_quietly(tiny_directory):
     """Ctrl-C while waiting for input ends the command without an error message."""
     child = start(
@@ -494,6 +500,7 @@ def test_interrupt_ends_quietly(tiny_directory):
     assert child.returncode == 130
 
 
+@pytest.mark.slow
 def test_output_is_utf8_in_any_locale(tiny_directory):
     """Texts are printed as UTF-8 even if the locale is ASCII."""
     ascii = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

@@ -216,6 +216,7 @@ def test_command_without_a_picture(tiny_directory, tmp_path, capsys, monkeypatch
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_picture(tiny_directory, tmp_path):
     """With matplotlib a picture is written."""
     pytest.importorskip("matplotlib")

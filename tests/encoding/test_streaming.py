@@ -139,6 +139,7 @@ class Killed(BaseException):
     """Stands for a kill: nothing runs after it."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fsync", "replace", "write"])
 def test_a_kill_at_any_moment(tiny_directory, tmp_path, monkeypatch, name):
     """Whichever system call a kill interrupts, the next run makes the same file."""

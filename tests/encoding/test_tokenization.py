@@ -432,6 +432,7 @@ def test_lone_surrogate(directory, text):
 # Threads and processes
 
 
+@pytest.mark.slow
 def test_sixteen_threads_share_one_tokenizer(directory, long_text):
     """Sixteen threads with different limits on one tokenizer get what one thread gets."""
     tokenizer = Tokenizer(directory)
@@ -467,6 +468,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
 def test_fork_after_use(directory):
     """Tokenising starts no thread: a process may fork, and both tokenise on without a warning."""

@@ -454,6 +454,7 @@ except OSError as error:
 """
 
 
+@pytest.mark.slow
 def test_full_disk_keeps_the_old_file(saved):
     """A write that really fails half-way leaves only the old file, and a working index."""
     before = saved.read_bytes()

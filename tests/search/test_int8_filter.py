@@ -22,6 +22,7 @@ from minisbert.system import threads as threads_module
 
 RUNS = list_kernels()
 DIMENSIONS = [1, 2, 4, 5, 16, 17, 64, 384, 1024, 1041, 4096]
+FEW_DIMENSIONS = {1, 5, 17, 384}  # enough for a quick look
 ROW_COUNTS = [0, 1, 17, 200]
 
 
@@ -94,7 +95,9 @@ def same(got, expected):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("D", DIMENSIONS)
+@pytest.mark.parametrize(
+    "D", [D if D in FEW_DIMENSIONS else pytest.param(D, marks=pytest.mark.slow) for D in DIMENSIONS]
+)
 def test_every_kernel_gives_the_float32_answer(kernel, kind, D):
     """The answer is the scan's for every kind of data, dimension, number of rows, k and threads."""
     queries = np.random.default_rng(D).standard_normal((11, D)).astype(np.float32)
@@ -109,6 +112,7 @@ def test_every_kernel_gives_the_float32_answer(kernel, kind, D):
                 assert same(search(queries, rows, k, threads), expected), (M, k, threads)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("D", [64, 384])
 def test_filter_works_on_many_rows(kernel, D, monkeypatch):
     """On 6,000 rows the filter leaves a few candidates, and threads cut the rows into parts."""

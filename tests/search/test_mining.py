@@ -138,7 +138,10 @@ def mine_slowly(rows: np.ndarray, max_pairs: int, top_k: int) -> list[list[float
 
 @pytest.mark.parametrize("top_k", [1, 3, 1000])
 @pytest.mark.parametrize("max_pairs", [1, 10, 100_000])
-@pytest.mark.parametrize("sizes", [(5000, 100_000), (7, 100_000), (1, 1), (50, 9)])
+@pytest.mark.parametrize(
+    "sizes",
+    [(5000, 100_000), (7, 100_000), (50, 9), pytest.param((1, 1), marks=pytest.mark.slow)],
+)
 def test_pairs_are_the_best_of_all(sizes, max_pairs, top_k):
     """The pairs and scores are those of the definition, for any chunks."""
     rows = make_rows(60)

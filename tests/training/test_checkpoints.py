@@ -153,6 +153,7 @@ PLACES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("owner", "name", "call", "late", "kept"), PLACES)
 def test_interruptions(make_runner, uninterrupted, monkeypatch, owner, name, call, late, kept):
     """Wherever a run is stopped, it goes on from its last checkpoint to the same end."""
@@ -170,6 +171,7 @@ def test_interruptions(make_runner, uninterrupted, monkeypatch, owner, name, cal
         assert lines[0].startswith("step 0 of 6")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", RUNS)
 def test_every_kind_goes_on(make_runner, uninterrupted, monkeypatch, kind):
     """Twice interrupted, every kind of run ends as if it never had been."""
