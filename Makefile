@@ -31,11 +31,14 @@ demo: $(VENV)/.installed ## search the standard library by meaning; QUERY="..." 
 exercise: $(VENV)/.installed ## check your answer to exercise N: make exercise N=1 (tests/exercises/README.md)
 	@$(BIN)/python tests/exercises $(N)
 
+# Two processes; the tests of a file share one, and what the file's fixtures have made.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+
 test: $(VENV)/.installed-dev ## all fast and real tests
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-fast: $(VENV)/.installed-dev ## unit tests, in seconds: no real weights, nothing slow
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 check: $(VENV)/.installed-dev ## style and types
 	$(BIN)/ruff check .
