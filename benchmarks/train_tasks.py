@@ -116,7 +116,7 @@ def measure(name: str, directory: Path | str, classifier: dict) -> dict[str, flo
         elif what == "SNLI dev" and (classifier or task.cross_encoder):
             _, held_out = read_examples(DATA / "snli/dev.tsv", "softmax", classes=NLI)
             figures[what] = measure_development(
-                model, held_out, make_loss("softmax"), classifier
+                model, held_out, make_loss("softmax"), parameters=classifier
             ).value
         elif what == "Quora MRR@10":
             figures[what] = measure_duplicates(model)

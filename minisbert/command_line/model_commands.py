@@ -139,7 +139,7 @@ def _evaluate_retrieval(arguments: argparse.Namespace) -> None:
 
     task = read_beir(arguments.directory, arguments.split)
     model = load_bi_encoder(arguments, pooling=arguments.pooling, blocks=arguments.blocks)
-    result = evaluate_retrieval(model, task, arguments.k, arguments.threads)
+    result = evaluate_retrieval(model, task, arguments.k, threads=arguments.threads)
     print(
         f"documents   {result.documents}, {result.cut_documents} cut at the "
         f"{model.max_seq_length} tokens that the model reads"

@@ -1,4 +1,4 @@
-"""What a model is worth: agreement with human scores of likeness (STS), and retrieval (BEIR)."""
+"""Measure a model: correlation with human scores of similarity (STS), and retrieval (BEIR)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minisbert.arguments import check_whole_number
 from minisbert.encoding.batching import encode_once
 from minisbert.evaluation.judged_files import RetrievalTask, StsPairs
 from minisbert.evaluation.metrics import (
@@ -24,7 +25,7 @@ PRECISION_DEPTH = 100  # of MAP
 
 
 class StsResult(NamedTuple):
-    """Correlation, from -1 to 1, of a model's scores with people's; NaN if a side is constant."""
+    """Correlations of a model's scores with human ones, from -1 to 1; NaN if one is constant."""
 
     pairs: int
     spearman: float
@@ -32,44 +33,52 @@ class StsResult(NamedTuple):
 
 
 class RetrievalResult(NamedTuple):
-    """Means over the queries, and what is worth knowing about them."""
+    """Means over the queries, and counts.
 
-    measures: dict[str, float]  # name -> 0 to 1
+    measures           name -> mean, from 0 to 1
+    queries            that were searched for
+    documents          in the corpus
+    cut_documents      longer than the model reads, so truncated
+    unknown_queries    judged ids that queries.jsonl does not have; left out
+    unknown_documents  judged ids that corpus.jsonl does not have; never found, so missed
+    idle_queries       without a relevant document; left out
+    """
+
+    measures: dict[str, float]
     queries: int
     documents: int
-    cut_documents: int  # longer than the model reads
-    unknown_queries: int  # ids that were judged but are not in queries.jsonl: left out
-    unknown_documents: int  # ids not in corpus.jsonl: never found, so missed
-    idle_queries: int  # without a relevant document: left out
+    cut_documents: int
+    unknown_queries: int
+    unknown_documents: int
+    idle_queries: int
 
 
 def evaluate_sts(model: Any, pairs: StsPairs) -> StsResult:
-    """Correlate a model's scores of pairs with people's (section 4 of the paper).
+    """Correlate a model's scores of pairs with human ones (section 4 of the paper).
 
     Parameters
     ----------
     model : SentenceTransformer, CrossEncoder or alike
         With a method `predict(pairs)` it scores pairs itself; else the score of a pair is
-        `similarity_pairwise` of what `encode` makes of its texts: the cosine, or what the model
-        says it was trained for.
+        `similarity_pairwise` of the embeddings of its texts: the cosine, unless the model was
+        trained for another similarity.
     pairs : StsPairs
         See `read_sts`.
 
     Raises
     ------
     ValueError
-        If the model's scores are not one finite number a pair.
+        If the model does not give one finite number for each pair.
     """
     if hasattr(model, "predict"):
         scores = model.predict(list(zip(pairs.first, pairs.second, strict=True)))
     else:
-        # Many a text stands in several pairs.
         u, v = encode_once(model.encode, pairs.first, pairs.second)
         scores = model.similarity_pairwise(u, v)
     if np.shape(scores) != pairs.scores.shape:
         raise ValueError(
             f"the model must give one score for each of the {len(pairs.scores)} pairs, "
-            f"got an array of shape {np.shape(scores)}; use a model of one label"
+            f"got an array of shape {np.shape(scores)}; use a model with one label"
         )
     return StsResult(
         len(pairs.scores), spearman(pairs.scores, scores), pearson(pairs.scores, scores)
@@ -77,9 +86,9 @@ def evaluate_sts(model: Any, pairs: StsPairs) -> StsResult:
 
 
 def evaluate_retrieval(
-    model: Any, task: RetrievalTask, k: int = 10, threads: int | None = None
+    model: Any, task: RetrievalTask, k: int = 10, *, threads: int | None = None
 ) -> RetrievalResult:
-    """Find documents for queries by exact search over all of them, and compare with the judgements.
+    """Search all documents exactly for each query, and compare the rankings with the judgements.
 
     Parameters
     ----------
@@ -87,30 +96,29 @@ def evaluate_retrieval(
         It needs `encode_query`, `encode_document`, `token_lengths`, `max_seq_length` and
         `similarity_fn_name`.
     task : RetrievalTask
-        See `read_beir`. Only queries with a relevant document are asked.
+        See `read_beir`. Only queries with a relevant document are searched for.
     k : int
         The depth of nDCG@k and MRR@k; BEIR's is 10.
     threads : int
-        Cores that share the scan; all if left out.
+        Threads of the scan; by default one for each core.
 
     Returns
     -------
     RetrievalResult
-        As trec_eval measures: a relevant document that is not in the corpus counts as missed. As in
-        BEIR, a document with the id of the query is not counted as found.
+        As in trec_eval, a relevant document that is not in the corpus counts as missed. As in BEIR,
+        a document with the id of the query is left out of the ranking.
 
     Raises
     ------
     ValueError
         If k is less than 1, or no query with a relevant document is left.
     """
-    if k < 1:
-        raise ValueError(f"k must be at least 1, got {k}; ask for one result or more")
+    check_whole_number("k", k, remedy="ask for one result or more")
     known = {query: grades for query, grades in task.grades.items() if query in task.queries}
-    asked = {query: grades for query, grades in known.items() if max(grades.values()) > 0}
+    searched = {query: grades for query, grades in known.items() if max(grades.values()) > 0}
     if not task.documents:
         raise ValueError("the corpus must hold documents, got none; is it the right file?")
-    if not asked:
+    if not searched:
         raise ValueError(
             f"judgements must name a relevant document for one of the {len(task.queries)} queries, "
             "got none; are they of the same data?"
@@ -119,31 +127,31 @@ def evaluate_retrieval(
     embeddings = model.encode_document(documents, on_truncate="ignore")  # they are counted below
     metric = "dot" if model.similarity_fn_name == "dot" else "cosine"
     index = FlatIndex.from_embeddings(embeddings, metric)
-    queries = model.encode_query([task.queries[query] for query in asked])
+    queries = model.encode_query([task.queries[query] for query in searched])
     depth = max(k, PRECISION_DEPTH, *RECALL_DEPTHS)
     _, rows = index.search(queries, depth + 1, threads)  # one more, for the query itself
 
     names = list(task.documents)
     rankings = []
-    for (query, grades), found in zip(asked.items(), rows, strict=True):
+    for (query, grades), found in zip(searched.items(), rows, strict=True):
         others = [names[row] for row in found if names[row] != query][:depth]
         rankings.append(([grades.get(name, 0.0) for name in others], list(grades.values())))
     judged = {document for grades in task.grades.values() for document in grades}
     return RetrievalResult(
         measures=average_measures(rankings, k),
-        queries=len(asked),
+        queries=len(searched),
         documents=len(documents),
         cut_documents=int((model.token_lengths(documents) > model.max_seq_length).sum()),
         unknown_queries=len(task.grades) - len(known),
         unknown_documents=len(judged - task.documents.keys()),
-        idle_queries=len(known) - len(asked),
+        idle_queries=len(known) - len(searched),
     )
 
 
 def average_measures(
     rankings: Sequence[tuple[Sequence[float], Sequence[float]]], k: int
 ) -> dict[str, float]:
-    """Means over queries, each a pair (ranked, judged) of grades; see `metrics.py`."""
+    """Return means over queries, each a pair (ranked, judged) of grades as in `metrics.py`."""
     measures = {
         f"nDCG@{k}": [ndcg(ranked, judged, k) for ranked, judged in rankings],
         f"MRR@{k}": [reciprocal_rank(ranked, k) for ranked, _ in rankings],

@@ -1,10 +1,10 @@
-"""How good scores and rankings are: correlation, ranking measures, and F1 at a threshold.
+"""Correlation of scores, measures of a ranking, and F1 at a threshold.
 
-Ranking measures look at one query. They take what a human said of each document: a grade, 0 if it
-is not relevant or was never judged.
+Measures of a ranking are of one query. They take relevance grades that people gave to documents, 0
+for a document that is not relevant or was not judged.
 
     ranked  (n,)  grades of the documents found, best score first
-    judged  (j,)  grades of all that were judged for the query, found or not
+    judged  (j,)  grades of all documents judged for the query, found or not
 
 They follow trec_eval, the reference implementation of NIST's Text REtrieval Conference.
 """
@@ -23,13 +23,14 @@ from minisbert.arrays import Array
 
 
 def pearson(a: ArrayLike, b: ArrayLike) -> float:
-    """Pearson's correlation coefficient of (n,) with (n,); NaN if either is constant.
+    """Return Pearson's correlation of (n,) with (n,); NaN if either is constant.
 
-    Raises ValueError unless both are finite numbers, as many of one as of the other, and two or
-    more (Pearson 1895: covariance over the product of standard deviations).
+    It is the covariance over the product of the standard deviations (Pearson 1895).
+
+    Raises ValueError unless both are equally many finite numbers, two or more.
     """
     a, b = _read_pair(a, b)
-    # Compared, since the mean of equal numbers may be a last bit away from them.
+    # Compared directly: the mean of equal numbers may differ from them in the last bit.
     if (a == a[0]).all() or (b == b[0]).all():
         return math.nan
     x, y = a - a.mean(), b - b.mean()
@@ -37,7 +38,9 @@ def pearson(a: ArrayLike, b: ArrayLike) -> float:
 
 
 def spearman(a: ArrayLike, b: ArrayLike) -> float:
-    """Spearman's rank correlation: Pearson's of the ranks (Spearman 1904); shapes as `pearson`.
+    """Return Spearman's rank correlation: Pearson's of the ranks (Spearman 1904).
+
+    Shapes and errors as `pearson`.
 
     Examples
     --------
@@ -49,7 +52,7 @@ def spearman(a: ArrayLike, b: ArrayLike) -> float:
 
 
 def rank_values(values: ArrayLike) -> Array:
-    """Ranks from 1 up; equal values share the mean of theirs.  (n,) -> (n,)
+    """Return ranks from 1 up; equal values share the mean of their ranks.  (n,) -> (n,)
 
     Examples
     --------
@@ -57,19 +60,18 @@ def rank_values(values: ArrayLike) -> Array:
     [2.5, 1.0, 2.5]
     """
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    # A value's copies take up the last `counts` ranks before the next value's.
-    ranks: Array = (np.cumsum(counts) - (counts - 1) / 2)[place]
-    return ranks
+    # The copies of a value have the `counts` ranks that end at the cumulated count.
+    return (np.cumsum(counts) - (counts - 1) / 2)[place]
 
 
 # Rankings
 
 
 def ndcg(ranked: ArrayLike, judged: ArrayLike, k: int) -> float:
-    """Discounted gain of the first k documents over that of the best order (Järvelin & K. 2002).
+    """Return nDCG@k: the discounted gain of the first k documents over that of the best order.
 
-    The gain of a document is its grade, the discount log2(1 + place), as in trec_eval's ndcg_cut.
-    0 if nothing is relevant.
+    The gain of a document is its grade, divided by log2(1 + rank), as in trec_eval's ndcg_cut
+    (Järvelin & Kekäläinen 2002). 0 if nothing is relevant.
     """
     ranked, judged = _read_grades(ranked), _read_grades(judged)
     best = _discount(np.sort(judged)[::-1][:k])
@@ -77,39 +79,40 @@ def ndcg(ranked: ArrayLike, judged: ArrayLike, k: int) -> float:
 
 
 def reciprocal_rank(ranked: ArrayLike, k: int) -> float:
-    """1 / place of the first relevant document, 0 if none is among the first k (Voorhees 1999).
+    """Return 1 / rank of the first relevant document, 0 if it is not among the first k.
 
-    Its mean over queries is MRR@k.
+    Its mean over queries is MRR@k (Voorhees 1999).
     """
     hits = np.flatnonzero(_read_grades(ranked)[:k])
     return 1 / (1 + int(hits[0])) if len(hits) else 0.0
 
 
 def recall(ranked: ArrayLike, judged: ArrayLike, k: int) -> float:
-    """The share of all relevant documents that is among the first k; 0 if there are none."""
+    """Return the fraction of relevant documents among the first k; 0 if nothing is relevant."""
     relevant = np.count_nonzero(_read_grades(judged))
     return np.count_nonzero(_read_grades(ranked)[:k]) / relevant if relevant else 0.0
 
 
 def average_precision(ranked: ArrayLike, judged: ArrayLike, k: int) -> float:
-    """Precision at the place of every relevant document, averaged; its mean over queries is MAP@k.
+    """Return the mean of the precisions at the rank of each relevant document.
 
-    A relevant document that is not among the first k counts as 0, as in trec_eval's map_cut.
+    A relevant document that is not among the first k counts as 0, as in trec_eval's map_cut. Its
+    mean over queries is MAP@k.
     """
     relevant = np.count_nonzero(_read_grades(judged))
-    places = 1 + np.flatnonzero(_read_grades(ranked)[:k])
-    return float((np.arange(1, 1 + len(places)) / places).sum()) / relevant if relevant else 0.0
+    ranks = 1 + np.flatnonzero(_read_grades(ranked)[:k])
+    return float((np.arange(1, 1 + len(ranks)) / ranks).sum()) / relevant if relevant else 0.0
 
 
 def _discount(grades: Array) -> float:
     return float((grades / np.log2(2 + np.arange(len(grades)))).sum())
 
 
-# Yes or no by a threshold
+# Binary classification by a threshold
 
 
 class PrecisionRecall(NamedTuple):
-    """How well a threshold tells yes from no."""
+    """Precision, recall and F1, from 0 to 1."""
 
     precision: float
     recall: float
@@ -117,43 +120,44 @@ class PrecisionRecall(NamedTuple):
 
 
 def precision_recall(scores: ArrayLike, labels: ArrayLike, threshold: float) -> PrecisionRecall:
-    """Say yes where a score reaches the threshold, and compare with the labels, 0 or 1.
+    """Predict 1 where a score reaches the threshold, and compare with the labels, 0 or 1.
 
-    Precision is the share of the yeses that is right, recall the share of the right that is found,
-    F1 their harmonic mean (van Rijsbergen 1979, chapter 7); each is 0 where it is undefined.
+    Precision is the fraction of the predictions of 1 that are right, recall the fraction of the
+    labels of 1 that are predicted, F1 their harmonic mean (van Rijsbergen 1979, chapter 7). Each is
+    0 where it is undefined.
     """
     scores, labels = _read_labelled(scores, labels)
-    said = scores >= threshold
-    right = int((said & labels).sum())
-    # The harmonic mean, written so that nothing is divided by zero if something is to be found.
-    together = int(said.sum() + labels.sum())
+    predicted = scores >= threshold
+    right = int((predicted & labels).sum())
+    # The harmonic mean in a form that divides by 0 only if there is nothing to predict.
+    total = int(predicted.sum() + labels.sum())
     return PrecisionRecall(
-        right / said.sum() if said.any() else 0.0,
+        right / predicted.sum() if predicted.any() else 0.0,
         right / labels.sum() if labels.any() else 0.0,
-        2 * right / together if together else 0.0,
+        2 * right / total if total else 0.0,
     )
 
 
 def choose_threshold(scores: ArrayLike, labels: ArrayLike) -> float:
-    """The threshold of the best F1: halfway between two neighbouring scores, or the lowest score.
+    """Return the threshold of the best F1: halfway between two neighbouring scores, or the lowest.
 
-    Of thresholds with the same F1 the highest. Choose it on other data than you judge it on.
+    Of thresholds with the same F1 it is the highest. Choose it on other data than you measure on.
     """
     scores, labels = _read_labelled(scores, labels)
     if not labels.any():
         raise ValueError(
-            "labels must hold a 1 to choose a threshold by, got none; add pairs that are alike"
+            "labels must hold a 1 to choose a threshold by, got only 0; add pairs with label 1"
         )
     order = np.argsort(-scores, kind="stable")
     scores, labels = scores[order], labels[order]
     f1 = 2 * np.cumsum(labels) / (np.arange(1, 1 + len(labels)) + labels.sum())
-    # No threshold parts equal scores: only the last of them is a place to cut.
+    # No threshold separates equal scores: only after the last of them can be cut.
     last = np.append(scores[1:] < scores[:-1], True)
     cut = int(np.argmax(np.where(last, f1, -1.0)))
     return float(scores[cut : cut + 2].mean())
 
 
-# What is asked of the arguments
+# Checks of arguments
 
 
 def _read_pair(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
@@ -161,7 +165,7 @@ def _read_pair(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
     if a.ndim != 1 or a.shape != b.shape or len(a) < 2:
         raise ValueError(
             f"values must be two rows of equally many numbers, 2 or more, got shapes {a.shape} and "
-            f"{b.shape}; pair each number with one"
+            f"{b.shape}; pass pairs of numbers"
         )
     _check_finite(a)
     _check_finite(b)
@@ -169,13 +173,13 @@ def _read_pair(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
 
 
 def _read_grades(grades: ArrayLike) -> Array:
-    row: Array = np.asarray(grades, np.float64)
+    row = np.asarray(grades, np.float64)
     if row.ndim != 1:
-        raise ValueError(f"grades must be a row of numbers, got shape {row.shape}; give one query")
+        raise ValueError(
+            f"grades must be a row of numbers, got shape {row.shape}; pass those of one query"
+        )
     _check_finite(row)
-    # A grade below 0 is not relevant either, as in trec_eval.
-    grades_from_zero: Array = np.maximum(row, 0)
-    return grades_from_zero
+    return np.maximum(row, 0)  # a grade below 0 means not relevant too, as in trec_eval
 
 
 def _read_labelled(scores: ArrayLike, labels: ArrayLike) -> tuple[Array, Array]:

@@ -119,7 +119,11 @@ def read_table(
 
 
 def take_columns(
-    rows: Iterable[tuple[int, Sequence[Any]]], layout: TableLayout, path: str, blank: bool = False
+    rows: Iterable[tuple[int, Sequence[Any]]],
+    layout: TableLayout,
+    path: str,
+    *,
+    blank: bool = False,
 ) -> Table:
     """Take the texts and labels out of numbered rows.
 

@@ -31,7 +31,7 @@ class Measure(NamedTuple):
 
 
 def measure_development(
-    model: Any, examples: Examples, loss: ChosenLoss, parameters: Mapping[str, Array]
+    model: Any, examples: Examples, loss: ChosenLoss, *, parameters: Mapping[str, Array]
 ) -> Measure:
     """Measure a model on held-out examples.
 

@@ -18,7 +18,7 @@ from minisbert.arrays import Array
 from minisbert.evaluation.tables import NO_CONSENSUS, Table, read_number, read_table
 from minisbert.system.json_fields import shorten
 from minisbert.system.text_files import file_error
-from minisbert.training.objectives import OBJECTIVES, Objective, find_objective
+from minisbert.training.objectives import Objective, find_objective, infer_objective
 
 NLI_CLASSES = ("contradiction", "entailment", "neutral")
 _MANY_CLASSES = 20  # up to that many are plausible however few the examples are
@@ -52,10 +52,10 @@ def read_examples(
 ) -> tuple[str, Examples]:
     """Read examples from CSV, TSV or JSON lines; return the objective, given or inferred, and them.
 
-    Scores of the STS benchmark as published are from 0 to 5, and are divided by 5. Pairs with the
-    classes of natural language inference (NLI) serve objectives without labels too: "ranking" takes
-    the entailment pairs; "triplet" takes each premise's k-th entailment and k-th contradiction.
-    Pairs without a consensus (gold_label "-") are left out.
+    Scores of the STS benchmark as published are divided by 5. Pairs with the classes of natural
+    language inference (NLI) also serve "ranking", which takes the entailment pairs, and "triplet",
+    which takes each premise's k-th entailment and k-th contradiction; pairs without a consensus
+    (gold_label "-") are left out.
 
     Parameters
     ----------
@@ -68,8 +68,7 @@ def read_examples(
         The columns of the texts, then of the label, each a name or a number from 1; with numbers
         alone the first line is an example. By default columns with known names.
     classes : sequence of str, optional
-        The classes in the order of their numbers, as a development file needs them; by default
-        those of the file, sorted.
+        The classes by number, as a development file needs them; by default the file's, sorted.
     scale : float, optional
         The score that stands for 1: scores are divided by it.
     cross_encoder : bool
@@ -87,7 +86,11 @@ def read_examples(
     given = None if objective is None else find_objective(objective, cross_encoder or None)
     path = os.fspath(path)
     table = read_table(path, columns, None if given is None else bool(given.labels))
-    chosen = given or _infer_objective(table, scale, classes, cross_encoder)
+    fractions = not classes and any(map(_is_fraction, table.labels))
+    labels = "scores" if table.scored or scale is not None or fractions else "classes"
+    chosen = given or infer_objective(
+        len(table.texts), labels if table.labels else "", cross_encoder
+    )
     if chosen is None or not _fits(table, chosen):
         needs = "two texts and a score or a class for a cross-encoder"
         if chosen is not None:
@@ -95,11 +98,11 @@ def read_examples(
             needs = f"{chosen.needs}{alternative} for {chosen.name}"
         names = ", ".join(map(shorten, table.names))
         raise file_error(path, f"must have {needs}", names, _OTHER_COLUMNS)
-    for option, value, labels in (("scale", scale, "scores"), ("classes", classes, "classes")):
-        if value and chosen.labels != labels:
+    for option, value, users in (("scale", scale, "scores"), ("classes", classes, "classes")):
+        if value and chosen.labels != users:
             raise ValueError(
                 f"{option} must be left out for {chosen.name}, got {value}; "
-                f"leave it out, or choose an objective with {labels}"
+                f"leave it out, or choose an objective with {users}"
             )
     return chosen.name, _take_examples(table, chosen, scale or table.best, classes, path)
 
@@ -136,19 +139,6 @@ def make_examples(
     names = tuple(str(number) for number in range(1, len(rows[0]) + 1))
     table = Table(names, tuple(texts), labels, list(range(1, len(rows) + 1)))
     return _take_examples(table, chosen, 1.0, classes, "the examples")
-
-
-def _infer_objective(
-    table: Table, scale: float | None, classes: Sequence[str] | None, cross_encoder: bool
-) -> Objective | None:
-    """Return the first objective for the columns of a table, if there is one."""
-    fractions = not classes and any(map(_is_fraction, table.labels))
-    labels = "scores" if table.scored or scale is not None or fractions else "classes"
-    wanted = cross_encoder, labels if table.labels else ""
-    for objective in OBJECTIVES.values():
-        if wanted == (objective.cross_encoder, objective.labels) and _fits(table, objective):
-            return objective
-    return None
 
 
 def _fits(table: Table, objective: Objective) -> bool:

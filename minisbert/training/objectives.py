@@ -176,6 +176,15 @@ def find_objective(name: str, cross_encoder: bool | None = None) -> Objective:
     return OBJECTIVES[name]
 
 
+def infer_objective(texts: int, labels: str, cross_encoder: bool) -> Objective | None:
+    """Return the first objective for so many texts and such labels, None if there is none."""
+    wanted = labels, cross_encoder
+    for objective in OBJECTIVES.values():
+        if wanted == (objective.labels, objective.cross_encoder) and texts in objective.texts:
+            return objective
+    return None
+
+
 class ChosenLoss(NamedTuple):
     """An objective with its options chosen, as a step of training calls it."""
 

@@ -143,7 +143,7 @@ class Run:
         parameters = self.trainer.parameters
         self._use(parameters)
         self.progress.measure, value = measure_development(
-            self.model, self.development, self.loss, parameters
+            self.model, self.development, self.loss, parameters=parameters
         )
         self._use(parameters)  # again: the model drops what it derived from them to encode
         self.progress.measures.append((step, value))

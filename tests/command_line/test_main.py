@@ -328,7 +328,7 @@ def test_evaluate_mistakes_are_one_sentence(fails, tiny_directory, sts, beir):
     assert "pooling must be one of cls, max, mean" in fails(
         "evaluate", "sts", sts, *model, "--pooling", "median"
     )
-    assert "k must be at least 1, got 0" in fails(
+    assert "k must be a whole number of 1 or more, got 0" in fails(
         "evaluate", "retrieval", beir, "--split", "dev", "-k", 0, *model
     )
     nowhere = ("--model", "./nowhere")

@@ -160,7 +160,7 @@ def test_dot_product_where_the_model_says_so():
 @pytest.mark.parametrize(
     ("change", "k", "sentence"),
     [
-        ({}, 0, "k must be at least 1, got 0"),
+        ({}, 0, "k must be a whole number of 1 or more, got 0"),
         ({"grades": {}}, 10, "judgements must name a relevant document for one of the 4 queries"),
         ({"grades": {"who": {"north": 1.0}}}, 10, "judgements must name a relevant document"),
         ({"grades": {"up": {"north": 0.0}}}, 10, "judgements must name a relevant document"),

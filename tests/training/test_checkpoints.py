@@ -233,7 +233,7 @@ def test_a_stopped_run_leaves_the_best_model(make_runner, monkeypatch):
     """The model in memory is then the best so far, and that of the checkpoint."""
     runner, values = make_runner("scores"), iter([0.1, 0.9, 0.2])
     monkeypatch.setattr(
-        training_run, "measure_development", lambda *_: Measure("luck", next(values))
+        training_run, "measure_development", lambda *_, **__: Measure("luck", next(values))
     )
     fail_at(monkeypatch, training.Trainer, "step", 5, KeyboardInterrupt())
     model = runner.load()

@@ -28,7 +28,9 @@ def test_scores_are_correlated(tiny):
     """Scores: the rank correlation of the cosines with them."""
     rows = [(*row[:2], float(RNG.random())) for row in make_task("cosine", 12)]
     u, v = encode_columns(tiny, [row[:2] for row in rows])
-    name, value = measure_development(tiny, make_examples(rows, "cosine"), make_loss("cosine"), {})
+    name, value = measure_development(
+        tiny, make_examples(rows, "cosine"), make_loss("cosine"), parameters={}
+    )
     assert name == "Spearman"
     expected = spearman([row[2] for row in rows], np.einsum("be,be->b", u, v))
     assert value == pytest.approx(expected, abs=1e-9)
@@ -39,7 +41,9 @@ def test_scores_of_a_cross_encoder(tmp_path):
     model = CrossEncoder(make_cross_encoder_directory(tmp_path))
     rows = [(*row[:2], float(RNG.random())) for row in make_task("binary", 12)]
     expected = spearman([row[2] for row in rows], model.predict([row[:2] for row in rows]))
-    found = measure_development(model, make_examples(rows, "binary"), make_loss("binary"), {})
+    found = measure_development(
+        model, make_examples(rows, "binary"), make_loss("binary"), parameters={}
+    )
     assert found == ("Spearman", pytest.approx(expected, abs=1e-9))
 
 
@@ -51,7 +55,7 @@ def test_classes_by_the_classifier(tmp_path, dense):
     rows = make_task("softmax", 21)
     classifier = make_classifier(2, dense or 32, CONCATENATION, seed=0)
     found = measure_development(
-        model, make_examples(rows, "softmax"), make_loss("softmax"), classifier
+        model, make_examples(rows, "softmax"), make_loss("softmax"), parameters=classifier
     )
     model.truncate_dim = None
     u, v = encode_columns(model, [row[:2] for row in rows])
@@ -68,7 +72,9 @@ def test_classes_by_a_cross_encoder(tmp_path):
     rows = make_task("classes", 20)
     logits = model.predict([row[:2] for row in rows], return_logits=True)
     right = compare_classes(logits, rows)
-    found = measure_development(model, make_examples(rows, "classes"), make_loss("classes"), {})
+    found = measure_development(
+        model, make_examples(rows, "classes"), make_loss("classes"), parameters={}
+    )
     assert found == ("accuracy", pytest.approx(np.mean(right)))
 
 
@@ -79,7 +85,9 @@ def test_triplets(tiny):
     a, b, c = encode_columns(tiny, rows)
     nearer = ((a - b) ** 2).sum(axis=1) < ((a - c) ** 2).sum(axis=1)
     nearer[-1] = False
-    found = measure_development(tiny, make_examples(rows, "triplet"), make_loss("triplet"), {})
+    found = measure_development(
+        tiny, make_examples(rows, "triplet"), make_loss("triplet"), parameters={}
+    )
     assert found == ("accuracy", pytest.approx(nearer.mean()))
     assert 0 < found.value < 1
 
@@ -103,7 +111,9 @@ def test_ranking_of_texts(tiny):
     rows = make_task("ranking", 25)
     cosines = np.matmul(*(x if i == 0 else x.T for i, x in enumerate(encode_columns(tiny, rows))))
     places = (cosines > np.diag(cosines)[:, None] + 1e-6).sum(axis=1) + 1
-    found = measure_development(tiny, make_examples(rows, "ranking"), make_loss("ranking"), {})
+    found = measure_development(
+        tiny, make_examples(rows, "ranking"), make_loss("ranking"), parameters={}
+    )
     assert found == ("MRR@10", pytest.approx(np.mean((places <= 10) / places)))
 
 
@@ -111,4 +121,6 @@ def test_long_texts_are_cut_in_silence(tiny):
     """A measure that is taken again and again does not warn of long texts every time."""
     rows = [("bird " * 100, "tree", 1.0), ("bird", "tree", 0.5), ("a", "the", 0.2)]
     for objective, examples in (("cosine", rows), ("ranking", [row[:2] for row in rows])):
-        measure_development(tiny, make_examples(examples, objective), make_loss(objective), {})
+        measure_development(
+            tiny, make_examples(examples, objective), make_loss(objective), parameters={}
+        )

@@ -130,7 +130,7 @@ def test_best_model_is_kept(directories, monkeypatch, objective, values, best):
     """The model, and a classifier beside it, are those of the best evaluation after a step."""
     seen, told = [], iter(values)
 
-    def measure(model, held_out, loss, parameters):
+    def measure(model, held_out, loss, *, parameters):
         seen.append({name: array.copy() for name, array in parameters.items()})
         return Measure("luck", next(told))
 
