@@ -42,10 +42,11 @@ def check_whole_number(
     return int(value)  # type: ignore[call-overload]
 
 
-def check_positive(name: str, value: int | None) -> None:
-    """Refuse what is neither None nor a whole number of 1 or more."""
-    if value is not None:
-        check_whole_number(name, value, remedy="leave it out, or pass another number")
+def check_positive(name: str, value: int | None) -> int | None:
+    """Return a whole number of 1 or more as an int, or None; refuse anything else."""
+    if value is None:
+        return None
+    return check_whole_number(name, value, remedy="leave it out, or pass another number")
 
 
 def check_texts(inputs: Iterable[str], name: str = "inputs") -> list[str]:

@@ -99,7 +99,7 @@ class CrossEncoder(LoadedModel):
         fresh_head: int | None = None,
         **others: None,
     ) -> None:
-        check_positive("num_labels", num_labels)
+        num_labels = check_positive("num_labels", num_labels)
         super().__init__(
             model_name_or_path,
             device=device,

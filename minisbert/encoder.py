@@ -121,8 +121,8 @@ class SentenceTransformer(LoadedModel):
                 f"similarity_fn_name must be one of {', '.join(SIMILARITIES)}, "
                 f"got {self.similarity_fn_name!r}; leave it out for the model's own"
             )
+        truncate_dim = check_positive("truncate_dim", truncate_dim)
         self.truncate_dim = self.config.truncate_dim if truncate_dim is None else truncate_dim
-        check_positive("truncate_dim", self.truncate_dim)
         network_directory = self.model_directory / self.config.transformer_path
         self.tokenizer = self._load_tokenizer(network_directory)
         self._max_seq_length = self.config.max_seq_length
@@ -331,8 +331,8 @@ class SentenceTransformer(LoadedModel):
     @contextmanager
     def truncate_embeddings(self, truncate_dim: int | None) -> Iterator[None]:
         """Keep only the first `truncate_dim` dimensions, all with None, inside a `with` block."""
-        check_positive("truncate_dim", truncate_dim)
-        before, self.truncate_dim = self.truncate_dim, truncate_dim
+        before = self.truncate_dim
+        self.truncate_dim = check_positive("truncate_dim", truncate_dim)
         try:
             yield
         finally:

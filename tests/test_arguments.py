@@ -30,8 +30,8 @@ def test_no_upper_limit():
 
 def test_positive_number_may_be_left_out():
     """None stands for a number that is left out."""
-    check_positive("k", None)
-    check_positive("k", np.int64(1))
+    assert check_positive("k", None) is None
+    assert type(check_positive("k", np.int64(1))) is int
     with pytest.raises(ValueError, match=r"^k must be a whole number of 1 or more, got 0; leave"):
         check_positive("k", 0)
 

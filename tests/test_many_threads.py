@@ -36,7 +36,7 @@ def run_together(calls):
         return list(pool.map(run, calls))
 
 
-def count_blas_threads():
+def read_blas_threads():
     return {library["filepath"]: library["num_threads"] for library in threadpool_info()}
 
 
@@ -64,9 +64,9 @@ def check(lists, expected):
 @pytest.mark.slow
 def test_encode(tiny):
     """Vectors are those of one thread, and BLAS has as many threads as before."""
-    before = count_blas_threads()
+    before = read_blas_threads()
     check(*make_calls(tiny.encode, TEXTS, 20))
-    assert count_blas_threads() == before
+    assert read_blas_threads() == before
 
 
 def test_predict(tmp_path):
@@ -92,7 +92,7 @@ def test_search(codes):
 
 def test_real_model(minilm):
     """The same with all-MiniLM-L6-v2, encoding and searching at once."""
-    before = count_blas_threads()
+    before = read_blas_threads()
     texts = ["Two dogs run.", "Prices rose in May.", "Der Hund schläft.", "A cat is asleep. " * 20]
     lists, expected = make_calls(minilm.encode, texts, 4)
     index = FlatIndex.from_embeddings(minilm.encode(texts))
@@ -100,7 +100,7 @@ def test_real_model(minilm):
     for found, wanted in zip(answers, expected, strict=True):
         assert all(map(is_near, found[:-1], wanted))
         assert all(map(np.array_equal, found[-1], index.search(expected[0][0])))
-    assert count_blas_threads() == before
+    assert read_blas_threads() == before
 
 
 def test_a_wrong_answer_is_seen(tiny):

@@ -45,7 +45,7 @@ def load_parameters(directory: Path, config: BertConfig) -> dict[str, Array]:
     directory, family = Path(directory), FAMILIES[config.model_type]
     tensors = {
         name: array
-        for name, array in _read_checkpoint(directory, family).items()
+        for name, array in _read_unprefixed(directory, family).items()
         if not name.startswith(_NOT_OF_THE_NETWORK)
     }
     # An error should name a parameter as the checkpoint does.
@@ -64,7 +64,7 @@ def load_tensors(
     Raises ValueError naming one that is missing, with `remedy`, or of another shape.
     """
     directory = Path(directory)
-    found = _read_checkpoint(directory, family)
+    found = _read_unprefixed(directory, family)
     for name in shapes:
         if name not in found:
             raise ValueError(
@@ -80,7 +80,7 @@ def find_tensor(directory: Path, name: str) -> Array | None:
 
 def load_pooler(directory: Path, family: Family) -> dict[str, Array]:
     """Read the pooler's parameters, as they are; an empty dict for a checkpoint without pooler."""
-    tensors = _read_checkpoint(directory, family)
+    tensors = _read_unprefixed(directory, family)
     return {name: array for name, array in tensors.items() if name.startswith("pooler.")}
 
 
@@ -119,7 +119,7 @@ def _read_tensors(directory: Path) -> dict[str, Array]:
     )
 
 
-def _read_checkpoint(directory: Path, family: Family) -> dict[str, Array]:
+def _read_unprefixed(directory: Path, family: Family) -> dict[str, Array]:
     """Read every tensor by its name without the family's prefix, in the newer spelling of norms."""
     tensors = {}
     for name, array in _read_tensors(directory).items():

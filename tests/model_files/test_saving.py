@@ -212,6 +212,19 @@ def test_prompt_left_out_of_the_pooling(tmp_path):
     assert np.array_equal(saved.encode("a bird", prompt="the old "), expected)
 
 
+def test_numbers_of_numpy_are_saved(tiny_directory, tmp_path):
+    """Whole numbers of NumPy, given as arguments, are written like Python's."""
+    model = SentenceTransformer(tiny_directory, truncate_dim=np.int64(8), blocks=np.int64(1))
+    model.max_seq_length = np.int64(9)
+    model.save(tmp_path / "saved")
+    assert np.array_equal(encode(SentenceTransformer(tmp_path / "saved")), encode(model))
+    cross = CrossEncoder(
+        tiny_directory, num_labels=np.int64(3), fresh_head=np.int64(0), max_length=np.int64(12)
+    )
+    cross.save(tmp_path / "cross")
+    assert np.array_equal(predict(CrossEncoder(tmp_path / "cross")), predict(cross))
+
+
 def test_no_blocks(tiny_directory, tmp_path):
     """A network without blocks is refused: no directory says what it is."""
     with pytest.raises(ValueError, match="at least one block, got none"):
