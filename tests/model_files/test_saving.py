@@ -217,7 +217,9 @@ def test_numbers_of_numpy_are_saved(tiny_directory, tmp_path):
     model = SentenceTransformer(tiny_directory, truncate_dim=np.int64(8), blocks=np.int64(1))
     model.max_seq_length = np.int64(9)
     model.save(tmp_path / "saved")
-    assert np.array_equal(encode(SentenceTransformer(tmp_path / "saved")), encode(model))
+    saved = SentenceTransformer(tmp_path / "saved")
+    assert (saved.truncate_dim, saved.max_seq_length) == (8, 9)
+    assert saved.config.bert.num_hidden_layers == 1
     cross = CrossEncoder(
         tiny_directory, num_labels=np.int64(3), fresh_head=np.int64(0), max_length=np.int64(12)
     )
