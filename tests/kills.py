@@ -34,7 +34,7 @@ def write_job(path: Path, **job: Any) -> Path:
 
 
 def run_child(job: Path, wait_for: str | None = None, delay: float = 0) -> tuple[bool, list[str]]:
-    """Start a training or go on with it; kill it so many seconds after it printed a line.
+    """Start a training or resume it; kill it so many seconds after it printed a line.
 
     Returns whether it was killed, not done before that, and all that it printed.
     """

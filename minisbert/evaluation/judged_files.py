@@ -17,7 +17,7 @@ import numpy as np
 from minisbert.arrays import Array
 from minisbert.evaluation.tables import STS_BENCHMARK, TableLayout, read_number, take_columns
 from minisbert.system.json_fields import shorten
-from minisbert.system.text_files import file_error, read_lines, read_objects, read_rows
+from minisbert.system.text_files import file_error, read_lines, read_objects, read_table_rows
 
 STS_OF_THREE_COLUMNS = TableLayout(3, (0, 1), 2)
 
@@ -42,7 +42,7 @@ def read_sts(path: str | os.PathLike[str]) -> StsPairs:
     path = os.fspath(path)
     rows = [
         (number, row)
-        for number, row in read_rows(read_lines(path), path, "TSV")
+        for number, row in read_table_rows(read_lines(path), path, "TSV")
         if "".join(row).strip()
     ]
     if len(rows) < 2:
@@ -120,7 +120,7 @@ def _read_entries(path: str) -> Iterator[tuple[str, str]]:
 
 def _read_judgements(path: str) -> Iterator[tuple[int, str, str, float]]:
     """Yield line, query, document and grade of each line but the first, which is a header."""
-    for number, row in read_rows(read_lines(path), path, "TSV"):
+    for number, row in read_table_rows(read_lines(path), path, "TSV"):
         got = shorten("\t".join(row).strip())
         judged = len(row) == 3 and row[2].strip().lstrip("+-").isdecimal()
         if number == 1:

@@ -13,7 +13,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from minisbert.system.json_fields import shorten
-from minisbert.system.text_files import file_error, read_lines, read_rows
+from minisbert.system.text_files import file_error, read_lines, read_table_rows
 
 # Names of columns of texts; the first that are all there are taken. Names are compared folded: in
 # lower case, without underscores, hyphens and spaces.
@@ -166,7 +166,7 @@ def _open_rows(path: str) -> tuple[str, Iterator[tuple[int, list[Any]]]]:
     else:
         kind = "TSV" if path.lower().endswith(".tsv") or "\t" in first else "CSV"
     # Lines are joined again, and not read again: the file may be a pipe.
-    return kind, read_rows(chain(head, lines), path, kind)
+    return kind, read_table_rows(chain(head, lines), path, kind)
 
 
 def _find_layout(row: Sequence[str], kind: str, path: str) -> TableLayout:

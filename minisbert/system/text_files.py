@@ -41,7 +41,7 @@ def read_texts(path: str, column: str | None = None, field: str | None = None) -
 
 def _read_column(path: str, kind: str, what: str, name: str) -> list[str]:
     """Read a column or field by its name in the first row, a column also by its number from 1."""
-    rows = read_rows(read_lines(path), path, kind)
+    rows = read_table_rows(read_lines(path), path, kind)
     if what == "column" and name.isdecimal():
         place = int(name) - 1
     else:
@@ -80,7 +80,7 @@ def read_lines(path: str) -> Iterator[str]:
                 raise file_error(path, "must be UTF-8", byte, remedy, line=number) from None
 
 
-def read_rows(lines: Iterator[str], path: str, kind: str) -> Iterator[tuple[int, list[Any]]]:
+def read_table_rows(lines: Iterator[str], path: str, kind: str) -> Iterator[tuple[int, list[Any]]]:
     """Yield the fields of each row after the number of its first line; blank lines are skipped.
 
     kind  "CSV"; "TSV", which has no quotes: a quotation mark is a part of the text; or "JSON",

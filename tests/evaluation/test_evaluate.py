@@ -1,4 +1,4 @@
-"""What models are worth, worked out by hand; the real figures stand in test_main.py."""
+"""STS and retrieval measures, computed by hand; figures of a real model are in test_main.py."""
 
 import math
 from types import SimpleNamespace
@@ -50,7 +50,7 @@ TASK = RetrievalTask(
 
 
 def test_sts_of_a_bi_encoder(tiny):
-    """A text gets one vector however often it stands there; the score is the model's own."""
+    """A text that occurs more than once has one embedding; the score is the model's own."""
     first, second = tiny.encode(PAIRS.first), tiny.encode(PAIRS.second)
     cosines = tiny.similarity_pairwise(first, second)
     result = evaluate_sts(tiny, PAIRS)
@@ -85,7 +85,7 @@ def test_scores_that_are_not_one_a_pair_are_refused():
         evaluate_sts(SimpleNamespace(predict=lambda pairs: [1, 2, math.nan, 3]), PAIRS)
 
 
-def test_scores_all_alike_have_no_correlation(tiny_directory):
+def test_equal_scores_have_no_correlation(tiny_directory):
     """Without blocks the first token's vector is the same for every text: no correlation, NaN."""
     result = evaluate_sts(SentenceTransformer(tiny_directory, pooling="cls", blocks=0), PAIRS)
     assert math.isnan(result.spearman)
@@ -95,7 +95,7 @@ def test_scores_all_alike_have_no_correlation(tiny_directory):
 
 
 def test_retrieval_by_hand():
-    """Two queries whose relevant documents come at places 1 and 4, and at place 2."""
+    """Two queries whose relevant documents have the ranks 1 and 4, and the rank 2."""
     result = evaluate_retrieval(Compass(), TASK)
     second = 1 / math.log2(3)
     up = (1 + 1 / math.log2(5)) / (1 + second)

@@ -75,7 +75,7 @@ def test_three_columns(write):
     ],
 )
 def test_malformed_sts_lines_are_named(write, content, sentence):
-    """A line that is no scored pair is named by its number."""
+    """A line that is not a pair with a score is named by its number."""
     if isinstance(content, str):
         content = content.replace("{}", "1")
     with pytest.raises(ValueError, match=sentence):
@@ -125,7 +125,7 @@ def test_malformed_beir_lines_are_named(beir, write, name, content, sentence):
 
 
 def test_missing_files_are_named(beir):
-    """A split that there is not, a missing file and a missing directory are named."""
+    """An unknown split, a missing file and a missing directory are named."""
     with pytest.raises(FileNotFoundError, match=r"split must be .* has test, got dev"):
         read_beir(beir, "dev")
     (beir / "queries.jsonl").unlink()

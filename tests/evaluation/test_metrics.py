@@ -1,4 +1,4 @@
-"""The measures, against values worked out by hand."""
+"""The measures, against values computed by hand."""
 
 import math
 
@@ -82,7 +82,7 @@ def test_recall_by_hand():
 
 
 def test_average_precision_by_hand():
-    """Relevant at places 1 and 4, a third never found: (1/1 + 2/4) / 3."""
+    """Relevant at ranks 1 and 4, a third never found: (1/1 + 2/4) / 3."""
     assert average_precision([1, 0, 0, 3], [1, 3, 1], 10) == pytest.approx(0.5)
     assert average_precision([1, 0, 0, 3], [1, 3, 1], 3) == pytest.approx(1 / 3)
 
@@ -99,13 +99,13 @@ def test_nothing_relevant_or_nothing_found_is_zero():
 
 
 def test_precision_recall_by_hand():
-    """Three said, two of them right, of four to be found: 2/3, 2/4, and F1 4/7."""
+    """Three predictions of 1, two of them right, of four labels of 1: 2/3, 2/4, and F1 4/7."""
     scores, labels = [0.9, 0.8, 0.7, 0.6, 0.5], [1, 0, 1, 1, 1]
     assert precision_recall(scores, labels, 0.7) == pytest.approx((2 / 3, 1 / 2, 4 / 7))
 
 
 def test_undefined_precision_and_recall_are_zero():
-    """Nothing said, or nothing to be found, is 0 without a warning."""
+    """No prediction or no label of 1 gives 0 without a warning."""
     assert precision_recall([0.1], [1], 0.5) == (0, 0, 0)
     assert precision_recall([0.9], [0], 0.5) == (0, 0, 0)
     assert precision_recall([0.1], [0], 0.5) == (0, 0, 0)

@@ -221,7 +221,7 @@ def test_malformed_files(write, name, content, sentence):
     ],
 )
 def test_missing_columns(write, columns, sentence):
-    """A column that there is not is named beside those that there are."""
+    """A missing column is named, and so are those that there are."""
     with pytest.raises(ValueError, match=sentence):
         read_table(write("e.csv", "x,y,w\na,b,1\n"), columns)
 

@@ -1,4 +1,4 @@
-"""Training that is interrupted and gone on with ends, to the last bit, as if it never had been."""
+"""A run that is interrupted and resumed ends, to the last bit, as one that was not interrupted."""
 
 import errno
 import math
@@ -33,7 +33,7 @@ OPTIONS = {"batch_size": 8, "epochs": 2, "evaluate_every": 2, "learning_rate": 1
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
-    """Nobody pulls the plug here, so the disk need not be waited for."""
+    """Skip fsync: no test here cuts the power."""
     monkeypatch.setattr("os.fsync", lambda _: None)
 
 
@@ -62,7 +62,7 @@ RUNS = {
 
 
 class Runner:
-    """Runs of one kind under one name, each from a model as it was before."""
+    """Runs of one kind into one directory, each from a freshly loaded model."""
 
     def __init__(self, kind, directories, folder):
         name, self.objective, measured = RUNS[kind]
@@ -76,7 +76,7 @@ class Runner:
         return read(self.directory)
 
     def run(self, **options):
-        """The model and what came of it; `options` instead of OPTIONS and what the kind says."""
+        """Return the model and the result; `options` replace OPTIONS and those of the kind."""
         options = {"development": self.development, "out": self.out, **OPTIONS, **options}
         model = options.pop("model", None) or self.load()
         result = train(model, options.pop("task", self.task), self.objective, **options)
@@ -88,7 +88,7 @@ class Runner:
 
 
 def summarise(model, result, out):
-    """All that must be the same, to the last bit."""
+    """Return everything that must be the same, to the last bit."""
     arrays = {**model.parameters, **result.classifier}
     return (
         {name: array.tobytes() for name, array in arrays.items()},
@@ -99,7 +99,7 @@ def summarise(model, result, out):
 
 @pytest.fixture(scope="module")
 def uninterrupted(directories, tmp_path_factory):
-    """What each kind of run ends with if nothing happens."""
+    """Return the end of a run of each kind that is not interrupted."""
     ends = {}
 
     def find(kind):
@@ -117,7 +117,7 @@ def make_runner(directories, tmp_path):
 
 
 def fail_at(monkeypatch, owner, name, call, error, late=False):
-    """Let the given call of a function raise an error, in its place or after its work."""
+    """Let the given call of a function raise an error, instead of its work or after it."""
     function, calls = getattr(owner, name), []
 
     def fail(*arguments, **options):
@@ -140,7 +140,13 @@ PLACES = [
     (training_run, "write_checkpoint", 1, True, 2),
     (training.Trainer, "step", 3, True, 2),
     (training.Trainer, "step", 4, False, 2),  # between the epochs
-    (training.Trainer, "step", 4, True, 2),  # parameters are moved, and nobody noted it
+    (
+        training.Trainer,
+        "step",
+        4,
+        True,
+        2,
+    ),  # parameters have changed, and no checkpoint was written
     (training_run, "measure_development", 3, True, 2),
     (saving, "write_safetensors", 2, True, 2),  # in the model of a checkpoint
     (checkpoints, "write_safetensors", 2, True, 2),
@@ -156,7 +162,7 @@ PLACES = [
 @pytest.mark.slow
 @pytest.mark.parametrize(("owner", "name", "call", "late", "kept"), PLACES)
 def test_interruptions(make_runner, uninterrupted, monkeypatch, owner, name, call, late, kept):
-    """Wherever a run is stopped, it goes on from its last checkpoint to the same end."""
+    """Wherever a run is stopped, it resumes from its last checkpoint to the same end."""
     runner, lines = make_runner("classifier"), []
     with monkeypatch.context() as patch:
         fail_at(patch, owner, name, call, KeyboardInterrupt(), late)
@@ -174,7 +180,7 @@ def test_interruptions(make_runner, uninterrupted, monkeypatch, owner, name, cal
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", RUNS)
 def test_every_kind_goes_on(make_runner, uninterrupted, monkeypatch, kind):
-    """Twice interrupted, every kind of run ends as if it never had been."""
+    """Every kind of run, interrupted twice, ends as one that was not interrupted."""
     runner = make_runner(kind)
     for call, resume in ((4, False), (2, True)):
         with monkeypatch.context() as patch:
@@ -198,7 +204,7 @@ def test_between_two_checkpoints(make_runner, uninterrupted, monkeypatch, killed
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", fail)
-        if killed:  # nobody is left to put it back
+        if killed:  # no process is left to put it back
             patch.setattr("minisbert.system.disk.recover_directory", lambda _: None)
         with pytest.raises(KeyboardInterrupt):
             runner.run()
@@ -292,7 +298,7 @@ def test_full_disk(make_runner, uninterrupted, monkeypatch, owner, name):
 
 
 def test_full_disk_at_once(make_runner, monkeypatch):
-    """Without a checkpoint before, none is promised."""
+    """The error names no earlier checkpoint if there is none."""
     runner = make_runner("scores")
     fail_at(monkeypatch, checkpoints, "write_safetensors", 1, FULL)
     with pytest.raises(OSError, match="of step 2 is not written; make room and resume"):
@@ -301,7 +307,7 @@ def test_full_disk_at_once(make_runner, monkeypatch):
 
 
 def test_full_disk_at_the_end(make_runner, uninterrupted, monkeypatch):
-    """If there is no room for the model, its last checkpoint stays and can be gone on from."""
+    """If there is no room for the model, the last checkpoint stays, and the run can be resumed."""
     runner = make_runner("scores")
     with monkeypatch.context() as patch:
         fail_at(patch, saving, "write_safetensors", 4, FULL)
@@ -356,7 +362,7 @@ def test_loss_that_runs_away(make_runner, monkeypatch, kind):
 
 @pytest.fixture
 def stopped(make_runner, monkeypatch):
-    """A run that has a checkpoint and no end."""
+    """An interrupted run with a checkpoint."""
     runner = make_runner("scores")
     with monkeypatch.context() as patch:
         fail_at(patch, training.Trainer, "step", 4, KeyboardInterrupt())
@@ -383,7 +389,7 @@ def stopped(make_runner, monkeypatch):
     ],
 )
 def test_another_run_is_refused(stopped, name, options):
-    """Nothing goes on from a checkpoint of other settings or examples; what differs is named."""
+    """A checkpoint of other settings or examples is not resumed; what differs is named."""
     before = (stopped.work / STATE_FILE).read_bytes()
     with pytest.raises(ValueError, match=f"^{name} must be that of the checkpoint in .*; start"):
         stopped.run(resume=True, **options)
@@ -391,14 +397,14 @@ def test_another_run_is_refused(stopped, name, options):
 
 
 def test_another_objective_is_refused(stopped):
-    """Nor from that of another objective on the same texts."""
+    """A checkpoint of another objective on the same texts is not resumed."""
     stopped.objective, stopped.development = "triplet", None
     with pytest.raises(ValueError, match=r"^objective must be that of the checkpoint"):
         stopped.run(resume=True, task=make_task("triplet", 20))
 
 
 def test_another_model_is_refused(stopped, tmp_path):
-    """Nor from that of another model, or of one that reads more or less of a text."""
+    """A checkpoint of another model, or another max_length, is not resumed."""
     other = SentenceTransformer(make_model_directory(tmp_path / "other", seed=1))
     with pytest.raises(ValueError, match=r"^model must be that of the checkpoint"):
         stopped.run(resume=True, model=other)
@@ -409,7 +415,7 @@ def test_another_model_is_refused(stopped, tmp_path):
 
 
 def test_an_unfinished_run_is_not_lost(stopped):
-    """Without resume an unfinished training is neither gone on with nor written over."""
+    """Without resume an unfinished training is neither resumed nor written over."""
     before = (stopped.work / STATE_FILE).read_bytes()
     with pytest.raises(FileExistsError, match="it holds an unfinished training; resume it"):
         stopped.run()
@@ -417,7 +423,7 @@ def test_an_unfinished_run_is_not_lost(stopped):
 
 
 def test_a_finished_run_is_not_gone_on_with(make_runner):
-    """There is nothing to resume where a model is whole."""
+    """A finished run can't be resumed."""
     runner = make_runner("last")
     runner.run(epochs=1)
     with pytest.raises(
@@ -437,7 +443,7 @@ def test_a_finished_run_is_not_gone_on_with(make_runner):
     ids=["cut", "list", "cut-tensors", "no-tensors"],
 )
 def test_a_damaged_checkpoint(stopped, path, damage):
-    """A checkpoint that somebody damaged is an error that names the file."""
+    """A damaged checkpoint is an error that names the file."""
     damage(stopped.work / path)
     with pytest.raises((ValueError, OSError), match=path):
         stopped.run(resume=True)
@@ -463,7 +469,7 @@ def test_best_step(measures, best):
 
 
 def test_hashes_see_where_parts_end():
-    """The same bytes in other parts are something else."""
+    """The same bytes, divided otherwise, have another hash."""
     assert len({hash_parts(parts) for parts in ([b"ab", b"c"], [b"a", b"bc"], [b"abc"], [])}) == 4
 
 
@@ -480,7 +486,7 @@ def test_place_of_checkpoints(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_kills(directories, tmp_path):
-    """Three times killed at odd moments, a run ends with the file of one that never was."""
+    """A run that is killed three times ends with the same file as one that was not."""
     arguments = {
         "examples": make_task("softmax", 40),
         "development": make_task("softmax", 8, seed=1),

@@ -1,4 +1,4 @@
-"""Each measure of held-out examples, beside the same by hand."""
+"""Each measure of held-out examples, against the same computed by hand."""
 
 import numpy as np
 import pytest
@@ -93,7 +93,7 @@ def test_triplets(tiny):
 
 
 def test_ranking_by_hand():
-    """Pairs: the mean of 1 / place of the right text, by cosine, and 0 from place 11 on."""
+    """Pairs: the mean of 1 / rank of the right text, by cosine, and 0 from rank 11 on."""
     first = np.eye(12, dtype=np.float32)
     second, texts = first.copy(), [f"text {row}" for row in range(12)]
     assert measure_ranking(first, 3 * second, texts) == 1  # lengths don't matter

@@ -1,4 +1,4 @@
-"""Training examples: the objective that columns are for, what it makes of them or refuses."""
+"""Training examples: which objective columns are for, and what is read or refused for it."""
 
 import numpy as np
 import pytest
@@ -105,7 +105,7 @@ def test_classes(write):
 
 
 def test_numbered_classes_are_sorted_as_numbers(write):
-    """Classes that are numbers stand in the order of their values."""
+    """Classes that are numbers are sorted by value."""
     assert read_examples(write(join("a,b,label", 10, 9, -1)))[1].classes == ("-1", "9", "10")
 
 
@@ -139,7 +139,7 @@ def test_ranking_takes_what_belongs_together(write):
 
 
 def test_triplets_of_nli(write):
-    """The k-th entailment of a premise meets its k-th contradiction; what is over is counted."""
+    """The k-th entailment and contradiction of a premise are paired; the rest is counted."""
     objective, examples = read_examples(write(NLI), "triplet")
     assert objective == "triplet"
     assert examples.texts == (["p", "p"], ["e1", "e3"], ["c1", "c2"])
@@ -255,13 +255,13 @@ def test_one_example_is_enough(write):
 
 
 def test_many_classes_of_many_examples(write):
-    """More classes than a few are believed if they come back."""
+    """Many classes are accepted if they are repeated."""
     content = join("a,b,label", *range(30), *range(30))
     assert len(read_examples(write(content))[1].classes) == 30
 
 
 def test_overlap(write):
-    """Texts that stand together in a training example are found in any order and in triplets."""
+    """Texts that are together in a training example are found in any order and in triplets."""
     _, pairs = read_examples(write("a,b\nx,y\nz,z\nu,v\n", "train.csv"))
     _, triplets = read_examples(write("anchor,positive,negative\nx,y,w\n", "triplets.csv"))
     _, development = read_examples(write(join("a,b,score", 0, 1) + "y,x,1\ny,x,0\nz,z,1\nx,x,1\n"))

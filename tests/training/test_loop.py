@@ -1,4 +1,4 @@
-"""Training: what comes of it, what it tells, and what it refuses before any work."""
+"""Training: its result, its report, and what it refuses before any work."""
 
 import inspect
 import math
@@ -53,7 +53,7 @@ def equal(first, second) -> bool:
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_loss_falls(directories, objective):
-    """On a small task every objective ends below where it began, and the model is what moved."""
+    """Every objective's loss falls on a small task, and the model's parameters change."""
     model = load(objective, directories)
     before = copy(model)
     options = {**QUICK, "epochs": 8, "dropout": False}
@@ -68,7 +68,7 @@ def test_loss_falls(directories, objective):
 
 
 def test_the_trained_model_is_used(directories):
-    """What is encoded after training comes from the new weights, also by copies made before."""
+    """`encode` uses the new weights after training, also where it made copies of the old ones."""
     model = load("cosine", directories)
     texts = ["the old bird sings in the red tree"] * 40
     before = model.encode(texts), model.encode(texts[0])
@@ -87,7 +87,7 @@ def test_the_directory_is_left_alone(directories):
 
 
 def test_result(directories):
-    """The result tells of every step and every evaluation."""
+    """The result holds every step and every evaluation."""
     model = load("softmax", directories)
     task, held_out = make_task("softmax", 20), make_task("softmax", 10, seed=1)
     result = train(
@@ -128,11 +128,11 @@ def test_result_without_development(directories):
 )
 def test_best_model_is_kept(directories, monkeypatch, objective, values, best):
     """The model, and a classifier beside it, are those of the best evaluation after a step."""
-    seen, told = [], iter(values)
+    seen, remaining = [], iter(values)
 
     def measure(model, held_out, loss, *, parameters):
         seen.append({name: array.copy() for name, array in parameters.items()})
-        return Measure("luck", next(told))
+        return Measure("luck", next(remaining))
 
     monkeypatch.setattr(training_run, "measure_development", measure)
     model = load(objective, directories)
@@ -170,7 +170,7 @@ def test_dropout_can_be_left_out(directories):
 
 
 def test_options_have_effect(directories):
-    """Each setting changes what comes out, so none is dropped on the way."""
+    """Each setting changes the result, so none is ignored."""
     results = []
     for options in (
         {},
@@ -189,7 +189,7 @@ def test_options_have_effect(directories):
 
 
 def test_a_rate_of_nothing_moves_nothing(directories):
-    """With a learning rate of 0 there are losses, and the model stays."""
+    """With a learning rate of 0 there are losses, and no parameter changes."""
     model = load("cosine", directories)
     before = copy(model)
     train(model, make_task("cosine", 8), "cosine", **{**QUICK, "learning_rate": 0})
@@ -197,7 +197,7 @@ def test_a_rate_of_nothing_moves_nothing(directories):
 
 
 def test_report(directories):
-    """A line for each evaluation says how far it is, the loss of late, and the measure."""
+    """A line for each evaluation reports the step, the recent loss and the measure."""
     lines = []
     held_out = make_task("cosine", 6, seed=1)
     options = {**QUICK, "development": held_out, "evaluate_every": 2, "report": lines.append}
@@ -250,7 +250,7 @@ def test_examples_in_memory_and_in_files(directories, tmp_path, objective):
 
 
 def test_a_cross_encoder_takes_the_names_of_the_classes(directories, tmp_path):
-    """The saved cross-encoder's labels are called as the classes of the examples."""
+    """The saved cross-encoder's labels have the names of the classes."""
     model = load("classes", directories)
     train(model, make_task("classes", 8), "classes", out=tmp_path / "out", **QUICK)
     assert list(model.label_names) == ["other", "same"]
@@ -258,7 +258,7 @@ def test_a_cross_encoder_takes_the_names_of_the_classes(directories, tmp_path):
 
 
 def test_out(directories, tmp_path):
-    """The model that is saved is the one in memory; only it stands there in the end."""
+    """The saved model is the one in memory, and no other file is left beside it."""
     model = load("cosine", directories)
     out = tmp_path / "out"
     train(model, make_task("cosine", 16), "cosine", out=out, made_by="by hand", **QUICK)
@@ -333,7 +333,7 @@ def test_examples_that_are_refused(directories, no_steps, rows, objective, error
     ],
 )
 def test_models_that_do_not_fit(directories, no_steps, model, objective, sentence):
-    """Objective and model must be for each other."""
+    """An objective for the other kind of model is refused."""
     with pytest.raises(ValueError, match=sentence):
         train(load(model, directories), make_task(objective, 4), objective)
 
@@ -403,7 +403,7 @@ def test_overlap_is_warned_of(directories):
 
 
 def test_long_texts_are_warned_of(directories):
-    """Texts that lose their ends are counted, of the held-out ones too, once; or refused."""
+    """Truncated texts are warned of, held-out ones once; or refused."""
     model = load("cosine", directories)
     long = ("bird " * 90, "tree", 0.5)
     task = [*make_task("cosine", 8), long]
@@ -478,7 +478,7 @@ def test_settings_are_keywords_of_train():
 
 @pytest.mark.parametrize("objective", ["cosine", "triplet"])
 def test_examples_may_be_any_iterable(directories, objective):
-    """Rows that come one by one, of training and of development, train what a list of them does."""
+    """Any iterable of rows, for training and development, gives the model that a list gives."""
     rows, held_out = make_task(objective, 16), make_task(objective, 6, seed=1)
     models = load(objective, directories), load(objective, directories)
     results = [
@@ -496,7 +496,7 @@ def test_examples_may_be_any_iterable(directories, objective):
 
 
 def test_out_that_can_not_be_replaced(directories, no_steps, tmp_path):
-    """What is no model is not written over, and that is said before any work."""
+    """Only a model is written over; anything else is refused before any work."""
     model, task = load("cosine", directories), make_task("cosine", 4)
     (tmp_path / "file").write_text("mine")
     (tmp_path / "folder").mkdir()
@@ -508,8 +508,8 @@ def test_out_that_can_not_be_replaced(directories, no_steps, tmp_path):
     assert not find_work_directory(tmp_path / "folder").exists()
 
 
-def test_the_work_directory_is_nobodys_notes(directories, no_steps, tmp_path):
-    """What stands where checkpoints go, and is none, is neither read nor replaced."""
+def test_notes_in_the_work_directory(directories, no_steps, tmp_path):
+    """Other files in the checkpoint's directory are neither read nor replaced."""
     model, task = load("cosine", directories), make_task("cosine", 4)
     work = find_work_directory(tmp_path / "out")
     work.mkdir()
@@ -535,7 +535,7 @@ def test_a_model_without_blocks(directories):
 
 
 def test_resume_needs_a_place(directories, no_steps):
-    """There is nothing to go on from without a directory."""
+    """There is nothing to resume from without a directory."""
     with pytest.raises(ValueError, match="resume"):
         train(load("cosine", directories), make_task("cosine", 4), "cosine", resume=True)
 

@@ -1,4 +1,4 @@
-"""One step: its halves, its threads, its dropout, and what it does when numbers run away."""
+"""One step: its halves, its threads, its dropout, and what it does if numbers are not finite."""
 
 from contextlib import contextmanager
 
@@ -62,8 +62,8 @@ def take_steps(model, objective: str, threads: int, seeds, n: int = 8):
     """Parameters, losses and norms after a step for each seed."""
     batch = make_batch(model, objective, n)
     with make_trainer(model, objective, threads) as trainer:
-        told = [trainer.step(batch, 1e-3, seed) for seed in seeds]
-    return trainer.parameters, told
+        results = [trainer.step(batch, 1e-3, seed) for seed in seeds]
+    return trainer.parameters, results
 
 
 def equal(first, second) -> bool:
@@ -75,9 +75,9 @@ def equal(first, second) -> bool:
 def test_threads_give_the_same_bits(model, objective):
     """Two threads make the steps that one makes, to the last bit, with dropout."""
     seeds = [(0, 0, step) for step in range(4)]
-    one, told = take_steps(model, objective, 1, seeds)
-    two, told_by_two = take_steps(model, objective, 2, seeds)
-    assert told == told_by_two
+    one, results = take_steps(model, objective, 1, seeds)
+    two, results_of_two = take_steps(model, objective, 2, seeds)
+    assert results == results_of_two
     assert equal(one, two)
     with make_trainer(model, objective) as untrained:
         assert not equal(one, untrained.parameters)
@@ -166,8 +166,8 @@ def test_one_pair(model, objective):
 
 def test_a_step_lowers_the_loss(model, objective):
     """A few steps on one batch, without dropout, end below where they began."""
-    _, told = take_steps(model, objective, 1, [None] * 6)
-    losses = [loss for loss, _ in told]
+    _, results = take_steps(model, objective, 1, [None] * 6)
+    losses = [loss for loss, _ in results]
     assert losses[-1] < 0.95 * losses[0]
 
 
@@ -263,5 +263,5 @@ def test_halves_have_equal_work_and_few_lengths():
     ("lengths", "halves"), [([7] * 32, [16, 16]), ([7, 7], [1, 1]), ([5], [1])]
 )
 def test_halves_of_one_length(lengths, halves):
-    """Texts of one length are dealt out all the same, and one text alone is one half."""
+    """Texts of one length are divided too, and one text alone is one half."""
     assert [len(half) for half in divide_texts(np.array(lengths))] == halves
