@@ -1,11 +1,12 @@
-"""The table of objectives: for each loss one record with all that the rest of the package needs.
+"""The table of objectives: for each loss one record of what examples, model and options it needs.
 
-`train` and the command line take an objective by its name. Files are read, examples are checked,
-help texts and the table in README.md are written from these records.
+`train` and the command line take an objective by its name. Whatever else depends on the objective
+reads its record: the readers of files, the checks of examples, the help of the command line. A test
+holds the table in README.md to the records.
 
-A bi-encoder returns embeddings, one for each text; a cross-encoder returns logits, one row for each
-pair. Either way a loss takes a list of arrays with B rows, one array for each text of an example
-(for a cross-encoder one for both), and returns as many gradients.
+A bi-encoder returns embeddings, (B, E) for each text of an example; a cross-encoder returns logits,
+(B, k) for both texts together. A loss takes these arrays, and its backward returns as many
+gradients.
 """
 
 from __future__ import annotations
@@ -18,28 +19,32 @@ import numpy as np
 from minisbert.arrays import Array, Cache, Gradients, Parameters
 from minisbert.training import losses
 
-# Parameters that an objective trains beside the network have names that start so.
+# The first part of the names of parameters that belong to an objective, not to the network.
 OWN_PARAMETERS = "objective."
 CLASSIFIER = f"{OWN_PARAMETERS}classifier"
 
 
 class Objective(NamedTuple):
-    """A loss, and what it needs of examples and model.
+    """A loss, and what it needs.
 
     name             as users write it
     texts            how many texts an example may have
     labels           "scores" from 0 to 1, "classes", or "" for none
     forward          (*outputs, labels, cache=, **options) -> mean loss; no labels if there are none
     backward         (dloss, cache) -> the gradient of each output
-    summary          what it minimises, in a few words
-    source           where it comes from
+    summary          what is minimised, in a few words
+    source           the publication or library that it follows
     cross_encoder    whether it takes logits of pairs, not embeddings of texts
     options          keywords of the forward that users may set, with their defaults
-    fewest           examples that it needs at least
-    make_parameters  of the objective itself, (k classes, E, seed=, **options) -> name -> array;
-                     `forward` takes them as keywords by the last part of their names, `backward`
-                     arrays for their gradients as d + that name, whose gradients come last
-    classify         (*outputs, **own parameters, **options) -> logits (B, k), to measure accuracy
+    fewest           the smallest number of examples that it can be trained on
+
+    An objective may have parameters of its own, which are trained with the network's:
+
+    make_parameters  (k, E, seed=, **options) -> name -> array, for k classes and width E
+    classify         (*outputs, **parameters, **options) -> logits (B, k), to measure accuracy
+
+    A parameter objective.classifier.weight is passed to `forward` as weight, the array for its
+    gradient to `backward` as dweight; `backward` returns such gradients after the others.
     """
 
     name: str
@@ -57,17 +62,16 @@ class Objective(NamedTuple):
 
     @property
     def needs(self) -> str:
-        """What an example must be, in words."""
+        """An example in words, such as "two texts and a score"."""
         texts = " or ".join({2: "two", 3: "three"}[count] for count in self.texts) + " texts"
         label = {"scores": " and a score", "classes": " and a class", "": ""}[self.labels]
         return texts + label
 
 
 def make_classifier(k: int, E: int, concatenation: str, *, seed: int) -> dict[str, Array]:
-    """Draw the classifier that the softmax objective trains beside the network.
+    """Draw the softmax objective's classifier, for k classes and embeddings of width E.
 
-    k classes, embeddings of width E. Weights are drawn as torch's Linear draws them, uniformly
-    from -1 / √inputs to 1 / √inputs.
+    Numbers are uniform between -1 / √inputs and 1 / √inputs, as in torch's Linear.
     """
     inputs = (concatenation.count(",") + 1) * E
     rng = np.random.default_rng([seed, k, inputs])
@@ -85,7 +89,7 @@ def _classify(u: Array, v: Array, *, weight: Array, bias: Array, concatenation: 
 
 _PAPER = "Reimers & Gurevych 2019, section 3"
 
-# Where the columns of a file fit several objectives, the first of them is inferred.
+# If a file's columns fit several objectives, the first of them is inferred.
 OBJECTIVES = {
     objective.name: objective
     for objective in (
@@ -250,10 +254,10 @@ def make_loss(
     scale: float | None = None,
     concatenation: str | None = None,
 ) -> ChosenLoss:
-    """Look an objective up by its name and choose its options; None is the objective's default.
+    """Look an objective up by its name and choose its options; None means its default.
 
     margin         by which a negative has to be farther than the positive
-    scale          of cosines that a softmax is taken of
+    scale          by which cosines are multiplied before a softmax
     concatenation  one of `losses.CONCATENATIONS`
 
     Raises ValueError for an unknown name, or an option that is out of range.
