@@ -31,14 +31,12 @@ demo: $(VENV)/.installed ## search the standard library by meaning; QUERY="..." 
 exercise: $(VENV)/.installed ## check your answer to exercise N: make exercise N=1 (tests/exercises/README.md)
 	@$(BIN)/python tests/exercises $(N)
 
-# Two processes; the tests of a file share one, and what the file's fixtures have made.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
-
+# Both in two processes. Here a file stays in one of them, since some fixtures of files take seconds.
 test: $(VENV)/.installed-dev ## all fast and real tests
-	$(PYTEST)
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-fast: $(VENV)/.installed-dev ## unit tests, in seconds: no real weights, nothing slow
-	$(PYTEST) -m "not slow"
+test-fast: $(VENV)/.installed-dev ## unit tests, in 25 seconds: no real weights, nothing slow
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 check: $(VENV)/.installed-dev ## style and types
 	$(BIN)/ruff check .
