@@ -1,15 +1,15 @@
-"""Sentence-BERT in NumPy and one small C kernel.
+"""Sentence-BERT in NumPy and a few small C files.
 
 The rooms, from top to bottom; nothing imports from a room above its own. Each room's `__init__.py`
 lists its files in reading order (tests/test_architecture.py holds both).
 
-    __main__        the door of the command line
+    __main__        the entry point of the command line
     command_line    parser, commands, demo
     __init__        the public names
     util            functions under sentence-transformers' names
     costs           what bi- and cross-encoders cost on this machine
     training        losses, optimizer, steps, runs, checkpoints
-    evaluation      measures, files of judged texts
+    evaluation      metrics, files of texts with gold scores or relevant documents
     cross_encoder   CrossEncoder: two texts in, one score out
     encoder         SentenceTransformer: texts in, embeddings out
     encoding        tokens, prompts, batches, streams
@@ -77,7 +77,7 @@ __all__ = [
 ]
 
 # Imported on first use, so that the package itself is imported quickly.
-LATER = {
+_LATER = {
     "BinaryIndex": "search.binary_index",
     "TextIndex": "search.text_index",
     "read_examples": "training.examples",
@@ -87,8 +87,8 @@ LATER = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name of LATER on its first use."""
-    if name not in LATER:
+    """Import a name of _LATER on its first use."""
+    if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = import_module(f"{__name__}.{LATER[name]}")
-    return module if name == LATER[name] else getattr(module, name)
+    module = import_module(f"{__name__}.{_LATER[name]}")
+    return module if name == _LATER[name] else getattr(module, name)

@@ -1,6 +1,6 @@
 """Checks of arguments, and warnings that point at the caller's line.
 
-Public functions check what they are given before any work is done. An error is one sentence:
+Public functions check their arguments before they do any work. An error is one sentence:
 "{what} must be {expected}, got {actual}; {what to do}".
 """
 
@@ -19,7 +19,7 @@ OnTruncate = Literal["warn", "error", "ignore"]
 
 
 class TruncationWarning(UserWarning):
-    """Texts were longer than the model reads, and their ends were left out."""
+    """Some texts were longer than the model's limit and were truncated."""
 
 
 def check_whole_number(
@@ -29,11 +29,11 @@ def check_whole_number(
     most: int | None = None,
     remedy: str = "pass another number",
 ) -> int:
-    """Return a whole number of a range as an int.
+    """Return `value` as an int if it is a whole number from `least` to `most`.
 
     NumPy's integers are whole numbers, bools are not.
 
-    Raises ValueError, with `remedy` as its last words, for anything else.
+    Raises ValueError for anything else; the error text ends with `remedy`.
     """
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if not whole or value < least or (most is not None and value > most):  # type: ignore[operator]
@@ -52,7 +52,8 @@ def check_positive(name: str, value: int | None) -> int | None:
 def check_texts(inputs: Iterable[str], name: str = "inputs") -> list[str]:
     """Return the texts as a list.
 
-    Raises TypeError for what is no iterable of str, naming the index of the first other object.
+    Raises TypeError if `inputs` is not an iterable of str; the error text names the index of the
+    first object that is not a str.
     """
     if isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Iterable):
         raise TypeError(
@@ -75,9 +76,9 @@ def check_run_options(
     device: str | None,
     on_truncate: str,
 ) -> None:
-    """Refuse values that neither `encode` nor `predict` can take.
+    """Check the options that `encode` and `predict` share.
 
-    Raises TypeError if tensors are asked for, ValueError for any other.
+    Raises TypeError if tensors are asked for, ValueError for any other wrong value.
     """
     check_positive("batch_size", batch_size)
     if convert_to_tensor or not convert_to_numpy:
@@ -92,7 +93,7 @@ def check_run_options(
 def check_device(device: str | None) -> None:
     if device not in (None, "cpu"):
         raise ValueError(
-            f'device must be None or "cpu", got {device!r}; leave it out, minisbert runs on CPUs'
+            f'device must be None or "cpu", got {device!r}; leave it out, only CPUs are used'
         )
 
 
@@ -104,7 +105,7 @@ def check_truncation(on_truncate: str) -> None:
 
 
 def report_truncation(lengths: Array, limit: int, on_truncate: OnTruncate) -> None:
-    """Warn of the texts that are longer than the model reads, or raise ValueError.
+    """Warn about texts that are longer than the model's limit, or raise ValueError.
 
     lengths  (n,)  tokens of each text before truncation
     limit          the most tokens that the model reads
@@ -119,18 +120,18 @@ def report_truncation(lengths: Array, limit: int, on_truncate: OnTruncate) -> No
     )
     if on_truncate == "error":
         raise ValueError(f"{message}; shorten or split them, or pass on_truncate='ignore'")
-    warn_caller(f"{message}; what is beyond is left out", TruncationWarning)
+    warn_caller(f"{message}; the rest of each is left out", TruncationWarning)
 
 
 def warn_caller(message: str, category: type[Warning] = UserWarning, once: bool = False) -> None:
-    """Warn with the place of the line that called this package.
+    """Warn with the file and line number of the code that called this package.
 
-    Warn each time, or with `once` as Python does: once for each such line.
+    Warn every time, or with `once` only the first time for each line, as Python does by default.
     """
     frame = sys._getframe(1)
     while frame.f_back and frame.f_globals.get("__name__", "").startswith("minisbert."):
         frame = frame.f_back
-    # Python notes in the registry what was shown before; an empty one makes it show all.
+    # Python records shown warnings in the registry; an empty one makes it show every warning.
     registry = frame.f_globals.setdefault("__warningregistry__", {}) if once else {}
     warnings.warn_explicit(
         message, category, frame.f_code.co_filename, frame.f_lineno, registry=registry

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-# To this list a forward appends what its backward needs, which pops it again; None in inference.
+# A list to which a forward appends what its backward needs, and from which the backward pops it;
+# None in inference.
 Cache = list[Any] | None
 
-# A network's parameters by name: arrays, and in inference also weights as `network.matrices`
-# prepares them.
+# Parameter name -> array, or in inference also a `Matrix` of `network/matrices.py`.
 Parameters = Mapping[str, Any]
 
-# Gradients by the parameters' names. A backward replaces that of the word table, a `RowGradient`,
-# and overwrites all others, which are arrays of the parameter's shape.
+# Parameter name -> gradient. A backward puts in a new `RowGradient` for the word table, and
+# overwrites every other gradient, an array of the parameter's shape.
 Gradients = dict[str, Any]

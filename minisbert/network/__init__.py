@@ -4,16 +4,16 @@ In reading order; a file imports only from those before it:
 
     config            sizes of a network, names and shapes of its parameters
     ragged            sentences in one array, without padding
-    activations       GELU and the others, with their slopes
-    matrices          weights that multiply themselves
+    activations       GELU and others, each with its derivative
+    matrices          weight matrices and the ways to multiply by them
     layers            linear, embedding, layer norm, softmax, dropout, attention
     bert              the network, from token ids to token vectors
-    pooling           token vectors to one vector a sentence
+    pooling           from token vectors to one vector for each sentence
     similarity        scaling to length 1, cosine, dot product
     sentence_encoder  the bi-encoder: network, pooling and the modules after it
     relative_bias     MPNet's relative position bias
-    families          where RoBERTa, MPNet, DistilBERT and ALBERT depart from BERT
+    families          how RoBERTa, MPNet, DistilBERT and ALBERT differ from BERT
     heads             the cross-encoder: network and classification head
     comparisons       all similarities by name, all against all and pairwise
-    arrangement       weights arranged for batches of few tokens and of many
+    arrangement       copies of the weights for batches of few tokens and of many
 """

@@ -1,7 +1,7 @@
 """The activations between two linear layers: GELU and others, each with its derivative.
 
-All work element by element, (N, F) -> (N, F). Conventions of `cache` and `out` are those of
-`layers.py`.
+All work element by element, (N, F) -> (N, F). `layers.py` explains the arguments `cache` and
+`out`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from minisbert.arrays import Array, Cache
 # GELU: x Phi(x), with Phi the normal distribution function (Hendrycks & Gimpel 2016).
 #
 # NumPy has no erf. Phi(x) = 1 / (1 + exp(-x p(x²))) exactly, if p(x²) = log(Phi(x) / Phi(-x)) / x,
-# and p is smooth enough for a polynomial of degree 6, fitted by benchmarks/fit_gelu.py for the
-# smallest largest error: 7e-8 on [-100, 100], 6e-7 with float32's rounding. It is smooth at 0 and
-# positive everywhere, so nothing is clipped: exp overflows to inf just where x / inf = 0 is right.
-# Fourteen multiplications and additions, one exp, one division: 7 % of a block's products.
+# and p is smooth enough for a polynomial of degree 6, which benchmarks/fit_gelu.py fits to minimise
+# the largest error: 7e-8 on [-100, 100], 6e-7 with float32's rounding. It is positive, so nothing
+# is clipped: where exp overflows to inf, x / inf = 0 is the right result. The cost is fourteen
+# multiplications and additions, one exp and one division: 7 % of the time of a block's products.
 
 GELU_COEFFICIENTS = (
     1.5957684322075891e00,
@@ -35,14 +35,14 @@ NEGATED_COEFFICIENTS = tuple(-c for c in GELU_COEFFICIENTS)
 
 
 class GeluCache(NamedTuple):
-    """The input, and 1 / Phi of it."""
+    """The input x, and 1 / Phi(x)."""
 
     x: Array
     inverse_phi: Array
 
 
 def gelu_forward(x: Array, *, cache: Cache = None, out: Array | None = None) -> Array:
-    """Compute GELU by its error-function definition, to 1e-6; `out` may be x without a cache."""
+    """Compute the error-function form of GELU to 1e-6; without a cache `out` may be x."""
     with np.errstate(over="ignore"):
         # 1. -x p(x²)
         inverse_phi = _evaluate_polynomial(x * x, NEGATED_COEFFICIENTS)
@@ -56,11 +56,11 @@ def gelu_forward(x: Array, *, cache: Cache = None, out: Array | None = None) -> 
     return np.divide(x, inverse_phi, out=out)
 
 
-# The derivative of that very formula. With s = Phi = 1 / (1 + exp(-x p(x²))):
+# The derivative of the formula above. With s = Phi = 1 / (1 + exp(-x p(x²))):
 #
 #     d(x s)/dx = s + x s (1 - s) q(x²),    q(x²) = d(x p(x²))/dx = sum of (2 i + 1) c_i x^(2 i)
 #
-# Beyond |x| = 10 s (1 - s) is less than 1e-22, so q is held at its value there and can't overflow.
+# Where |x| > 10, s (1 - s) is less than 1e-22, so x² in q(x²) is limited to 100: it can't overflow.
 
 DERIVATIVE_COEFFICIENTS = tuple((2 * i + 1) * c for i, c in enumerate(GELU_COEFFICIENTS))
 SATURATION = 10.0
@@ -95,7 +95,7 @@ def _evaluate_polynomial(square: Array, coefficients: Sequence[float]) -> Array:
     return total
 
 
-# The tanh form of GELU (same paper, section 2), 5e-4 from it.
+# The tanh form of GELU (same paper, section 2), within 5e-4 of the other form.
 
 TANH_SCALE = math.sqrt(2 / math.pi)
 TANH_CUBIC = 0.044715
@@ -121,7 +121,7 @@ def gelu_tanh_backward(dout: Array, cache: list[Any]) -> Array:
     return dout * (0.5 * (1 + tanh + x * (1 - tanh * tanh) * inner))
 
 
-# The positive part; its derivative at 0 is defined as 0. The cache holds x.
+# ReLU: max(x, 0); its derivative at 0 is defined as 0. The cache holds x.
 
 
 def relu_forward(x: Array, *, cache: Cache = None, out: Array | None = None) -> Array:
@@ -134,7 +134,7 @@ def relu_backward(dout: Array, cache: list[Any]) -> Array:
     return dout * (cache.pop() > 0)
 
 
-# The logistic function. The cache holds its value.
+# Sigmoid: the logistic function. The cache holds its value.
 
 
 def sigmoid_forward(x: Array, *, cache: Cache = None, out: Array | None = None) -> Array:
@@ -172,7 +172,7 @@ def silu_backward(dout: Array, cache: list[Any]) -> Array:
     return dout * logistic * (1 + x * (1 - logistic))
 
 
-# The hyperbolic tangent. The cache holds its value.
+# Tanh: the hyperbolic tangent. The cache holds its value.
 
 
 def tanh_forward(x: Array, *, cache: Cache = None, out: Array | None = None) -> Array:

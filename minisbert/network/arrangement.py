@@ -1,4 +1,4 @@
-"""A network's weights, arranged for batches of few tokens and of many."""
+"""Copies of a network's weights that are faster for batches of few tokens, or of many."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import numpy as np
 from minisbert.arrays import Parameters
 from minisbert.network.matrices import TILE, TiledMatrix
 
-# Up to here products in tiles are quicker than BLAS on two threads.
+# Up to this many tokens, products by tiles are faster than BLAS on two threads.
 FEW_TOKENS = 24
 
 
 class ArrangedParameters:
-    """Parameters as they were loaded, and a copy for batches of each kind.
+    """Parameters as they were loaded, a copy for batches of few tokens, and one for many.
 
-    A copy is made when it is first needed: a search needs one, a long encode the other. Two threads
-    may both make it; both results are right.
+    A copy is made when it is first needed: encoding a query needs one, encoding many texts the
+    other. If two threads make it at the same time, both copies are right.
     """
 
     def __init__(self, parameters: Parameters) -> None:
         self.parameters = parameters
 
     def choose(self, N: int) -> Parameters:
-        """Return the parameters with which a batch of N tokens is quickest."""
+        """Return the parameters that are fastest for a batch of N tokens."""
         return self.for_few if N <= FEW_TOKENS else self.for_many
 
     @cached_property
@@ -39,8 +39,8 @@ class ArrangedParameters:
 def arrange_for_many(parameters: Parameters) -> Parameters:
     """Copy the blocks' matrices into column order, in which BLAS packs them faster.
 
-    It saves 8 % of the time of the products, and costs the memory that was mapped. The word table
-    is only looked up, so it stays mapped.
+    This saves 8 % of the time of the products, and puts weights into memory that were mapped from
+    a file. The word table is only looked up, so it stays mapped.
     """
     return {
         name: np.asfortranarray(array) if name.startswith("encoder.layer.") else array

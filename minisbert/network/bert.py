@@ -1,14 +1,14 @@
-"""BERT's encoder (Devlin et al. 2019), and that of its relatives, on a ragged batch.
+"""The encoder of BERT (Devlin et al. 2019) and of related networks, on a ragged batch.
 
-`tests/plain_bert.py` is the same network as a textbook has it; read it first. What differs here,
-and what it buys on two cores with all-MiniLM-L6-v2, is said at the line. `families.py` holds where
-RoBERTa and others differ from BERT.
+`tests/plain_bert.py` is the same network as a textbook has it; read it first. Comments here give
+the reason for each difference from it. `families.py` says how RoBERTa and others differ from BERT.
 
     N  tokens in the ragged batch      H  attention heads        M  rows of an index
     B  sentences                       d  D / H, one head        Q  queries
     T  tokens of one sentence          F  feed-forward width     k  results
     D  hidden width                    V  vocabulary
-    E  width of the word table         L  blocks
+    E  width of the word table, and    L  blocks
+       after pooling of an embedding
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from minisbert.network.layers import (
 from minisbert.network.matrices import as_matrix
 from minisbert.network.ragged import RaggedBatch, find_first_rows
 
-# The three embedding tables and the norm of their sum.
+# Names of the three embedding tables and of the norm of their sum.
 WORDS = "embeddings.word_embeddings.weight"
 SEGMENTS = "embeddings.token_type_embeddings.weight"
 POSITIONS = "embeddings.position_embeddings.weight"
@@ -57,12 +57,12 @@ def bert_forward(
     rng: np.random.Generator | None = None,
     cache: Cache = None,
 ) -> Array:
-    """Run the network: token ids in, one vector a token out.
+    """Compute one vector for each token.
 
     parameters  by the checkpoint's names, shapes as `config.parameter_shapes` lists them
     batch       N tokens
-    first_only  compute only the first token's vector of each sentence: most of the last block
-                is left out
+    first_only  compute only the vector of each sentence's first token, which saves most of the
+                work of the last block
     rng         source of dropout, in training
     cache       a list for `bert_backward`
     out         (N, D), or (B, D) with first_only
@@ -225,7 +225,7 @@ def block_forward(
     """Run one transformer block: attention, then feed-forward, each with a residual and a norm.
 
     hidden      (N, D)
-    score_bias  (H, T, T)   of the longest sentence's attention scores, or None
+    score_bias  (H, T, T)   added to attention scores, with the largest T; or None
     out         (N, D), or (B, D) with first_only; may be `hidden` without a cache
 
     A block appends to the cache, in this order (classes of `layers.py`):
@@ -262,11 +262,11 @@ def block_forward(
         return layer_norm_forward(x, gamma, beta, epsilon=config.layer_norm_eps, cache=cache, out=x)
 
     # 1. queries, keys, values; with first_only all tokens still have keys and values
-    wanted, query_groups = hidden, batch.groups
+    query_input, query_groups = hidden, batch.groups
     if first_only:
         first_rows, query_groups = find_first_rows(batch.groups)
-        wanted = hidden[first_rows]  # (B, D)
-    query = linear("attention.self.query", wanted)
+        query_input = hidden[first_rows]  # (B, D)
+    query = linear("attention.self.query", query_input)
     key = linear("attention.self.key", hidden)
     value = linear("attention.self.value", hidden)
     # 2. attention
@@ -284,10 +284,10 @@ def block_forward(
         out=query if cache is None else None,
     )
     # From here on each token is computed alone.
-    out = np.empty_like(wanted) if out is None else out
-    for rows in _cut_slices(len(wanted), SLICE if cache is None else len(wanted)):
+    out = np.empty_like(query_input) if out is None else out
+    for rows in _cut_slices(len(query_input), SLICE if cache is None else len(query_input)):
         # 3. mix the heads, add the residual, normalise
-        mixed = linear("attention.output.dense", context[rows], residual=wanted[rows])
+        mixed = linear("attention.output.dense", context[rows], residual=query_input[rows])
         mixed = layer_norm("attention.output.LayerNorm", mixed)
         # 4. feed-forward: widen, apply the activation, narrow, add the residual
         wide = linear("intermediate.dense", mixed, activation=config.hidden_act)  # (slice, F)
@@ -330,7 +330,7 @@ def block_backward(
         gradients[f"{prefix}{name}.bias"][...] = dbeta
         return dx
 
-    # 5. a residual has the gradient of the sum
+    # 5. the residual has the same gradient, which step 4 adds
     dnarrow = layer_norm("output.LayerNorm", dout)
     # 4.
     dwide = linear("output.dense", dropout_backward(dnarrow, cache))  # (N, F)
@@ -345,12 +345,12 @@ def block_backward(
     # 1. the input is read four times: for queries, keys, values, and as the residual of step 3
     dhidden = linear("attention.self.value", dvalue)
     dhidden += linear("attention.self.key", dkey)
-    dwanted = linear("attention.self.query", dquery)
-    dwanted += dmixed
+    dquery_input = linear("attention.self.query", dquery)
+    dquery_input += dmixed
     if first_only:
-        dhidden[find_first_rows(batch.groups)[0]] += dwanted
+        dhidden[find_first_rows(batch.groups)[0]] += dquery_input
     else:
-        dhidden += dwanted
+        dhidden += dquery_input
     return dhidden
 
 

@@ -85,7 +85,7 @@ def _multiply_pairs(a: Array, b: Array) -> Array:
 
 
 def _measure_all(a: ArrayLike, b: ArrayLike, measure: Callable[[Array], Any]) -> Array:
-    """Measure the differences themselves: |a|² + |b|² - 2ab would cancel for near rows."""
+    """Measure the difference of every two rows; |a|² + |b|² - 2ab would cancel for near rows."""
     a, b = read_rows(a, b)
     distances = np.empty((len(a), len(b)), np.result_type(a, b))
     for i, row in enumerate(a):

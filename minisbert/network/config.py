@@ -1,4 +1,4 @@
-"""What a model is: its sizes, the modules after its network, and its parameters' names and shapes.
+"""A model's configuration: its sizes, modules, and the names and shapes of its parameters.
 
 `model_files/configs.py` reads all of it from a directory.
 """
@@ -14,11 +14,11 @@ from minisbert.arrays import Array, Cache, Gradients, Parameters
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """Where a network departs from BERT. This class is BERT itself; `families.py` has the others.
+    """A network's differences from BERT. This class has none; `families.py` has others.
 
     shared_blocks     whether all blocks share one set of parameters
     one_segment       whether both texts of a pair belong to segment 0
-    relative_buckets  numbers a head that attention adds by the distance of two tokens
+    relative_buckets  buckets of distances, each with a bias on attention scores; 0 without bias
     """
 
     shared_blocks: bool = False
@@ -38,7 +38,7 @@ class Variant:
         return dhidden
 
     def score_bias_forward(self, parameters: Parameters, T: int) -> Array | None:
-        """Return what is added to the attention scores of T tokens, (H, T, T), or None."""
+        """Return the bias on the attention scores of T tokens, (H, T, T), or None."""
         return None
 
     def score_bias_backward(self, dscore_bias: Array, gradients: Gradients) -> None:
@@ -49,9 +49,9 @@ class Variant:
 class BertConfig:
     """The sizes of a network, under the names that BERT's config.json has for them.
 
-    embedding_size   width of the word table; hidden_size but in ALBERT
+    embedding_size   width of the word table: hidden_size, except in ALBERT
     position_offset  row of the position table that belongs to the first token
-    variant          where the network departs from BERT
+    variant          how the network differs from BERT
     """
 
     model_type: str
@@ -78,7 +78,7 @@ class BertConfig:
 
 @dataclass(frozen=True)
 class PoolingConfig:
-    """How token vectors become one sentence vector: keys of `pooling.POOLINGS`, side by side."""
+    """The poolings, keys of `pooling.POOLINGS`, whose results are concatenated."""
 
     modes: tuple[str, ...]
     include_prompt: bool = True
@@ -102,9 +102,9 @@ class NormalizeConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A whole sentence-transformers directory.
+    """The configuration of a sentence-transformers directory.
 
-    modules  what follows the pooling
+    modules  the modules after pooling
     """
 
     bert: BertConfig
@@ -120,7 +120,7 @@ class ModelConfig:
 
     @property
     def embedding_width(self) -> int:
-        """The width of an embedding: of the last Dense module, or of the pooling without one."""
+        """The width of an embedding: the last Dense module's, or the pooling's if there is none."""
         widths = [module.out_features for module in self.modules if isinstance(module, DenseConfig)]
         return [self.bert.hidden_size * len(self.pooling.modes), *widths][-1]
 

@@ -1,15 +1,15 @@
-"""The families of networks that the one forward runs, as tables of how each differs from BERT.
+"""The supported families of networks, as tables of how each differs from BERT.
 
-RoBERTa, DistilBERT, MPNet and ALBERT are BERT with other names of parameters, another first
-position, another head, and a layer or a table more or less. Inside minisbert every parameter of the
-network has BERT's name. Only this file knows what a family's own files call it.
+RoBERTa, DistilBERT, MPNet and ALBERT differ from BERT in the names of parameters, in the first
+position, in the head, and in a layer or a table. Inside minisbert every parameter of the network
+has BERT's name. Only this file knows the names in a family's own files.
 
     BERT        Devlin et al. 2019
-    RoBERTa     Liu et al. 2019         positions start after the padding's; no pooler in its head
+    RoBERTa     Liu et al. 2019         positions start after the padding id; no pooler in its head
     XLM-R       Conneau et al. 2020     RoBERTa with a vocabulary of a hundred languages
     CamemBERT   Martin et al. 2020      RoBERTa in French
     DistilBERT  Sanh et al. 2019        other names; no segment table
-    MPNet       Song et al. 2020        RoBERTa without that table; a bias by distance on scores
+    MPNet       Song et al. 2020        RoBERTa without segment table; bias by distance on scores
     ALBERT      Lan et al. 2020         all blocks share their parameters; a narrow word table
 
 ALBERT has two segments like BERT, but transformers from version 5 on puts both texts of a pair into
@@ -27,8 +27,8 @@ from minisbert.network.config import BertConfig, Variant
 from minisbert.network.layers import linear_backward, linear_forward
 from minisbert.network.relative_bias import relative_bias_backward, relative_bias_forward
 
-# Parameters that only one family has: MPNet's numbers by distance, ALBERT's layer from the word
-# table's width to that of the blocks.
+# Parameters of one family only: MPNet's bias by distance, and ALBERT's layer that widens the sum of
+# the embeddings to the width of the blocks.
 RELATIVE_BIAS = "encoder.relative_attention_bias.weight"
 WIDENING = "encoder.embedding_hidden_mapping_in"
 
@@ -49,7 +49,7 @@ class Head:
     drops_input: bool = False
 
 
-# Fields that must have these values; a config.json without them means these.
+# Fields that must have these values, which are also their defaults in config.json.
 SUPPORTED: Mapping[str, object] = {"position_embedding_type": "absolute", "is_decoder": False}
 
 BERT_TOKENS = {
@@ -70,18 +70,18 @@ ROBERTA_TOKENS = {
 
 @dataclass(frozen=True)
 class Family(Variant):
-    """One family; a field that is left out is as BERT has it.
+    """One family; the defaults are those of BERT.
 
-    architecture       how the names of transformers' classes begin
-    prefix             before the network's names in a checkpoint that also has a head
+    architecture       prefix of the names of its classes in transformers
+    prefix             of the network's parameters in a checkpoint that also has a head
     head               of a cross-encoder
     fields             BERT's name in config.json -> this family's
     fixed              fields that its config.json lacks or that have no effect, and their values
     supported          fields that must have one value, if they are there
-    padding            default of pad_token_id, where positions start after it
-    blocks             where block number {} is stored in a checkpoint
+    padding            default of pad_token_id if positions start after that id, else None
+    blocks             prefix of the parameters of block {} in a checkpoint
     layers             BERT's name of a layer in a block -> this family's
-    special_tokens     words that tokenizers of this family give a meaning
+    special_tokens     of this family's tokenizers
     double_separator   whether two separators stand between the texts of a pair
     """
 
@@ -98,7 +98,7 @@ class Family(Variant):
     double_separator: bool = False
 
     def name_in_checkpoint(self, name: str) -> str:
-        """Return a checkpoint's name of one of the network's parameters, without the prefix."""
+        """Return a parameter's name in a checkpoint of this family, without the prefix."""
         if not name.startswith("encoder.layer."):
             return name
         _, _, block, rest = name.split(".", 3)
@@ -184,7 +184,7 @@ MPNET = MPNetFamily(
     padding=1,
     double_separator=True,
     fixed={"type_vocab_size": 0, "pad_token_id": 1},
-    # transformers computes 32 whatever the field says
+    # transformers uses 32 buckets, whatever the field says
     supported={**SUPPORTED, "relative_attention_num_buckets": 32},
     layers={
         "attention.self.query": "attention.attn.q",

@@ -1,7 +1,7 @@
 """The cross-encoder: BERT, and a classification head on the first token of a pair of texts.
 
 The head is two dense layers with an activation between them: in BERT a *pooler* with tanh and a
-*classifier* with one output a label; other families name them otherwise or take another activation.
+*classifier* with one output for each label; other families use other names or activations.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from minisbert.network.ragged import RaggedBatch
 
 @dataclass(frozen=True)
 class CrossEncoderConfig:
-    """A whole sequence-classification directory; `activation` turns logits into scores."""
+    """The configuration of a cross-encoder's directory; `activation` turns logits into scores."""
 
     bert: BertConfig
     num_labels: int
@@ -38,7 +38,7 @@ class CrossEncoderConfig:
 
     @property
     def head(self) -> Head:
-        """The layers of the head, by the family of the network."""
+        """The layers of the head, which depend on the family of the network."""
         return FAMILIES[self.bert.model_type].head
 
 
@@ -115,6 +115,6 @@ def pair_backward(
     batch: RaggedBatch,
     cache: list[Any],
 ) -> None:
-    """Write the gradients of all parameters, from that of the logits.  (B, labels) ->"""
+    """Write the gradients of all parameters, given the gradient of the logits (B, labels)."""
     dfirst = head_backward(dlogits, gradients, config, cache=cache)
     bert_backward(dfirst, gradients, config.bert, batch=batch, first_only=True, cache=cache)

@@ -2,14 +2,14 @@
 
 A layer is a pair: `x_forward`, and `x_backward` right under it. Their conventions:
 
-    cache   A list to which the forward appends one entry, from which the backward pops it. So
-            backwards are called in the opposite order. Without it nothing is kept (inference).
+    cache   A list to which the forward appends what its backward needs, and the backward pops it.
+            So backwards are called in reverse order. Without a cache nothing is kept (inference).
     out     An array that the forward writes its result into. It may be the input itself, unless
             the cache keeps that; without `out` the input stays as it is.
     dout    The gradient of the loss with respect to the forward's result.
 
-A backward returns the gradients with respect to the forward's arrays, in their order, and its steps
-carry the forward's numbers. Shape letters are those of `bert.py`.
+A backward returns the gradients with respect to the forward's arrays, in their order. Each step has
+the number of the forward's step that it undoes. `bert.py` explains the letters of the shapes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def linear_forward(
     """Multiply every row by one matrix and add the bias.
 
     x       (N, I)
-    weight  (O, I)   for a backward an array
+    weight  (O, I)   an array if there is a cache
     bias    (O,)     or None
     out     (N, O)
     """
@@ -76,7 +76,7 @@ def lookup_forward(ids: Array, table: Array, *, cache: Cache = None) -> Array:
 
 
 class RowGradient(NamedTuple):
-    """The gradient of a table of which few rows were looked up; it is 0 for all others.
+    """The gradient of a table in which few rows were looked up; all other rows have gradient 0.
 
     rows  (R,)     each row once, ascending
     sums  (R, D)   the gradient of each of them
@@ -102,7 +102,7 @@ def sum_rows(ids: Array, values: Array) -> RowGradient:
 
 
 class LayerNormCache(NamedTuple):
-    """The rows with mean 0 and variance 1 (N, D), 1 / deviation (N, 1), and gamma (D,)."""
+    """The rows with mean 0 and variance 1 (N, D), 1 / standard deviation (N, 1), and gamma (D,)."""
 
     normalized: Array
     inverse_deviation: Array
@@ -147,7 +147,7 @@ def layer_norm_forward(
 #
 #     dx = (dx̂ - mean of dx̂ - x̂ (mean of dx̂ x̂)) / σ
 #
-# Shifting or scaling a row leaves x̂ as it is, so the two means remove from dx̂ exactly those parts.
+# Shifting or scaling a row does not change x̂; the two means remove these two directions from dx̂.
 
 
 def layer_norm_backward(dout: Array, cache: list[Any]) -> tuple[Array, Array, Array]:
@@ -175,7 +175,7 @@ def softmax_forward(x: Array, *, cache: Cache = None, out: Array | None = None) 
     >>> softmax_forward(np.log([[1.0, 3.0]])).round(2).tolist()
     [[0.25, 0.75]]
     """
-    # Subtracting the largest changes nothing but keeps exp from overflowing.
+    # Subtracting the largest keeps exp from overflowing and does not change the result.
     weights = np.subtract(x, x.max(axis=-1, keepdims=True), out=out)
     np.exp(weights, out=weights)
     weights /= weights.sum(axis=-1, keepdims=True)
@@ -255,14 +255,14 @@ def attention_forward(
     cache: Cache = None,
     out: Array | None = None,
 ) -> Array:
-    """Let every token take a weighted mean of its sentence's values: only here do tokens meet.
+    """Compute each token's weighted mean of its sentence's values: only here do tokens meet.
 
-    query         (N, D)             may be `out`, and fewer rows with `query_groups`
+    query         (N, D)             with `query_groups` fewer rows; may be `out`
     key, value    (N, D)
     groups        runs of sentences  of equal length
     heads         H                  each works on its own d = D / H columns
-    query_groups  runs of queries    of each group, where they are not all tokens
-    score_bias    (H, T, T)          of the longest sentence, added to the scores; or None
+    query_groups  runs of queries    one for each group, if not all tokens are queries
+    score_bias    (H, T, T)          added to the scores, with the largest T; or None
     dropout, rng                     rate and source of dropout on the weights
     out           (N, D)             a row for each query
     """

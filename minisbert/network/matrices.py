@@ -1,9 +1,9 @@
-"""Weights that multiply themselves: one method, and a class for each way to carry it out.
+"""Weight matrices with a method `multiply`, and a class for each way to carry it out.
 
-The network is written once. What differs between machines is only how a batch is multiplied by a
-weight matrix, and what follows the product: bias, then an activation or a residual. So the forward
-calls `as_matrix(weight).multiply(...)` and never asks which kind of weight it has. A plain array is
-multiplied by BLAS, which is the reference, and what training uses.
+`multiply` computes the product of a batch and a weight, and what follows it: the bias, then an
+activation or a residual. The forward calls `as_matrix(weight).multiply(...)` for any kind of
+weight, so the network is written once and each batch can use its fastest product. A plain array is
+multiplied by BLAS, which is the reference and serves training.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ import numpy as np
 from minisbert.arrays import Array
 from minisbert.network.activations import ACTIVATIONS
 
-# BLAS multiplies 1 to 7 rows by other routines than 8 and more, which round differently.
+# BLAS uses other routines for 1 to 7 rows than for 8 and more, and they round differently.
 FEWEST_ROWS = 8
 
 # Columns of a tile. OpenBLAS does not pack the operands of products of at most 100^3
 # multiplications, and tiles of this width are small enough.
 TILE = 64
 
-# OpenBLAS adds up a long product in runs of this length (AVX-512). Equal runs give a text the same
-# bits alone as in a batch.
+# OpenBLAS adds the terms of a long sum in runs of this length (AVX-512). The same runs here give a
+# text the same bits alone as in a batch.
 LONGEST_RUN = 448
 
 
 class Matrix(ABC):
-    """A weight (O, I) in whatever form its product needs."""
+    """A weight (O, I), stored in the form that its product needs."""
 
     def multiply(
         self,
@@ -40,7 +40,7 @@ class Matrix(ABC):
         activation: str | None = None,
         residual: Array | None = None,
     ) -> Array:
-        """Return x Wᵀ + bias, then the activation of it, then the residual added.
+        """Return activation(x Wᵀ + bias) + residual.
 
         x           (N, I)
         bias        (O,)     or None
@@ -48,7 +48,7 @@ class Matrix(ABC):
         residual    (N, O)   or None
         out         (N, O)   a new array
 
-        A kind whose product can do all of it in one pass over memory overrides this method.
+        A subclass that can do all of this in one pass over memory overrides this method.
         """
         out = self._multiply_rows(x)
         if bias is not None:
@@ -82,9 +82,9 @@ class BlasMatrix(Matrix):
 class TiledMatrix(Matrix):
     """A weight (O, I) in tiles, (O / TILE, I, TILE), for products of a few rows.
 
-    Such a product is over before BLAS has packed the matrix for it, which it does at every call.
-    Tiles are small enough for the kernels of OpenBLAS that do not pack. One text of 12 tokens: all
-    products in 3.3 ms instead of 4.7.
+    BLAS packs the matrix at every call, which takes longer than a product of few rows. Tiles are
+    small enough for the kernels of OpenBLAS that do not pack. All products for one text of 12
+    tokens take 3.3 ms instead of 4.7.
     """
 
     def __init__(self, weight: Array) -> None:
@@ -99,12 +99,12 @@ class TiledMatrix(Matrix):
 
 
 def as_matrix(weight: Array | Matrix) -> Matrix:
-    """Return a weight that multiplies itself: a plain array does so by BLAS."""
+    """Return a matrix as it is, an array as a `BlasMatrix`."""
     return weight if isinstance(weight, Matrix) else BlasMatrix(weight)
 
 
 def _cut_runs(I: int) -> Iterator[slice]:  # noqa: E741
-    """Cut a sum as OpenBLAS does: whole runs, but the last two nearly equal, in steps of 16."""
+    """Cut I terms as OpenBLAS does: into full runs and two last ones of nearly equal length."""
     start = 0
     while start < I:
         run = I - start

@@ -1,8 +1,8 @@
-"""Pooling: from one vector a token to one vector a sentence (section 3 of the paper).
+"""Pooling: from token vectors to one vector for each sentence (section 3 of the paper).
 
 Every pooling includes the special tokens, since sentence-transformers' models were trained so.
-There is no mask: a ragged batch holds no padding. A `pool_x` takes sentences, (B, T, D), to (B, D);
-its backward `spread_x` takes the gradient of the result and the sentences to their gradient.
+There is no mask: a ragged batch holds no padding. `pool_x` maps sentences (B, T, D) to vectors
+(B, D); its backward `spread_x` maps their gradient, with the sentences, to a gradient (B, T, D).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def pool_max(sentences: Array) -> Array:
 
 
 def spread_max(dpooled: Array, sentences: Array) -> Array:
-    """Give the gradient to the largest value; of equal ones to the first token's."""
+    """Give the gradient to the largest value; in a tie, to the first token's."""
     dsentences = np.zeros_like(sentences)
     first = sentences.argmax(axis=1)[:, None]  # (B, 1, D)
     np.put_along_axis(dsentences, first, dpooled[:, None], axis=1)
@@ -51,7 +51,7 @@ def spread_max(dpooled: Array, sentences: Array) -> Array:
 
 
 def pool_mean_sqrt_length(sentences: Array) -> Array:
-    """Divide the sum over the tokens by the root of their number."""
+    """Divide the sum over the tokens by the square root of their number."""
     B, T, D = sentences.shape
     return sentences.sum(axis=1) / np.sqrt(T).astype(sentences.dtype)
 
@@ -120,7 +120,7 @@ def pooling_forward(
     skip: int = 0,
     cache: Cache = None,
 ) -> Array:
-    """Pool every sentence of a ragged batch; several poolings stand side by side in the result.
+    """Pool every sentence of a ragged batch; concatenate the results of several poolings.
 
     hidden  (N, D)              vectors of all tokens
     groups  runs of sentences   of equal length
@@ -146,7 +146,7 @@ def pooling_backward(dpooled: Array, cache: list[Any]) -> Array:
     hidden, groups, modes, skip = cache.pop()
     N, D = hidden.shape
     dhidden = np.zeros_like(hidden)
-    first = 0  # sentence of the group
+    first = 0  # number of the group's first sentence
     for group in groups:
         sentences, dsentences = (
             x[group.rows].reshape(group.B, group.T, D)[:, skip:] for x in (hidden, dhidden)

@@ -1,10 +1,10 @@
 """Ragged batches: the tokens of many sentences in one row-major array, with no padding and no mask.
 
 A padded batch gives every sentence as many rows as the longest has, multiplies the empty rows too,
-and must mask them in every softmax and every mean. Here the tokens of all sentences stand one after
-another, `(N, D)`, sentences of equal length side by side. Linear layers, activations and layer norm
-work on each token alone. Position embeddings, attention and pooling need to know the sentences: for
-them B sentences of T tokens, a *group*, reshape to `(B, T, D)` without a copy.
+and must mask them in every softmax and every mean. Here the tokens of all sentences are
+concatenated, `(N, D)`, sentences of equal length next to each other. Linear layers, activations and
+layer norm work on each token alone. Position embeddings, attention and pooling need to know the
+sentences: for them a *group*, B sentences of T tokens, reshapes to `(B, T, D)` without a copy.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def group_lengths(lengths: Sequence[int]) -> tuple[Group, ...]:
 
 
 def find_first_rows(groups: Sequence[Group]) -> tuple[Array, tuple[Group, ...]]:
-    """Return the row of each sentence's first token, and the groups of an array of only those."""
+    """Return the row of each sentence's first token, and the groups of an array of these rows."""
     rows = [group.first + group.T * np.arange(group.B) for group in groups]
     counts = np.cumsum([0] + [group.B for group in groups])
     firsts = tuple(
@@ -75,7 +75,7 @@ def find_first_rows(groups: Sequence[Group]) -> tuple[Array, tuple[Group, ...]]:
 def join_sentences(
     token_ids: Sequence[Array], token_type_ids: Sequence[Array] | None = None
 ) -> RaggedBatch:
-    """Concatenate B sentences, arrays of token ids; sorted by length they make few groups."""
+    """Concatenate B arrays of token ids; sort them by length before, to get few groups."""
     return RaggedBatch(
         np.concatenate(token_ids),
         None if token_type_ids is None else np.concatenate(token_type_ids),

@@ -1,10 +1,10 @@
-"""MPNet's relative position bias: what attention adds to a score by the distance of two tokens.
+"""MPNet's relative position bias: a number for each distance, added to attention scores.
 
-Each head has one learned number for each of 32 buckets of distances, the same in all blocks, which
-is added to the scores (Song et al. 2020, after Raffel et al. 2020, section 2.1). One half of the
-buckets is for keys at or before the query, the other for those after it. Each distance below 8 has
-a bucket of its own; from there on each bucket begins at √2 times the distance of the one before,
-and the last has no end.
+Each head has one learned number for each of 32 buckets of distances, the same in all blocks (Song
+et al. 2020, after Raffel et al. 2020, section 2.1). One half of the buckets is for keys at or
+before the query, the other for keys after it. Each distance below 8 has a bucket of its own; from
+there on each bucket begins at √2 times the distance at which the one before it began, and the last
+has no end.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ def find_buckets(offsets: Array) -> Array:
 
 
 def relative_bias_forward(table: Array, T: int) -> Array:
-    """Spread a table over all pairs of T tokens: row of the query, column of the key.
+    """Return the bias of every pair of T tokens; rows are queries, columns are keys.
 
     table  (32, H)
     out    (H, T, T)   a view: a head has only 2 T - 1 numbers, and each row is a window of them
     """
     numbers = np.ascontiguousarray(table[find_buckets(np.arange(1 - T, T))].T)  # (H, 2 T - 1)
-    # The row of query i begins at offset -i: the last query's at the first number.
+    # The row of query i begins with the number of offset -i, the last query's row with the first.
     return sliding_window_view(numbers, T, axis=1)[:, ::-1]
 
 

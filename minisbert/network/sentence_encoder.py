@@ -1,7 +1,7 @@
-"""The bi-encoder: one embedding a sentence, from BERT, pooling, and the modules after it.
+"""The bi-encoder: from sentences to embeddings by BERT, pooling, and the modules after it.
 
-Inference and training run the same forward. All parameters stand in one flat dict, those of a Dense
-module under its folder's name.
+Inference and training run the same forward. All parameters are in one flat dict; the names of a
+Dense module's begin with its folder.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def sentence_backward(
     skip: int = 0,
     cache: list[Any],
 ) -> None:
-    """Write the gradients of all parameters, from that of the embeddings.  (B, E) ->"""
+    """Write the gradients of all parameters, given the gradient of the embeddings (B, E)."""
     first_only = _reads_first_only(config, skip)
     # 3.
     for module in reversed(config.modules):
@@ -101,7 +101,7 @@ def token_forward(
     rng: np.random.Generator | None = None,
     cache: Cache = None,
 ) -> Array:
-    """Compute one vector a token; without blocks these are the rows of the word table.
+    """Compute one vector for each token: without blocks, its row of the word table.
 
     Arguments and result are those of `bert_forward`.
     """
@@ -111,5 +111,5 @@ def token_forward(
 
 
 def _reads_first_only(config: ModelConfig, skip: int) -> bool:
-    """Whether the pooling reads only the first token, so that the last block can leave out most."""
+    """Return whether only first tokens are pooled, so that the last block can skip all others."""
     return config.bert.num_hidden_layers > 0 and config.pooling.modes == ("cls",) and not skip

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from minisbert.arrays import Array, Cache
 
-# sentence-transformers' guard against division by zero: a zero vector stays zero.
+# The least number to divide by, as in sentence-transformers, so that a zero vector stays zero.
 SMALLEST_NORM = 1e-12
 
 
@@ -35,8 +35,8 @@ def normalize_forward(x: Array, *, cache: Cache = None) -> Array:
 def normalize_backward(dout: Array, cache: list[Any]) -> Array:
     """Compute dx = (dout - y (dout · y)) / |x|.  (N, D) -> (N, D)
 
-    The part of dout along y is removed, since stretching a row does not turn it. The gradient of a
-    zero row, which has no direction, is defined as 0.
+    The part of dout along y is removed, since y does not depend on the length of x. The gradient of
+    a zero row, which has no direction, is defined as 0.
     """
     scaled, norms = cache.pop()
     along = np.einsum("nd,nd->n", dout, scaled)[:, None]  # (N, 1)
@@ -79,7 +79,7 @@ def dot_similarity(a: ArrayLike, b: ArrayLike) -> Array:
 
 
 def read_rows(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
-    """Check two sets of embeddings of one width; a single vector becomes one row."""
+    """Return two sets of embeddings as rows of one width; a single vector becomes one row."""
     rows = []
     for name, values in (("a", a), ("b", b)):
         array = np.asarray(values)

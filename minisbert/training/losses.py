@@ -104,7 +104,7 @@ def cosine_loss_backward(dloss: float, cache: list[Any]) -> tuple[Array, Array]:
 
 
 # Softmax loss (section 3, classification objective): cross-entropy of softmax(W (u, v, |u - v|)).
-# Table 6 compares what can be concatenated. Where u = v, |u - v| has no derivative; 0 is taken.
+# Table 6 compares concatenations. Where u = v, |u - v| has no derivative; 0 is taken.
 
 CONCATENATIONS = ("u,v", "|u-v|", "u*v", "|u-v|,u*v", "u,v,u*v", "u,v,|u-v|", "u,v,|u-v|,u*v")
 
@@ -135,7 +135,7 @@ def softmax_loss_forward(
 
     labels         (B,)       class numbers
     weight         (k, F E)
-    bias           (k,)       sentence-transformers has one, the paper writes none
+    bias           (k,)       as in sentence-transformers; the paper has none
     concatenation             one of CONCATENATIONS
     """
     features = concatenate_features(u, v, concatenation)  # 1.
@@ -173,7 +173,7 @@ class TripletLossCache(NamedTuple):
     positive_distances: Array  # (B,)
     to_negative: Array  # (B, E)   a - n
     negative_distances: Array  # (B,)
-    violated: Array  # (B,)   whether the negative is not farther than the positive by the margin
+    violated: Array  # (B,)   whether the loss of an example is above 0
 
 
 def triplet_loss_forward(
@@ -217,7 +217,7 @@ def ranking_loss_forward(
 
     anchor      (B, E)
     candidates  (B, E)   the positives, and after them hard negatives, if any: C rows together
-    scale                of the cosines, which are too close together for a sharp softmax
+    scale                factor on the cosines, which alone give a nearly uniform softmax
     """
     # 1. unit vectors
     unit_anchor = normalize_forward(anchor, cache=cache)

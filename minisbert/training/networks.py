@@ -1,4 +1,4 @@
-"""The bi-encoder and the cross-encoder as training sees them: a forward and a backward."""
+"""The bi-encoder and the cross-encoder in the form that training needs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from minisbert.training.step import Network
 
 
 def make_network(config: ModelConfig | CrossEncoderConfig) -> Network:
-    """Make the network that a directory describes."""
+    """Make the forward and the backward of the network that a config describes."""
     if isinstance(config, ModelConfig):
         return Network(
             lambda parameters, batch, rng, cache: sentence_forward(

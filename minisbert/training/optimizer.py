@@ -4,13 +4,13 @@
     v = β₂ v + (1 - β₂) g²                         and of their squares
     p = p - lr decay p - lr m̂ / (√v̂ + ε)           with m̂ = m / (1 - β₁ᵗ), v̂ = v / (1 - β₂ᵗ)
 
-A row of the word table that was looked up once has moments, and so moves in every later step; only
-rows never looked up change by nothing but decay. So the rows ever seen are kept in a list, their
-moments side by side, and all of them are updated. ("Lazy" variants update only the rows of the
-current minibatch. They move a row that was seen once five times too little.)
+A row of the word table that was looked up once has moments, so it changes in every later step; rows
+that were never looked up change by weight decay only. So an array lists the rows looked up so far,
+their moments are stored in its order, and each step updates all of them. ("Lazy" variants update
+only the rows of the current minibatch, and change a row seen once five times too little.)
 
-Some fifteen operations pass over every element, so the work is cut into pieces that stay in a
-core's cache, half of the pieces for each of two threads.
+About fifteen operations pass over every element, so the work is cut into pieces that stay in a
+core's cache, and two threads take half of the pieces each.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 # Elements of a piece.
 PIECE = 131_072
 
-# Moments of rows seen long ago shrink until they are denormal, and every operation on such numbers
-# takes a hundred times as long. So every 64 steps moments below TINY are set to 0; in between none
+# Moments of rows seen long ago shrink to denormal numbers, on which every operation takes a hundred
+# times as long. So every 64 steps moments below TINY are set to 0; in between none
 # gets below 1e-34 x 0.9^64 = 1e-37, which is normal. No parameter changes: 1e-34 / ε = 1e-26.
 FLUSH_EVERY = 64
 TINY = 1e-34
 
-# Runs two functions, side by side where there are two threads, and returns both results.
+# Runs two functions, at the same time if there are two threads, and returns both results.
 RunBoth = Callable[[Callable[[], Any], Callable[[], Any]], tuple[Any, Any]]
 
 
@@ -68,9 +68,9 @@ def is_decayed(name: str) -> bool:
 def add_gradients(
     gradients: Gradients, others: Gradients, *, run_both: RunBoth = run_in_turn
 ) -> float:
-    """Add `others`, of a minibatch's second half, to `gradients` of its first; return their norm.
+    """Add the gradients of a minibatch's second half to those of its first; return the sum's norm.
 
-    Equal rows of the word table are summed first: the norm is that of the whole minibatch.
+    Rows of the word table that are in both halves are summed before the norm is taken.
     """
     squares: dict[tuple[str, int], float] = {}
     dense = []
@@ -98,16 +98,16 @@ def add_gradients(
     return math.sqrt(math.fsum(squares[key] for key in sorted(squares)))
 
 
-def clip(norm: float, longest: float = 1.0) -> float:
+def clip_factor(norm: float, longest: float = 1.0) -> float:
     """Return the factor that brings a larger norm down to `longest` (Pascanu et al. 2013)."""
     return min(1.0, longest / (norm + 1e-6))
 
 
 class AdamW:
-    """The moments of every parameter, and which rows of the word table have any.
+    """AdamW's moments of every parameter, and the rows of the word table that have moments.
 
     parameters    name -> array     updated in place
-    weight_decay                    of the parameters that `is_decayed` names
+    weight_decay                    of the parameters for which `is_decayed` is true
     step                            steps made
     first         name -> m
     second        name -> v
@@ -134,7 +134,7 @@ class AdamW:
         """Make one step.
 
         gradients  name -> array or RowGradient   for every parameter; arrays are overwritten
-        factor                                    on all gradients (clipping)
+        factor                                    multiplies all gradients (clipping)
         """
         self.step += 1
         for name, gradient in gradients.items():
@@ -158,7 +158,7 @@ class AdamW:
         run_both(lambda: update_part(0), lambda: update_part(1))
 
     def _decay_table(self, name: str, learning_rate: float, run_both: RunBoth) -> None:
-        """Decay every row of a table, seen or not."""
+        """Decay every row of a table, looked up or not."""
         flat = self.parameters[name].reshape(-1)
         keep = flat.dtype.type(1 - learning_rate * self.weight_decay)
 
@@ -171,10 +171,10 @@ class AdamW:
     def _update_rows(
         self, name: str, gradient: RowGradient, part: int, update_piece: _PieceUpdate
     ) -> None:
-        """Update every row that was ever seen; rows not in the minibatch have gradient 0."""
+        """Update every row looked up so far; rows that are not in the minibatch have gradient 0."""
         table, rows = self.parameters[name], self.rows[name]
         V, D = table.shape
-        place = np.full(V, -1)  # of a row in the gradient
+        place = np.full(V, -1)  # row of the table -> row of the gradient, or -1
         place[gradient.rows] = np.arange(len(gradient.rows))
         for piece in _cut_part(len(rows), part, max(1, PIECE // D)):
             here = place[rows[piece]]
@@ -187,10 +187,10 @@ class AdamW:
 
 
 class _PieceUpdate:
-    """AdamW's update of one piece of a parameter, with what is the same for all pieces."""
+    """Update pieces of parameters by AdamW, with the factors that one step uses for all pieces."""
 
     def __init__(self, learning_rate: float, step: int, factor: float) -> None:
-        # √(1 - β₂ᵗ) is taken out of v̂'s root, which saves a pass.
+        # √(1 - β₂ᵗ) is taken out of √v̂, which saves a pass over the elements.
         correction = math.sqrt(1 - BETA_2**step)
         self.rate = learning_rate * correction / (1 - BETA_1**step)
         self.epsilon = EPSILON * correction
@@ -199,7 +199,7 @@ class _PieceUpdate:
         self.scratch = np.empty(0)
 
     def __call__(self, p: Array, g: Array, m: Array, v: Array, keep: float) -> None:
-        """Overwrite p, g, m and v, all (n,); `keep` is the factor that weight decay leaves of p."""
+        """Overwrite p, g, m and v, all (n,); weight decay multiplies p by `keep`."""
         if len(self.scratch) < len(p) or self.scratch.dtype != p.dtype:
             self.scratch = np.empty(len(p), p.dtype)
         t = self.scratch[: len(p)]

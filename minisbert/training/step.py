@@ -17,9 +17,9 @@ from minisbert.arrays import Array, Cache, Gradients, Parameters
 from minisbert.network.bert import WORDS
 from minisbert.network.layers import RowGradient
 from minisbert.network.ragged import RaggedBatch, join_sentences
-from minisbert.training.optimizer import AdamW, RunBoth, add_gradients, clip, run_in_turn
+from minisbert.training.optimizer import AdamW, RunBoth, add_gradients, clip_factor, run_in_turn
 
-# The largest share of a minibatch's tokens that texts of one length make up as one piece.
+# Texts of one length are cut into pieces of at most this share of a minibatch's tokens.
 LARGEST_PIECE = 1 / 8
 
 
@@ -35,10 +35,10 @@ class Network(NamedTuple):
 
 
 class Loss(Protocol):
-    """A loss of a minibatch's columns, as `objectives.py` makes them.
+    """A loss, given the network's outputs for each column, as `objectives.py` makes them.
 
     forward   (outputs of each column, labels, parameters, cache) -> mean over the examples
-    backward  (cache, gradients) -> gradient of each column; writes those of parameters
+    backward  (cache, gradients) -> gradient of each column; writes those of its parameters
     """
 
     @property
@@ -65,8 +65,8 @@ class Trainer:
     """The parameters in training, their gradients, and the optimizer.
 
     parameters  name -> array   float32, or float64 to check gradients; updated in place
-    clip_norm                   the longest gradient of a step
-    run_both                    runs two functions, side by side where there are two threads
+    clip_norm                   the largest norm of a step's gradients; larger ones are scaled down
+    run_both                    runs two functions, at the same time if there are two threads
     """
 
     def __init__(
@@ -96,14 +96,14 @@ class Trainer:
     ) -> tuple[float, float]:
         """Make one step; return the loss before it, and the norm of its gradients.
 
-        seed  numbers that dropout is a function of, or None for no dropout
+        seed  of dropout; None for no dropout
 
         Raises FloatingPointError, before any parameter changes, if loss or norm is not finite.
         """
         loss, norm = self.differentiate(batch, seed)
         if not np.isfinite(norm):
             raise FloatingPointError(f"gradients must be finite, got a norm of {norm}")
-        factor = clip(norm, self.clip_norm)
+        factor = clip_factor(norm, self.clip_norm)
         self.optimizer.update(self.halves[0], learning_rate, factor=factor, run_both=self._run_both)
         return loss, norm
 
@@ -151,7 +151,7 @@ class Trainer:
         return loss, add_gradients(self.halves[0], self.halves[1], run_both=self._run_both)
 
     def _run_halves(self, function: Callable[[int], Any], halves: int) -> list[Any]:
-        """Return the results of a function of each half's number."""
+        """Call a function with the number of each half; return the results."""
         if halves == 1:
             return [function(0)]
         return [*self._run_both(lambda: function(0), lambda: function(1))]
@@ -160,11 +160,11 @@ class Trainer:
 def divide_texts(lengths: Array) -> list[Array]:
     """Divide texts into two halves of nearly equal work; one text alone is one half.
 
-    Texts of one length stay together where they can: they are one group in attention, whose many
-    small products hold up the threads. This makes a third fewer groups than dividing one by one.
+    Texts of one length stay together where possible, since they are one group in attention, and
+    many small groups are slow. This makes a third fewer groups than dividing texts one by one.
 
     lengths  (S,)   tokens of each text
-    out      list   of arrays of rows, the longest text first
+    out      list   for each half the rows of its texts, the longest text first
     """
     pieces = []
     for T in np.unique(lengths):
@@ -184,5 +184,5 @@ def divide_texts(lengths: Array) -> list[Array]:
 
 
 def make_generator(*seed: int) -> np.random.Generator:
-    """Make random numbers that are a function of the seed; SFC64 is NumPy's fastest source."""
+    """Make a generator of random numbers from a seed; SFC64 is NumPy's fastest."""
     return np.random.Generator(np.random.SFC64(seed))

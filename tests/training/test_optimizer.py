@@ -7,7 +7,7 @@ import pytest
 
 from minisbert.network.layers import RowGradient
 from minisbert.training import optimizer
-from minisbert.training.optimizer import AdamW, add_gradients, clip, schedule
+from minisbert.training.optimizer import AdamW, add_gradients, clip_factor, schedule
 
 RNG = np.random.default_rng(23)
 TABLE = "embeddings.word_embeddings.weight"
@@ -123,7 +123,7 @@ def test_threads_and_pieces_change_no_bit(monkeypatch):
                     for _ in range(2)
                 ]
                 norm = add_gradients(*halves, run_both=run)
-                ours.update(halves[0], 0.1, factor=clip(norm), run_both=run)
+                ours.update(halves[0], 0.1, factor=clip_factor(norm), run_both=run)
             results.append((norm, parameters))
     assert results[0][0] == results[1][0]
     for name in SHAPES:
@@ -143,9 +143,9 @@ def test_halves_add_up_before_the_norm():
 
 def test_clipping():
     """Only gradients longer than 1 are shortened, to 1."""
-    assert clip(0.5) == 1
-    assert clip(4.0) == pytest.approx(0.25)
-    assert clip(0.0) == 1
+    assert clip_factor(0.5) == 1
+    assert clip_factor(4.0) == pytest.approx(0.25)
+    assert clip_factor(0.0) == 1
 
 
 def test_tiny_moments_become_zero():
