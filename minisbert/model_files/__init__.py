@@ -10,3 +10,23 @@ In reading order; a file imports only from those before it:
     head_files     a cross-encoder's head: configuration and weights
     saving         a model written as a directory
 """
+
+from minisbert.model_files.configs import read_model_config
+from minisbert.model_files.head_files import load_head, read_cross_encoder_config
+from minisbert.model_files.hub import fetch_model, models_home, resolve_model
+from minisbert.model_files.saving import save_cross_encoder, save_sentence_transformer
+from minisbert.model_files.tokenizers import read_tokenizer
+from minisbert.model_files.weights import load_parameters
+
+__all__ = [
+    "fetch_model",
+    "load_head",
+    "load_parameters",
+    "models_home",
+    "read_cross_encoder_config",
+    "read_model_config",
+    "read_tokenizer",
+    "resolve_model",
+    "save_cross_encoder",
+    "save_sentence_transformer",
+]

@@ -2,10 +2,25 @@
 
 In reading order; a file imports only from those before it:
 
-    threads        how many threads, BLAS's limit, work shared out
+    threads        number of threads, limits for BLAS, work shared between threads
     progress       a progress bar on the terminal
     disk           files and directories that appear whole or not at all
-    json_fields    JSON objects, each field held to a rule
-    safetensors    arrays mapped out of safetensors files, and written into them
-    text_files     lines, CSV, TSV and JSON lines
+    json_fields    JSON files, each field checked by a rule
+    safetensors    arrays read from safetensors files, mapped, and written to them
+    text_files     plain lines, CSV, TSV and JSON lines
 """
+
+from minisbert.system.disk import write_directory, write_file
+from minisbert.system.progress import progress_bar
+from minisbert.system.safetensors import read_safetensors, write_safetensors
+from minisbert.system.threads import count_threads, limit_blas
+
+__all__ = [
+    "count_threads",
+    "limit_blas",
+    "progress_bar",
+    "read_safetensors",
+    "write_directory",
+    "write_file",
+    "write_safetensors",
+]
