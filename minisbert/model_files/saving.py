@@ -19,8 +19,8 @@ from minisbert.arrays import Array
 from minisbert.model_files.configs import (
     POOLING_FLAGS,
     TORCH_ACTIVATIONS,
+    make_torch_path,
     read_bert_config,
-    torch_path,
 )
 from minisbert.model_files.tokenizers import SENTENCEPIECE_FILES
 from minisbert.model_files.weights import WEIGHTS_FILE, load_pooler
@@ -169,7 +169,7 @@ def save_cross_encoder(
         content = _describe_bert(source, config.bert, "ForSequenceClassification")
         _name_labels(content, config.num_labels, labels)
         # Versions from 4.0 on read the first of these, older ones the second.
-        activation = torch_path(config.activation)
+        activation = make_torch_path(config.activation)
         content["sentence_transformers"] = {"activation_fn": activation}
         content["sbert_ce_default_activation_function"] = activation
         _write_json(directory / "config.json", content)
@@ -296,7 +296,7 @@ def _describe_dense(dense: DenseConfig) -> dict[str, Any]:
         "in_features": dense.in_features,
         "out_features": dense.out_features,
         "bias": dense.bias,
-        "activation_function": torch_path(dense.activation),
+        "activation_function": make_torch_path(dense.activation),
     }
 
 

@@ -31,7 +31,7 @@ _NAME_PART = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 _HUB_TIMEOUT = 10.0  # seconds without an answer after which the hub counts as unreachable
 
 
-def repository_name(name: str) -> str:
+def complete_name(name: str) -> str:
     """Return the full ``organisation/name`` of a model; a bare name is sentence-transformers'.
 
     Raises ValueError for what can't be such a name.
@@ -49,7 +49,7 @@ def repository_name(name: str) -> str:
     return full_name
 
 
-def hub_cache() -> Path:
+def find_hub_cache() -> Path:
     """Return the directory of the Hugging Face cache, from huggingface_hub's own variables."""
     for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if cache := os.environ.get(variable):
@@ -64,7 +64,7 @@ def find_in_cache(repository: str, names: Collection[str]) -> Path | None:
 
     names  the files it must have; if there are none, what is needed to load a model
     """
-    storage = hub_cache() / ("models--" + repository.replace("/", "--"))
+    storage = find_hub_cache() / ("models--" + repository.replace("/", "--"))
     try:
         commit = (storage / "refs" / "main").read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
@@ -155,8 +155,8 @@ def _translate_hub_errors(repository: str) -> Iterator[None]:
         yield
     except RepositoryNotFoundError as error:
         raise FileNotFoundError(
-            f"model must be a directory or a model on the Hugging Face hub, got {repository}; "
-            "check the name, the hub has none like it, or only for those who log in"
+            f"model must be a directory or a model on the Hugging Face hub, got {repository}, that "
+            "the hub does not have or show without a login; check the name"
         ) from error
     except Exception as error:  # which HTTP library fails here depends on huggingface_hub's version
         reason = str(error).strip().split("\n")[0] or type(error).__name__

@@ -273,8 +273,8 @@ def test_bad_name_is_refused(name):
 
 def test_bare_name_gets_an_organisation():
     """A name without a slash is one of sentence-transformers."""
-    assert hub.repository_name("all-MiniLM-L6-v2") == hub.MINILM
-    assert hub.repository_name("a_b/C.d-e") == "a_b/C.d-e"
+    assert hub.complete_name("all-MiniLM-L6-v2") == hub.MINILM
+    assert hub.complete_name("a_b/C.d-e") == "a_b/C.d-e"
 
 
 @pytest.mark.parametrize(
@@ -320,7 +320,7 @@ def test_hub_cache(variables, expected, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     for name, value in {"HOME": "/u", **variables}.items():
         monkeypatch.setenv(name, value)
-    assert sources.hub_cache() == Path(expected)
+    assert sources.find_hub_cache() == Path(expected)
 
 
 def test_cached_model_is_used_where_it_lies(tmp_path, monkeypatch):
