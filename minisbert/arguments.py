@@ -26,6 +26,7 @@ def check_whole_number(
     name: str,
     value: object,
     least: int = 1,
+    *,
     most: int | None = None,
     remedy: str = "pass another number",
 ) -> int:
@@ -73,6 +74,7 @@ def check_run_options(
     batch_size: int | None,
     convert_to_numpy: bool,
     convert_to_tensor: bool,
+    *,
     device: str | None,
     on_truncate: str,
 ) -> None:

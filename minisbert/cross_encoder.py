@@ -181,7 +181,9 @@ class CrossEncoder(LoadedModel):
             If an option has a value that it can't have; if a pair is too long and
             `on_truncate="error"`.
         """
-        check_run_options(batch_size, convert_to_numpy, convert_to_tensor, device, on_truncate)
+        check_run_options(
+            batch_size, convert_to_numpy, convert_to_tensor, device=device, on_truncate=on_truncate
+        )
         activation = _find_score_activation(activation_fn or self.activation_fn)
         prompt = choose_prompt({}, None, prompt=prompt)
         single = isinstance(inputs, tuple) and len(inputs) == 2 and isinstance(inputs[0], str)
@@ -279,7 +281,12 @@ class CrossEncoder(LoadedModel):
         activation = names[0] if names else repr(self.activation_fn)
         config = replace(self.config, max_length=self.max_length, activation=activation)
         save_cross_encoder(
-            path, self.model_directory, config, self.parameters, made_by, self.label_names
+            path,
+            self.model_directory,
+            config,
+            parameters=self.parameters,
+            made_by=made_by,
+            labels=self.label_names,
         )
 
     def _score(self, tokens: TokenIds, indices: Array) -> Array:

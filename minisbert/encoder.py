@@ -197,7 +197,9 @@ class SentenceTransformer(LoadedModel):
             If an option has a value that it can't have, or can't be combined with another; if a
             text is too long and `on_truncate="error"`.
         """
-        check_run_options(batch_size, convert_to_numpy, convert_to_tensor, device, on_truncate)
+        check_run_options(
+            batch_size, convert_to_numpy, convert_to_tensor, device=device, on_truncate=on_truncate
+        )
         workers = count_threads(self.threads if threads is None else threads)
         single = isinstance(inputs, str)
         texts = check_texts([inputs] if isinstance(inputs, str) else inputs)
@@ -349,7 +351,9 @@ class SentenceTransformer(LoadedModel):
             similarity_fn_name=self.similarity_fn_name,
             truncate_dim=self.truncate_dim,
         )
-        save_sentence_transformer(path, self.model_directory, config, self.parameters, made_by)
+        save_sentence_transformer(
+            path, self.model_directory, config, parameters=self.parameters, made_by=made_by
+        )
 
     def _embed(self, token_ids: Sequence[Array], skip: int) -> Array:
         """Run the network and the modules after it on one batch of B sentences.  -> (B, D)"""

@@ -112,6 +112,54 @@ def test_files_are_short(name):
     assert len(read_sources()[name].splitlines()) <= 400
 
 
+# Public before, or with the names and the order that sentence-transformers has.
+POSITIONAL = {
+    "cross_encoder.rank",
+    "encoder.encode",
+    "encoder.encode_to_file",
+    "search.binary_index.search",
+    "search.flat_index.__init__",
+    "search.flat_index.from_embeddings",
+    "search.flat_index.build",
+    "search.hamming.hamming_topk",
+    "search.mining.semantic_search",
+    "search.mining.paraphrase_mining",
+    "search.mining.paraphrase_mining_embeddings",
+    "search.mining.community_detection",
+    "search.quantization.quantize_embeddings",
+    "search.scan.topk",
+    "search.text_index.from_embeddings",
+    "training.examples.read_examples",
+    "training.optimizer.__call__",  # p, g, m, v
+}
+
+
+def find_long_signatures(source: str) -> set[str]:
+    """Functions that take more than three arguments by position."""
+    return {
+        node.name
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef)
+        and len([a for a in node.args.args if a.arg not in ("self", "cls")]) > 3
+    }
+
+
+def test_arguments_after_the_third_are_keyword_only():
+    """No function takes more than three arguments by position, but for those listed above."""
+    found = {
+        f"{name}.{function}"
+        for name, source in read_sources().items()
+        for function in find_long_signatures(source)
+    }
+    assert found == POSITIONAL
+
+
+def test_long_signature_is_found():
+    """The check above finds the fourth positional argument, and no keyword-only one."""
+    source = "def f(a, b, c, d): ...\ndef g(a, b, c, *, d): ...\n"
+    assert find_long_signatures(source) == {"f"}
+
+
 def test_core_is_small():
     """The core is read in an evening."""
     lines = measure_core()

@@ -9,7 +9,7 @@ from minisbert.arguments import check_positive, check_texts, check_whole_number
 @pytest.mark.parametrize("value", [1, 5, np.int64(3), np.uint8(5)])
 def test_whole_numbers(value):
     """Python's and NumPy's integers in the range come back as Python's."""
-    checked = check_whole_number("k", value, 1, 5)
+    checked = check_whole_number("k", value, 1, most=5)
     assert checked == value
     assert type(checked) is int
 
@@ -18,7 +18,7 @@ def test_whole_numbers(value):
 def test_other_numbers_are_refused(value):
     """Bools, fractions, texts and numbers out of the range are named with what to do instead."""
     with pytest.raises(ValueError, match=r"^k must be a whole number from 1 to 5, got .*; try 3$"):
-        check_whole_number("k", value, 1, 5, "try 3")
+        check_whole_number("k", value, 1, most=5, remedy="try 3")
 
 
 def test_no_upper_limit():

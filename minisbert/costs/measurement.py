@@ -165,7 +165,7 @@ def measure_way(
 
 
 def measure_rates(
-    model: SentenceTransformer, cross: CrossEncoder, texts: Sequence[str], repeats: int = 5
+    model: SentenceTransformer, cross: CrossEncoder, texts: Sequence[str], *, repeats: int = 5
 ) -> dict[str, list[float]]:
     """Measure, several times, how much of each kind of work is done in a second."""
     some = list(texts[:200])
@@ -192,7 +192,7 @@ def measure_rates(
 
 
 def measure_rerank(
-    model: SentenceTransformer, cross: CrossEncoder, texts: Sequence[str], queries: int = 5
+    model: SentenceTransformer, cross: CrossEncoder, texts: Sequence[str], *, queries: int = 5
 ) -> dict[int, list[float]]:
     """Measure retrieving candidates by scan, then re-ranking these by the cross-encoder.
 

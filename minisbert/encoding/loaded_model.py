@@ -100,7 +100,7 @@ class LoadedModel(DropIn, ABC):
         bert = self.config.bert
         positions = bert.max_position_embeddings - bert.position_offset
         remedy = f"the model has {positions} positions, and some text must fit in"
-        return check_whole_number(name, tokens, least, positions, remedy)
+        return check_whole_number(name, tokens, least, most=positions, remedy=remedy)
 
     def _join(
         self, token_ids: Sequence[Array], types: Sequence[Array] | None = None

@@ -47,7 +47,7 @@ def read_sts(path: str | os.PathLike[str]) -> StsPairs:
     ]
     if len(rows) < 2:
         must = "must hold two pairs of texts or more"
-        raise file_error(path, must, len(rows), "is it the right file?")
+        raise file_error(path, must, len(rows), remedy="is it the right file?")
     number, first = rows[0]
     if len(first) != 3 and len(first) < STS_BENCHMARK.width:
         must = f"must have 3 columns, or {STS_BENCHMARK.width} or more, separated by tabs"
@@ -59,7 +59,7 @@ def read_sts(path: str | os.PathLike[str]) -> StsPairs:
         if not math.isfinite(score):
             remedy = "repair the line, or leave it out if it is a header"
             must = "must have a number as its score"
-            raise file_error(path, must, shorten(label), remedy, line=number)
+            raise file_error(path, must, shorten(label), remedy=remedy, line=number)
     return StsPairs(table.texts[0], table.texts[1], scores)
 
 
@@ -100,7 +100,7 @@ def read_beir(directory: str | os.PathLike[str], split: str = "test") -> Retriev
         if grades.setdefault(query, {}).setdefault(document, grade) != grade:
             got = f"another grade of {shorten(document)} for {shorten(query)}"
             must, remedy = "must agree with the lines before it", "leave one of them out"
-            raise file_error(str(path), must, got, remedy, line=number)
+            raise file_error(str(path), must, got, remedy=remedy, line=number)
     return RetrievalTask(documents, queries, grades)
 
 
@@ -113,7 +113,7 @@ def _read_entries(path: str) -> Iterator[tuple[str, str]]:
             raise file_error(path, "must have texts as _id and text", shorten(entry), line=number)
         if identifier in seen:
             must, remedy = "must have an _id of its own", "leave one of them out"
-            raise file_error(path, must, f"{identifier!r} again", remedy, line=number)
+            raise file_error(path, must, f"{identifier!r} again", remedy=remedy, line=number)
         seen.add(identifier)
         yield identifier, f"{title or ''} {text}".strip()
 
@@ -126,7 +126,7 @@ def _read_judgements(path: str) -> Iterator[tuple[int, str, str, float]]:
         if number == 1:
             if judged:
                 must = "must be the header query-id, corpus-id, score"
-                raise file_error(path, must, got, "put one in front", line=number)
+                raise file_error(path, must, got, remedy="put one in front", line=number)
         elif judged:
             yield number, row[0], row[1], float(row[2])
         elif "".join(row).strip():

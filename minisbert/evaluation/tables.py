@@ -98,23 +98,29 @@ def read_table(
     kind, rows = _open_rows(path)
     number, first = next(rows, (0, []))
     if not first:
-        raise file_error(path, "must hold examples", "an empty file", "is it the right file?")
+        raise file_error(
+            path, "must hold examples", "an empty file", remedy="is it the right file?"
+        )
     if columns is None:
         layout = _find_layout(first, kind, path)
     else:
-        layout = _find_columns(first, [str(column) for column in columns], kind, path, labelled)
+        layout = _find_columns(
+            first, [str(column) for column in columns], kind, path=path, labelled=labelled
+        )
     if layout.header is None:
         rows = chain([(number, first)], rows)
     table = take_columns(rows, layout, path)
     if not table.lines:
-        raise file_error(path, "must hold examples", "only a header", "is it the right file?")
+        raise file_error(
+            path, "must hold examples", "only a header", remedy="is it the right file?"
+        )
     if not table.labels or table.labels[0] not in layout.codes:
         return table
     for number, label in zip(table.lines, table.labels, strict=True):
         if label not in layout.codes:
             must = f"must have one of {', '.join(layout.codes)} as its class"
             remedy = "repair the line, or name the columns (--columns) to take labels as they stand"
-            raise file_error(path, must, shorten(label), remedy, line=number)
+            raise file_error(path, must, shorten(label), remedy=remedy, line=number)
     return table._replace(labels=[layout.codes[label] for label in table.labels])
 
 
@@ -142,7 +148,7 @@ def take_columns(
             value = _write_label(row[place]) if kind == "label" else row[place]
             if not isinstance(value, str) or not (blank or value.strip()):
                 must, remedy = f"must have a {kind} in column {name}", "fill it in, or leave it out"
-                raise file_error(path, must, shorten(row[place]), remedy, line=number)
+                raise file_error(path, must, shorten(row[place]), remedy=remedy, line=number)
             column.append(value)
         table.lines.append(number)
     return table
@@ -179,7 +185,7 @@ def _find_layout(row: Sequence[str], kind: str, path: str) -> TableLayout:
             return layout
         if len(labels) > 1:
             got, remedy = ", ".join(row[place] for place in labels), "name the columns (--columns)"
-            raise file_error(path, "must have one column of labels", got, remedy)
+            raise file_error(path, "must have one column of labels", got, remedy=remedy)
         scored = folded[labels[0]] in SCORE_NAMES
         codes = NAMED_CODES if texts == ("premise", "hypothesis") and not scored else {}
         return layout._replace(label=labels[0], scored=scored, codes=codes)
@@ -189,11 +195,11 @@ def _find_layout(row: Sequence[str], kind: str, path: str) -> TableLayout:
         return SNLI_SAMPLE
     must = "must name its columns in the first line, such as sentence1, sentence2, score"
     remedy = "rename them, or say which columns to use (--columns 1,2,3)"
-    raise file_error(path, must, ", ".join(map(shorten, row)), remedy)
+    raise file_error(path, must, ", ".join(map(shorten, row)), remedy=remedy)
 
 
 def _find_columns(
-    row: Sequence[str], columns: Sequence[str], kind: str, path: str, labelled: bool | None
+    row: Sequence[str], columns: Sequence[str], kind: str, *, path: str, labelled: bool | None
 ) -> TableLayout:
     """Find the layout of the columns that the caller names, or numbers from 1."""
     if len(columns) not in (2, 3):

@@ -332,7 +332,7 @@ def override_reading(config: ModelConfig, pooling: str | None, blocks: int | Non
         # The rows of ALBERT's narrow word table get the blocks' width only before the first block.
         least = int(config.bert.embedding_size != config.bert.hidden_size)
         remedy = f"pass another number, or leave it out for all {L} blocks"
-        blocks = check_whole_number("blocks", blocks, least, L, remedy)
+        blocks = check_whole_number("blocks", blocks, least, most=L, remedy=remedy)
         config = replace(config, bert=replace(config.bert, num_hidden_layers=blocks))
     if pooling is not None:
         if pooling not in POOLING_FLAGS.values():

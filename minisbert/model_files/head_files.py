@@ -74,7 +74,7 @@ def load_head(directory: Path, config: CrossEncoderConfig) -> dict[str, Array]:
         directory,
         FAMILIES[config.bert.model_type],
         head_shapes(config),
-        "give a directory for sequence classification, such as a cross-encoder's, "
+        remedy="give a directory for sequence classification, such as a cross-encoder's, "
         "or load a bi-encoder with SentenceTransformer",
     )
 

@@ -60,6 +60,7 @@ def save_sentence_transformer(
     destination: str | os.PathLike[str],
     source: Path,
     config: ModelConfig,
+    *,
     parameters: Mapping[str, Array],
     made_by: str,
 ) -> None:
@@ -114,10 +115,10 @@ def save_sentence_transformer(
             directory,
             "sentence-similarity",
             "Bi-encoder",
-            f"Each text, of which up to {config.max_seq_length} tokens are read, becomes one "
+            what=f"Each text, of which up to {config.max_seq_length} tokens are read, becomes one "
             f"embedding; two embeddings are compared by {config.similarity_fn_name} similarity.",
-            made_by,
-            'SentenceTransformer("path of this directory").encode(["one text", "another"])',
+            made_by=made_by,
+            call='SentenceTransformer("path of this directory").encode(["one text", "another"])',
         )
 
 
@@ -125,6 +126,7 @@ def save_cross_encoder(
     destination: str | os.PathLike[str],
     source: Path,
     config: CrossEncoderConfig,
+    *,
     parameters: Mapping[str, Array],
     made_by: str,
     labels: Sequence[str] | None = None,
@@ -193,10 +195,10 @@ def save_cross_encoder(
             directory,
             "text-ranking" if single else "text-classification",
             "Cross-encoder",
-            f"Each pair of texts, of which up to {config.max_length} tokens are read, gets "
+            what=f"Each pair of texts, of which up to {config.max_length} tokens are read, gets "
             f"{'one score' if single else f'scores for {config.num_labels} labels'}.",
-            made_by,
-            'CrossEncoder("path of this directory").predict([("one text", "another")])',
+            made_by=made_by,
+            call='CrossEncoder("path of this directory").predict([("one text", "another")])',
         )
 
 
@@ -311,7 +313,7 @@ def _write_json(path: Path, content: object) -> None:
 
 
 def _write_readme(
-    directory: Path, task: str, title: str, what: str, made_by: str, call: str
+    directory: Path, task: str, title: str, *, what: str, made_by: str, call: str
 ) -> None:
     text = f"""\
 ---

@@ -81,7 +81,7 @@ def _build_wordpiece(directory: Path, options: Fields) -> tokenizers.Tokenizer:
         lowercase=options.find("do_lower_case", FLAG, True),
     )
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    _add_special_tokens(tokenizer, vocabulary, special, family)
+    _add_special_tokens(tokenizer, vocabulary, special, family=family)
     return tokenizer
 
 
@@ -108,7 +108,7 @@ def _build_bpe(directory: Path, options: Fields) -> tokenizers.Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(
         add_prefix_space=options.find("add_prefix_space", FLAG, False)
     )
-    _add_special_tokens(tokenizer, vocabulary, special, family)
+    _add_special_tokens(tokenizer, vocabulary, special, family=family)
     return tokenizer
 
 
@@ -150,6 +150,7 @@ def _add_special_tokens(
     tokenizer: tokenizers.Tokenizer,
     vocabulary: Mapping[str, int],
     special: Mapping[str, str],
+    *,
     family: Family,
 ) -> None:
     """Let a text hold special tokens, and put the separators around every text."""

@@ -57,7 +57,7 @@ def load_parameters(directory: Path, config: BertConfig) -> dict[str, Array]:
 
 
 def load_tensors(
-    directory: Path, family: Family, shapes: Mapping[str, tuple[int, ...]], remedy: str
+    directory: Path, family: Family, shapes: Mapping[str, tuple[int, ...]], *, remedy: str
 ) -> dict[str, Array]:
     """Read only the parameters in `shapes`, whose names are the family's own without its prefix.
 

@@ -244,7 +244,7 @@ def block_forward(
     prefix = f"encoder.layer.{block}."
 
     def linear(
-        name: str, x: Array, activation: str | None = None, residual: Array | None = None
+        name: str, x: Array, *, activation: str | None = None, residual: Array | None = None
     ) -> Array:
         weight, bias = parameters[f"{prefix}{name}.weight"], parameters[f"{prefix}{name}.bias"]
         if cache is None and rng is None:

@@ -15,7 +15,7 @@ from minisbert.system.json_fields import shorten
 
 
 def file_error(
-    path: str, must: str, got: object, remedy: str = "repair the line", *, line: int | None = None
+    path: str, must: str, got: object, *, remedy: str = "repair the line", line: int | None = None
 ) -> ValueError:
     """Make the error of a file, or of one of its lines, that is not what it must be."""
     where = path if line is None else f"line {line} of {path}"
@@ -33,13 +33,13 @@ def read_texts(path: str, column: str | None = None, field: str | None = None) -
     Raises OSError if the file can't be read, ValueError naming a line that is malformed.
     """
     if column is not None:
-        return _read_column(path, "TSV" if path.endswith(".tsv") else "CSV", "column", column)
+        return _read_column(path, "TSV" if path.endswith(".tsv") else "CSV", "column", name=column)
     if field is not None:
-        return _read_column(path, "JSON", "field", field)
+        return _read_column(path, "JSON", "field", name=field)
     return [line.rstrip("\r\n") for line in read_lines(path)]
 
 
-def _read_column(path: str, kind: str, what: str, name: str) -> list[str]:
+def _read_column(path: str, kind: str, what: str, *, name: str) -> list[str]:
     """Read a column or field by its name in the first row, a column also by its number from 1."""
     rows = read_table_rows(read_lines(path), path, kind)
     if what == "column" and name.isdecimal():
@@ -48,7 +48,7 @@ def _read_column(path: str, kind: str, what: str, name: str) -> list[str]:
         _, names = next(rows, (0, [name] if what == "field" else []))
         if not names:
             must = "must name its columns in the first row"
-            raise file_error(path, must, "an empty file", "is it the right file?")
+            raise file_error(path, must, "an empty file", remedy="is it the right file?")
         if name not in names:
             remedy = "choose one, or a number from 1" if what == "column" else "choose one"
             raise ValueError(
@@ -61,7 +61,9 @@ def _read_column(path: str, kind: str, what: str, name: str) -> list[str]:
         if not there or not isinstance(row[place], str):
             got = shorten(row[place]) if there else f"{len(row)} columns"
             remedy = f"repair the line, or choose another {what}"
-            raise file_error(path, f"must have a text in {what} {name}", got, remedy, line=line)
+            raise file_error(
+                path, f"must have a text in {what} {name}", got, remedy=remedy, line=line
+            )
         texts.append(row[place])
     return texts
 
@@ -77,7 +79,7 @@ def read_lines(path: str) -> Iterator[str]:
             except UnicodeDecodeError as error:
                 byte = f"the byte 0x{error.object[error.start]:02x} at place {error.start + 1}"
                 remedy = "convert the file to UTF-8"
-                raise file_error(path, "must be UTF-8", byte, remedy, line=number) from None
+                raise file_error(path, "must be UTF-8", byte, remedy=remedy, line=number) from None
 
 
 def read_table_rows(lines: Iterator[str], path: str, kind: str) -> Iterator[tuple[int, list[Any]]]:

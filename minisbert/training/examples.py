@@ -97,14 +97,16 @@ def read_examples(
             alternative = "" if chosen.labels else ", or two and a class of NLI,"
             needs = f"{chosen.needs}{alternative} for {chosen.name}"
         names = ", ".join(map(shorten, table.names))
-        raise file_error(path, f"must have {needs}", names, _OTHER_COLUMNS)
+        raise file_error(path, f"must have {needs}", names, remedy=_OTHER_COLUMNS)
     for option, value, users in (("scale", scale, "scores"), ("classes", classes, "classes")):
         if value and chosen.labels != users:
             raise ValueError(
                 f"{option} must be left out for {chosen.name}, got {value}; "
                 f"leave it out, or choose an objective with {users}"
             )
-    return chosen.name, _take_examples(table, chosen, scale or table.best, classes, path)
+    return chosen.name, _take_examples(
+        table, chosen, scale or table.best, classes=classes, path=path
+    )
 
 
 def make_examples(
@@ -138,7 +140,7 @@ def make_examples(
     labels = [str(label) for label in texts.pop()] if labelled else []
     names = tuple(str(number) for number in range(1, len(rows[0]) + 1))
     table = Table(names, tuple(texts), labels, list(range(1, len(rows) + 1)))
-    return _take_examples(table, chosen, 1.0, classes, "the examples")
+    return _take_examples(table, chosen, 1.0, classes=classes, path="the examples")
 
 
 def _fits(table: Table, objective: Objective) -> bool:
@@ -149,7 +151,7 @@ def _fits(table: Table, objective: Objective) -> bool:
 
 
 def _take_examples(
-    table: Table, objective: Objective, best: float, classes: Sequence[str] | None, path: str
+    table: Table, objective: Objective, best: float, *, classes: Sequence[str] | None, path: str
 ) -> Examples:
     """Turn a table into the examples of an objective."""
     if objective.labels == "scores":
@@ -163,7 +165,7 @@ def _take_examples(
         examples = _take_rows(table, [r for r, label in enumerate(labels) if label == "entailment"])
     if len(examples.lines) < objective.fewest:
         must = f"must have {objective.fewest} examples or more for {objective.name}"
-        raise file_error(path, must, len(examples.lines), "add examples")
+        raise file_error(path, must, len(examples.lines), remedy="add examples")
     return examples
 
 
@@ -178,7 +180,7 @@ def _take_scores(table: Table, best: float, path: str) -> Examples:
                 remedy = f"pass scale={top} if {top} is the best (--scale {top})"
             got = shorten(label) if math.isnan(score) else f"{score:g}"
             must = f"must have a score from 0 to {best:g}"
-            raise file_error(path, must, got, remedy, line=number)
+            raise file_error(path, must, got, remedy=remedy, line=number)
     return _take_rows(table, range(len(scores)))._replace(labels=scores / best)
 
 
@@ -190,7 +192,7 @@ def _take_classes(table: Table, classes: Sequence[str] | None, path: str) -> Exa
     labels = [table.labels[row] for row in rows]
     if not labels:
         must = "must have a class for some of its pairs"
-        raise file_error(path, must, f"only {NO_CONSENSUS!r}", "is it the right file?")
+        raise file_error(path, must, f"only {NO_CONSENSUS!r}", remedy="is it the right file?")
     if not classes:
         classes = _find_classes(labels, table.names[-1], path)
     elif len(set(classes)) < max(2, len(classes)):
@@ -203,7 +205,7 @@ def _take_classes(table: Table, classes: Sequence[str] | None, path: str) -> Exa
         if label not in numbers:
             must = f"must have one of the classes {', '.join(classes)}"
             remedy = "repair the line, or leave it out"
-            raise file_error(path, must, shorten(label), remedy, line=table.lines[row])
+            raise file_error(path, must, shorten(label), remedy=remedy, line=table.lines[row])
     numbered = np.array([numbers[label] for label in labels], np.int64)
     return _take_rows(table, rows)._replace(labels=numbered, classes=tuple(classes))
 
@@ -213,11 +215,11 @@ def _find_classes(labels: Sequence[str], column: str, path: str) -> list[str]:
     classes = sorted(set(labels))
     if len(classes) < 2:
         must, got = "must have examples of two classes or more", f"only {shorten(classes[0])}"
-        raise file_error(path, must, got, "is it the right file?")
+        raise file_error(path, must, got, remedy="is it the right file?")
     many = len(classes) > max(_MANY_CLASSES, len(labels) // 2)
     if many or any(map(_is_fraction, classes)):
         got = f"{len(classes)} different values such as {shorten(classes[-1])}"
-        raise file_error(path, f"must hold classes in column {column}", got, _OTHER_COLUMNS)
+        raise file_error(path, f"must hold classes in column {column}", got, remedy=_OTHER_COLUMNS)
     numeric = all(math.isfinite(read_number(name)) for name in classes)
     return sorted(classes, key=float) if numeric else classes
 
@@ -235,7 +237,7 @@ def _take_nli_triplets(table: Table, path: str) -> Examples:
     )
     if not pairs:
         must = "must have a premise with an entailment and a contradiction to make triplets"
-        raise file_error(path, must, "none", "choose another objective")
+        raise file_error(path, must, "none", remedy="choose another objective")
     examples = _take_rows(table, [entailed for entailed, _ in pairs])
     return examples._replace(
         texts=(*examples.texts, [hypotheses[contradicted] for _, contradicted in pairs]),

@@ -164,7 +164,7 @@ def train(
     held_out = None
     if development is not None:
         held_out = make_examples(development, objective, data.classes)
-    _check_fit(model, loss.objective, data, held_out)
+    _check_fit(model, loss.objective, data, development=held_out)
     if out is not None:
         check_out_directory(out, resume)
         if not model.config.bert.num_hidden_layers:
@@ -259,7 +259,7 @@ def check_out_directory(out: str | os.PathLike[str], resume: bool) -> None:
 
 
 def _check_fit(
-    model: TrainableModel, objective: Objective, examples: Examples, development: Examples | None
+    model: TrainableModel, objective: Objective, examples: Examples, *, development: Examples | None
 ) -> None:
     """Check that model, examples and development examples fit each other."""
     labels = len(examples.classes) if objective.labels == "classes" else 1

@@ -196,7 +196,12 @@ class ChosenLoss(NamedTuple):
     options: dict[str, Any]
 
     def forward(
-        self, outputs: Sequence[Array], labels: Array | None, parameters: Parameters, cache: Cache
+        self,
+        outputs: Sequence[Array],
+        labels: Array | None,
+        parameters: Parameters,
+        *,
+        cache: Cache = None,
     ) -> float:
         """Return the mean loss.
 

@@ -148,12 +148,12 @@ class AdamW:
             for name, gradient in gradients.items():
                 keep = 1 - learning_rate * self.weight_decay if is_decayed(name) else 1.0
                 if isinstance(gradient, RowGradient):
-                    self._update_rows(name, gradient, part, update_piece)
+                    self._update_rows(name, gradient, part, update_piece=update_piece)
                 else:
                     arrays = self.parameters[name], gradient, self.first[name], self.second[name]
                     p, g, m, v = (array.reshape(-1) for array in arrays)
                     for piece in _cut_part(len(p), part):
-                        update_piece(p[piece], g[piece], m[piece], v[piece], keep)
+                        update_piece(p[piece], g[piece], m[piece], v[piece], keep=keep)
 
         run_both(lambda: update_part(0), lambda: update_part(1))
 
@@ -169,7 +169,7 @@ class AdamW:
         run_both(lambda: decay_part(0), lambda: decay_part(1))
 
     def _update_rows(
-        self, name: str, gradient: RowGradient, part: int, update_piece: _PieceUpdate
+        self, name: str, gradient: RowGradient, part: int, *, update_piece: _PieceUpdate
     ) -> None:
         """Update every row looked up so far; rows that are not in the minibatch have gradient 0."""
         table, rows = self.parameters[name], self.rows[name]
@@ -182,7 +182,7 @@ class AdamW:
             g[here >= 0] = gradient.sums[here[here >= 0]]
             p = table[rows[piece]]
             m, v = self.first[name][piece], self.second[name][piece]
-            update_piece(p.reshape(-1), g.reshape(-1), m.reshape(-1), v.reshape(-1), 1.0)
+            update_piece(p.reshape(-1), g.reshape(-1), m.reshape(-1), v.reshape(-1), keep=1.0)
             table[rows[piece]] = p
 
 
@@ -198,7 +198,7 @@ class _PieceUpdate:
         self.flushes = step % FLUSH_EVERY == 0
         self.scratch = np.empty(0)
 
-    def __call__(self, p: Array, g: Array, m: Array, v: Array, keep: float) -> None:
+    def __call__(self, p: Array, g: Array, m: Array, v: Array, *, keep: float) -> None:
         """Overwrite p, g, m and v, all (n,); weight decay multiplies p by `keep`."""
         if len(self.scratch) < len(p) or self.scratch.dtype != p.dtype:
             self.scratch = np.empty(len(p), p.dtype)

@@ -35,17 +35,17 @@ class Network(NamedTuple):
 
 
 class Loss(Protocol):
-    """A loss, given the network's outputs for each column, as `objectives.py` makes them.
+    """A loss of a minibatch's columns, as `objectives.py` makes them."""
 
-    forward   (outputs of each column, labels, parameters, cache) -> mean over the examples
-    backward  (cache, gradients) -> gradient of each column; writes those of its parameters
-    """
+    def forward(
+        self, outputs: list[Array], labels: Any, parameters: Parameters, *, cache: Cache
+    ) -> float:
+        """Return the mean over the examples, from the outputs of each column."""
+        ...
 
-    @property
-    def forward(self) -> Callable[[list[Array], Any, Parameters, Cache], float]: ...
-
-    @property
-    def backward(self) -> Callable[[list[Any], Gradients], list[Array]]: ...
+    def backward(self, cache: list[Any], gradients: Gradients) -> list[Array]:
+        """Return the gradient of each column's outputs; write those of the loss's parameters."""
+        ...
 
 
 class Batch(NamedTuple):
@@ -131,7 +131,7 @@ class Trainer:
         # 3. the loss, and its gradient with respect to the outputs
         cache: list[Any] = []
         columns = np.split(outputs, len(batch.ids))
-        loss = self.loss.forward(columns, batch.labels, self.parameters, cache)
+        loss = self.loss.forward(columns, batch.labels, self.parameters, cache=cache)
         if not np.isfinite(loss):
             raise FloatingPointError(f"the loss must be finite, got {loss}")
         douts = np.concatenate(self.loss.backward(cache, self.halves[0]))

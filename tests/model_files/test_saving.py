@@ -289,7 +289,14 @@ def test_cross_encoder_out_of_a_bi_encoder(tmp_path):
     bi_encoder = SentenceTransformer(source)
     parameters = bi_encoder.parameters | load_head(pairs, model.config)
     for labels in (["no", "perhaps", "yes"], None):
-        save_cross_encoder(tmp_path / "saved", source, model.config, parameters, "by hand", labels)
+        save_cross_encoder(
+            tmp_path / "saved",
+            source,
+            model.config,
+            parameters=parameters,
+            made_by="by hand",
+            labels=labels,
+        )
         content = read_json(tmp_path / "saved" / "config.json")
         expected = labels or ["LABEL_0", "LABEL_1", "LABEL_2"]
         assert content["id2label"] == dict(zip("012", expected, strict=True))
@@ -297,7 +304,14 @@ def test_cross_encoder_out_of_a_bi_encoder(tmp_path):
         assert predict(CrossEncoder(tmp_path / "saved")).shape == (3, 3)
     for labels in (["no", "yes"], ["no", "no", "yes"]):
         with pytest.raises(ValueError, match="labels must be 3 different names, got no"):
-            save_cross_encoder(tmp_path / "x", source, model.config, parameters, "", labels)
+            save_cross_encoder(
+                tmp_path / "x",
+                source,
+                model.config,
+                parameters=parameters,
+                made_by="",
+                labels=labels,
+            )
 
 
 def test_lower_casing_is_kept(tmp_path):

@@ -110,7 +110,7 @@ def test_classifier(concatenation):
     u, v = RNG.standard_normal((2, 5, E)).astype(np.float32)
     gradients = {name: np.full_like(array, np.nan) for name, array in classifier.items()}
     objective, cache = make_loss("softmax", concatenation=concatenation), []
-    loss = objective.forward([u, v], np.array([0, 1, 2, 0, 1]), classifier, cache)
+    loss = objective.forward([u, v], np.array([0, 1, 2, 0, 1]), classifier, cache=cache)
     du, dv = objective.backward(cache, gradients)
     assert cache == []
     assert np.isfinite(loss)
@@ -124,9 +124,9 @@ def test_options_reach_the_losses():
     """The margin is that of the triplets, the scale that of the cosines."""
     a, b, c = RNG.standard_normal((3, 6, 4))
     for margin in (0.5, 5.0):
-        loss = make_loss("triplet", margin=margin).forward([a, b, c], None, {}, None)
+        loss = make_loss("triplet", margin=margin).forward([a, b, c], None, {})
         assert loss == triplet_loss_forward(a, b, c, margin=margin)
-    losses = [make_loss("ranking", scale=s).forward([a, b], None, {}, None) for s in (1, 9)]
+    losses = [make_loss("ranking", scale=s).forward([a, b], None, {}) for s in (1, 9)]
     assert losses[0] != losses[1]
 
 
@@ -135,9 +135,9 @@ def test_ranking_splits_its_gradients(columns):
     """Positives and hard negatives get their own gradients back, in their order."""
     outputs = list(RNG.standard_normal((columns, 4, 6)))
     objective, cache = make_loss("ranking"), []
-    loss = objective.forward(outputs, None, {}, cache)
+    loss = objective.forward(outputs, None, {}, cache=cache)
     gradients = objective.backward(cache, {})
     assert cache == []
     assert [gradient.shape for gradient in gradients] == [(4, 6)] * columns
     downhill = [x - 1e-3 * gradient for x, gradient in zip(outputs, gradients, strict=True)]
-    assert objective.forward(downhill, None, {}, None) < loss
+    assert objective.forward(downhill, None, {}) < loss

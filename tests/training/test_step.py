@@ -140,7 +140,7 @@ def test_halves_change_nothing(model, objective):
         joined = join_sentences(ids, types)
         outputs = np.split(network.forward(p, joined, None, cache), len(batch.ids))
         goal = make_loss(objective)
-        assert goal.forward(outputs, batch.labels, p, own) == pytest.approx(loss, rel=1e-12)
+        assert goal.forward(outputs, batch.labels, p, cache=own) == pytest.approx(loss, rel=1e-12)
         network.backward(np.concatenate(goal.backward(own, whole)), whole, joined, cache)
     squares = 0.0
     for name, gradient in trainer.halves[0].items():
