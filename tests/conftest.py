@@ -1,4 +1,4 @@
-"""What several tests share: the real model, the real data, a tiny model."""
+"""Fixtures that several tests share: the real model, the real data, a tiny model."""
 
 import os
 from pathlib import Path

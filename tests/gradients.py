@@ -1,4 +1,4 @@
-"""Gradients by central differences, which every backward in the package is held to."""
+"""Check the gradients of every backward against central differences."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 
 from minisbert.network.layers import RowGradient
 
-# In float64 the differences themselves are good to about 1e-10 of the largest slope.
+# In float64 the differences are exact to about 1e-10 of the largest derivative.
 STEP = 1e-5
 TOLERANCE = 1e-6
 
 
 def differentiate(function: Callable[[], float], array: np.ndarray) -> np.ndarray:
-    """Slope of a function of `array`, element by element, from two values on either side."""
-    slope = np.empty_like(array)
+    """Differentiate a function of `array` by each element, from two values on either side."""
+    derivative = np.empty_like(array)
     for place in np.ndindex(array.shape):
         kept = array[place]
         values = []
@@ -24,12 +24,12 @@ def differentiate(function: Callable[[], float], array: np.ndarray) -> np.ndarra
             array[place] = kept + steps * STEP
             values.append(function())
         array[place] = kept
-        slope[place] = (8 * (values[1] - values[2]) - (values[0] - values[3])) / (12 * STEP)
-    return slope
+        derivative[place] = (8 * (values[1] - values[2]) - (values[0] - values[3])) / (12 * STEP)
+    return derivative
 
 
 def check_gradient(gradient: np.ndarray, expected: np.ndarray) -> None:
-    """Fail if they differ by more than TOLERANCE of the largest, or if there is nothing to see."""
+    """Fail if they differ by more than TOLERANCE of the largest, or if all are about zero."""
     assert gradient.shape == expected.shape, (
         f"a gradient must have shape {expected.shape}, got {gradient.shape}"
     )
@@ -48,7 +48,7 @@ def check_parameters(
     loss: Callable[[dict[str, np.ndarray]], float],
     rng: np.random.Generator,
 ) -> None:
-    """Hold every parameter's gradient, along a random direction, to the slope of the loss there."""
+    """Compare every parameter's gradient with the loss's derivative in a random direction."""
     assert gradients.keys() == parameters.keys()
     for name, array in parameters.items():
         gradient = gradients[name]
@@ -63,11 +63,11 @@ def check_parameters(
             return loss({**parameters, name: array + step * direction})
 
         expected = differentiate(measure, step)
-        slope = np.sum(gradient * direction, keepdims=True).ravel()
-        if name.endswith("key.bias"):  # it shifts all scores of a query alike: the slope is 0
-            assert max(abs(slope), abs(expected)) < 1e-8
+        derivative = np.sum(gradient * direction, keepdims=True).ravel()
+        if name.endswith("key.bias"):  # it shifts all scores of a query alike: the derivative is 0
+            assert max(abs(derivative), abs(expected)) < 1e-8
         else:
-            check_gradient(slope, expected)
+            check_gradient(derivative, expected)
 
 
 def check_twins(
@@ -76,7 +76,7 @@ def check_twins(
     arrays: Sequence[np.ndarray],
     seed: int = 0,
 ) -> None:
-    """Hold a backward to differences of its forward.
+    """Compare a backward with differences of its forward.
 
     forward   (*arrays, cache=) -> out, an array or a number
     backward  (dout, cache) -> a gradient for each array, or the one gradient

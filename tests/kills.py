@@ -1,4 +1,4 @@
-"""Train in a child process and kill it, as only the system can: without a last word.
+"""Train in a child process and kill it, so that it can't clean up.
 
 Run as a script it is the child, which prints what it begins and ends.
 """
@@ -23,7 +23,7 @@ READY, BEGINS, ENDS = "ready", "a checkpoint begins", "a checkpoint ends"
 
 
 def write_job(path: Path, **job: Any) -> Path:
-    """Write down what a child is to do.
+    """Write the job of a child process to a file.
 
     model          a directory
     cross_encoder  whether it is one

@@ -220,7 +220,7 @@ def describe_network(fields: dict[str, object]) -> dict[str, object]:
 
 
 def draw(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """A parameter of a size that gives lively activations."""
+    """Draw a parameter, large enough for activations to differ."""
     return rng.normal(float("LayerNorm.weight" in name), 0.2, shape).astype(np.float32)
 
 

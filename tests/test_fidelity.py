@@ -98,7 +98,7 @@ def alone(minilm):
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("batch_size", [None, 1, 2, 7])
 def test_batch_and_threads_change_nothing(minilm, alone, batch_size, threads):
-    """A text gets one vector, alone or in company, in any order, on any number of threads."""
+    """A text gets the same vector alone and in any batch, order and number of threads."""
     order = np.random.default_rng(3).permutation(len(TEXTS))
     texts = list(TEXTS.values())
     shuffled = minilm.encode(

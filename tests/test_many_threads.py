@@ -104,7 +104,7 @@ def test_real_model(minilm):
 
 
 def test_a_wrong_answer_is_seen(tiny):
-    """The comparison is one that can fail."""
+    """The comparison above rejects a vector that differs by 1e-5."""
     lists, expected = make_calls(tiny.encode, TEXTS, 2)
     expected[3][1] = expected[3][1] + 1e-5
     with pytest.raises(AssertionError):

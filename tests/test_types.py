@@ -1,4 +1,4 @@
-"""What a type checker makes of calls of the package."""
+"""A type checker finds the types of calls of the package."""
 
 import subprocess
 import sys
@@ -22,6 +22,6 @@ def test_types_follow_the_arguments():
 
 
 def test_package_says_that_it_is_typed():
-    """The marker of PEP 561 lies beside the code, and is installed with it."""
+    """PEP 561's marker is beside the code, and is installed with it."""
     assert (Path(minisbert.__file__).parent / "py.typed").is_file()
     assert 'minisbert = ["py.typed", ' in (ROOT / "pyproject.toml").read_text("utf-8")

@@ -1,4 +1,4 @@
-"""`minisbert.util`: sentence-transformers' names, for functions that live elsewhere."""
+"""`minisbert.util`: sentence-transformers' names for functions of other modules."""
 
 import ast
 import subprocess
@@ -13,7 +13,7 @@ from minisbert import util
 
 
 def test_every_name_is_a_function_of_elsewhere():
-    """The file holds imports and the list of its names, and each is there."""
+    """The file holds only imports and the list of their names."""
     tree = ast.parse(Path(util.__file__).read_text("utf-8"))
     docstring, *imports, names = tree.body
     assert isinstance(docstring, ast.Expr)
@@ -39,7 +39,7 @@ def test_names_are_those_of_the_functions():
 
 @pytest.mark.slow
 def test_the_import_line_of_the_original():
-    """Classes and `util` come in one line, and as an attribute; nobody else waits for `util`."""
+    """Classes and `util` can be imported in one line; `util` is loaded only when it is used."""
     program = """
 import sys, minisbert
 assert "minisbert.util" not in sys.modules

@@ -1,4 +1,4 @@
-"""Model directories of both generations are read, and whatever can't be is refused by name."""
+"""Model directories of both generations are read, and errors name what can't be read."""
 
 import json
 import logging
@@ -57,7 +57,7 @@ def test_both_generations_say_the_same(tmp_path):
 
 
 def test_minilm(minilm_directory):
-    """The real model is read as what it is."""
+    """The real model's configuration is read."""
     config = read_model_config(minilm_directory)
     assert (config.bert.num_hidden_layers, config.bert.hidden_size) == (6, 384)
     assert config.max_seq_length == 256
@@ -349,7 +349,7 @@ def test_impossible_field(directory, file, changes, sentence):
     ],
 )
 def test_impossible_settings(directory, fields, sentence):
-    """config_sentence_transformers.json is held to the same rules."""
+    """Impossible settings in config_sentence_transformers.json are refused as well."""
     write_json(directory / "config_sentence_transformers.json", fields)
     with pytest.raises(ValueError, match=sentence):
         read_model_config(directory)
@@ -403,7 +403,7 @@ def test_modules_in_another_order(directory, kinds):
     ],
 )
 def test_broken_modules_file(directory, content, sentence):
-    """A modules.json of another make is refused."""
+    """A modules.json of another structure is refused."""
     write_json(directory / "modules.json", content)
     with pytest.raises(ValueError, match=sentence):
         read_model_config(directory)
@@ -459,7 +459,7 @@ def test_links_that_leave_the_directory(directory, tmp_path):
     ids=["empty", "cut short", "not UTF-8", "too deep", "list", "number"],
 )
 def test_not_a_json_object(directory, content, sentence):
-    """A file that is no JSON object is named."""
+    """A file that does not hold a JSON object is named."""
     (directory / "config.json").write_bytes(content)
     with pytest.raises(ValueError, match=rf"config\.json {sentence}"):
         read_model_config(directory)

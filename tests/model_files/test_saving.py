@@ -96,7 +96,7 @@ def test_round_trip(tmp_path, new_format, options):
 
 
 def test_order_of_pooling_is_kept(tmp_path):
-    """Several ways of pooling in an order that flags can't tell are written as a list."""
+    """Several poolings in another order than that of the flags are written as a list."""
     for place, pooling in enumerate([("mean", "cls"), ("mean", "mean")]):
         source = make_model_directory(tmp_path / f"s{place}", new_format=True, pooling=pooling)
         model = SentenceTransformer(source)
@@ -105,7 +105,7 @@ def test_order_of_pooling_is_kept(tmp_path):
 
 
 def test_changes_since_loading_are_saved(tiny_directory, tmp_path):
-    """What was given or set beside the directory is part of the saved model."""
+    """Settings that were changed while or after loading are saved."""
     model = SentenceTransformer(
         tiny_directory,
         pooling="max",
@@ -152,7 +152,7 @@ def test_parts_of_old_directories(tmp_path):
 
 
 def test_files_of_a_bi_encoder(tmp_path):
-    """The files are spelled in the old way, with no key that an old version does not know."""
+    """The files have the old spelling, and no key that an old version does not know."""
     source = make_model_directory(tmp_path / "source", dense=16)
     pooler = add_pooler(source)
     edit_json(source / "config.json", custom="kept", architectures=["BertForMaskedLM"])
@@ -202,7 +202,7 @@ def test_files_of_a_bi_encoder(tmp_path):
 
 
 def test_prompt_left_out_of_the_pooling(tmp_path):
-    """A model that leaves prompts out of its pooling still does."""
+    """A model that leaves prompts out of its pooling does so when it is loaded again."""
     source = make_model_directory(tmp_path / "source", new_format=True)
     edit_json(source / "1_Pooling" / "config.json", include_prompt=False)
     model = SentenceTransformer(source)
@@ -228,7 +228,7 @@ def test_numbers_of_numpy_are_saved(tiny_directory, tmp_path):
 
 
 def test_no_blocks(tiny_directory, tmp_path):
-    """A network without blocks is refused: no directory says what it is."""
+    """A network without blocks is refused, since config.json can't describe it."""
     with pytest.raises(ValueError, match="at least one block, got none"):
         SentenceTransformer(tiny_directory, blocks=0).save(tmp_path / "saved")
     assert os.listdir(tmp_path) == []
@@ -240,7 +240,7 @@ def test_no_blocks(tiny_directory, tmp_path):
 @pytest.mark.parametrize("new_format", [False, True])
 @pytest.mark.parametrize("num_labels", [1, 3])
 def test_round_trip_of_a_cross_encoder(tmp_path, new_format, num_labels):
-    """A saved cross-encoder gives the same bits, with the activation and the limit of now."""
+    """A saved cross-encoder gives the same bits, with its present activation and limit."""
     source = make_cross_encoder_directory(
         tmp_path / "source", new_format=new_format, num_labels=num_labels
     )
@@ -253,7 +253,7 @@ def test_round_trip_of_a_cross_encoder(tmp_path, new_format, num_labels):
 
 
 def test_files_of_a_cross_encoder(tmp_path):
-    """The activation stands wherever a version looks; classes keep their names."""
+    """The activation is written wherever some version reads it; classes keep their names."""
     names = {"0": "contradiction", "1": "entailment", "2": "neutral"}
     source = make_cross_encoder_directory(tmp_path / "source", num_labels=3, id2label=names)
     CrossEncoder(source, activation_fn="softmax").save_pretrained(tmp_path / "saved")
@@ -273,7 +273,7 @@ def test_files_of_a_cross_encoder(tmp_path):
 
 
 def test_identity_has_its_own_path(tmp_path):
-    """Of all activations only the identity stands in torch's module of layers."""
+    """The identity's path in torch is in another module than the other activations'."""
     source = make_cross_encoder_directory(tmp_path / "source")
     CrossEncoder(source, activation_fn="identity").save(tmp_path / "saved")
     content = read_json(tmp_path / "saved" / "config.json")
@@ -281,7 +281,7 @@ def test_identity_has_its_own_path(tmp_path):
 
 
 def test_cross_encoder_out_of_a_bi_encoder(tmp_path):
-    """A head beside a bi-encoder's network becomes a cross-encoder, with names for its labels."""
+    """A bi-encoder's network with a new head is saved as a cross-encoder with named labels."""
     pairs = make_cross_encoder_directory(tmp_path / "pairs", num_labels=3)
     model = CrossEncoder(pairs)
     source = make_model_directory(tmp_path / "source")
@@ -315,7 +315,7 @@ def test_cross_encoder_out_of_a_bi_encoder(tmp_path):
 
 
 def test_lower_casing_is_kept(tmp_path):
-    """A cross-encoder that asks for lower case before the tokenizer still asks for it."""
+    """A cross-encoder's do_lower_case is saved."""
     source = make_cross_encoder_directory(tmp_path / "source")
     write_json(source / "sentence_bert_config.json", {"do_lower_case": True})
     CrossEncoder(source).save(tmp_path / "saved")
@@ -323,19 +323,19 @@ def test_lower_casing_is_kept(tmp_path):
 
 
 def test_function_of_ones_own(tmp_path):
-    """An activation that no file can name is refused before anything is written."""
+    """An activation that a directory can't name is refused before anything is written."""
     model = CrossEncoder(make_cross_encoder_directory(tmp_path / "source"), activation_fn=np.tanh)
     with pytest.raises(ValueError, match=r"^activation_fn must be one of tanh, .* got <ufunc"):
         model.save(tmp_path / "saved")
     assert os.listdir(tmp_path) == ["source"]
 
 
-# Where a directory may go
+# Names and places of directories
 
 
 @pytest.mark.parametrize("name", ["two words", "Vögel/木/🌲", "[a-c]*", ".hidden"])
 def test_names(tiny, tmp_path, name):
-    """Any name will do, with folders that are not there yet."""
+    """Any name works, and missing folders are made."""
     for _ in range(2):
         tiny.save(tmp_path / name)
     assert np.array_equal(encode(SentenceTransformer(tmp_path / name)), encode(tiny))
@@ -364,7 +364,7 @@ def test_onto_itself(tmp_path):
 
 
 def test_through_a_link(tiny, tmp_path):
-    """A link stays one: what it points to is replaced, or made."""
+    """A link stays a link; its target is replaced, or made."""
     (tmp_path / "link").symlink_to("target")
     for _ in range(2):
         tiny.save(tmp_path / "link")
@@ -381,7 +381,7 @@ def test_through_a_link(tiny, tmp_path):
     ],
 )
 def test_refused(tiny, tmp_path, monkeypatch, left, message):
-    """A file, and a directory that is no model or more than one, are refused before any work."""
+    """A file, and a directory with anything but a model, are refused before any work."""
     saved = tmp_path / "saved"
     if left is None:
         saved.write_text("mine")
@@ -399,7 +399,7 @@ def test_refused(tiny, tmp_path, monkeypatch, left, message):
 
 
 def test_directory_worked_in(tiny, tmp_path, monkeypatch):
-    """The directory that the process works in can't be replaced under it."""
+    """The working directory is not replaced."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileExistsError, match="can't be renamed"):
         tiny.save(".")
@@ -410,7 +410,7 @@ def test_directory_worked_in(tiny, tmp_path, monkeypatch):
 
 
 def fail_at(function, count):
-    """A function that says the disk is full when it is called for the count-th time."""
+    """Return a function that says the disk is full at its call number `count`."""
     calls = iter(range(1, 1000))
 
     def fail(*arguments, **options):

@@ -89,7 +89,7 @@ def test_older_names(directory, rename):
 
 
 def test_heads_and_position_numbers_are_left_out(directory):
-    """Pooler, pre-training heads and position_ids are no parameters of the network."""
+    """Pooler, pre-training heads and position_ids are not read."""
     extra = {
         "embeddings.position_ids": np.arange(64)[None],
         "bert.pooler.dense.weight": np.ones((32, 32), np.float32),
@@ -157,7 +157,7 @@ QUERY = "encoder.layer.1.attention.self.query.weight"
     ids=["short", "flat", "integers", "missing", "missing block", "unexpected", "empty"],
 )
 def test_weights_that_do_not_fit(directory, change, sentence):
-    """A parameter that is missing, unexpected, misshapen or of another type is named."""
+    """A parameter that is missing, unexpected, or of another shape or type is named."""
     change_tensors(directory / "model.safetensors", change)
     with pytest.raises(ValueError, match=sentence) as error:
         load(directory)
@@ -166,7 +166,7 @@ def test_weights_that_do_not_fit(directory, change, sentence):
 
 
 def test_dense_that_does_not_fit(directory):
-    """A Dense module's misshapen weight is named with its folder."""
+    """A Dense module's weight of another shape is named with its folder."""
     change_tensors(
         directory / "2_Dense" / "model.safetensors",
         lambda tensors: tensors | {"linear.weight": np.ones((32, 16), np.float32)},
@@ -240,7 +240,7 @@ def test_pickles_are_never_loaded(directory, tmp_path, folder, name):
     ],
 )
 def test_bad_shard_index(directory, index, sentence):
-    """An index of shards whose paths leave the directory, or of another make, is refused."""
+    """An index of shards whose paths leave the directory, or of another structure, is refused."""
     (directory / "model.safetensors").rename(directory.parent / "other.safetensors")
     write_json(directory / "model.safetensors.index.json", index)
     with pytest.raises(ValueError, match=sentence):

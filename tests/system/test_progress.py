@@ -1,4 +1,4 @@
-"""A progress bar counts texts where it is wanted."""
+"""A progress bar counts texts."""
 
 import sys
 
@@ -12,7 +12,7 @@ from minisbert.system.progress import progress_bar
     [(True, False, True), (False, True, False), (None, True, True), (None, False, False)],
 )
 def test_bar(capsys, monkeypatch, shown, terminal, appears):
-    """A bar appears where it is asked for, and if nobody said only on a terminal."""
+    """A bar appears if it is asked for, and by default only on a terminal."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     with progress_bar(3, shown, "compare") as advance:
         advance(1)

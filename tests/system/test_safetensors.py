@@ -221,7 +221,7 @@ def test_write_over_the_mapped_file(tmp_path):
 
 @pytest.mark.parametrize("size", [None, 400, 1000])
 def test_header_is_the_one_that_is_written(tmp_path, size):
-    """A header says where tensors without gaps stand, and is as long as was asked for."""
+    """A header places tensors without gaps, and has the size that was asked for."""
     tensors = {"a": ("F32", (2, 3)), "b": ("U8", (5,)), "c": ("I64", (0,))}
     header = make_header(tensors, {"name": "ä"}, size)
     assert len(header) % 8 == 0
