@@ -1,11 +1,11 @@
-"""Tell cffi how to compile the kernel; setup.py calls this."""
+"""Tell cffi how to compile the C files; setup.py names this file to cffi."""
 
 import sys
 from pathlib import Path
 
 from cffi import FFI
 
-# setup.py runs this file without a __file__ that could be relied on, from the project's folder.
+# cffi runs this file from the project's folder, without a reliable __file__.
 HEADER = Path("csrc/topk.h")
 
 ffi = FFI()

@@ -2,7 +2,7 @@
  *
  * A row of 384 bits is 48 bytes, a thirty-second of its floats. To compare it with a query is to
  * count the bits of an exclusive or. The answer is exact for the codes, but only approximate for
- * the embeddings that they were made from, so the caller scores the best rows once more.
+ * the embeddings that they were made from, so the caller re-ranks the best rows.
  *
  * An entry of the heap is one number, distance * row_count + row. Comparing entries then compares
  * distances, and ties by row. No entry overflows: it is below (8 * width + 1) * row_count, and the
@@ -164,7 +164,7 @@ static void measure_rows_neon(const uint8_t *query, const uint8_t *codes, size_t
 
 /* ------------------------------------------------------------------ the table of kernels */
 
-/* Every kernel of this build, by number. Which of them a processor can run is asked at run time. */
+/* Every kernel of this build, by number; minisbert_hamming_supports checks which can run. */
 static measure_rows *const KERNELS[MINISBERT_KERNELS] = {
     [MINISBERT_SCALAR] = measure_rows_scalar,
 #if HAS_X86
@@ -219,8 +219,8 @@ int minisbert_hamming_topk(int kernel, const uint8_t *queries, size_t query_coun
             }
             if (i == count)
                 continue;
-            /* A later row enters only if it is nearer than the last of the k, since a tie goes to
-             * the earlier row. */
+            /* A later row enters only if it is nearer than that on top of the heap, since a tie
+             * goes to the earlier row. */
             int64_t limit = best[0] / rows;
             for (; i < count; i++) {
                 if (block[i] >= limit)

@@ -239,7 +239,7 @@ static void score_rows_neon(const float *query, const float *rows, size_t count,
 
 /* ------------------------------------------------------------------ the table of kernels */
 
-/* Every kernel of this build, by number. Which of them a processor can run is asked at run time. */
+/* Every kernel of this build, by number. minisbert_supports checks which of them can run. */
 static score_rows *const KERNELS[MINISBERT_KERNELS] = {
     [MINISBERT_SCALAR] = score_rows_scalar,
 #if HAS_X86
@@ -313,8 +313,8 @@ int minisbert_topk(int kernel, const float *queries, size_t query_count, const f
                 if (start + i + 1 == k)
                     build_heap(best, best_ids, k);
             }
-            /* A later row enters only if its score is higher than the last of the k, since a tie
-             * goes to the earlier row. If either is NaN, the first comparison is false and
+            /* A later row enters only if its score is higher than that on top of the heap, since a
+             * tie goes to the earlier row. If either is NaN, the first comparison is false and
              * comes_before decides. */
             for (; i < count; i++) {
                 if (block[i] <= best[0])

@@ -1,4 +1,4 @@
-/* topk.h - the contract of the scans; cffi reads this very file.
+/* topk.h - the contract of the scans; cffi reads this file itself.
  *
  * The score of a row for a query is their canonical dot product, defined by the scalar kernel:
  * 16 lanes of float32, element i goes to lane i mod 16, each step one rounded product and one
@@ -12,7 +12,7 @@
  * No function allocates, starts threads, keeps state or reads past the end of an array. Arrays need
  * no alignment beyond that of their type. No two arguments may overlap. */
 
-/* The kernels. The last two differ from the two before them only in the scan of codes. */
+/* The kernels. AVX512VNNI and NEONDOT differ from AVX512 and NEON only in the scan of codes. */
 #define MINISBERT_SCALAR 0
 #define MINISBERT_AVX2 1
 #define MINISBERT_AVX512 2
@@ -21,7 +21,7 @@
 #define MINISBERT_NEONDOT 5
 #define MINISBERT_KERNELS 6
 
-/* What the functions return. */
+/* The status that a function returns. */
 #define MINISBERT_OK 0
 #define MINISBERT_NO_SUCH_KERNEL 1
 #define MINISBERT_TOO_WIDE 2
@@ -52,20 +52,20 @@ int minisbert_pair_dots(int kernel, const float *a, const float *b, size_t count
 
 /* ------------------------------------------------------------------ filters
  *
- * A filter finds every row that could be among the k best by the order above without its exact
- * score, from a lower and an upper bound of it. csrc/topk_int8.c explains the one that reads codes
- * of one byte a number, proves its bounds, and defines the layout of a block of codes. */
+ * A filter finds every row that could be among the k best by the order above. It does not compute
+ * the score, but a lower and an upper bound of it. csrc/topk_int8.c explains the filter that reads
+ * codes of one byte for each number, proves its bounds, and defines the layout of a block. */
 
-/* Rows of a block of codes; queries whose codes lie together; the widest row, up to which all sums
- * are exact. */
+/* Rows of a block of codes; queries of a group, whose codes are stored together; the largest
+ * dimension for which all sums are exact. */
 #define MINISBERT_BLOCK_ROWS 16
 #define MINISBERT_QUERY_GROUP 8
 #define MINISBERT_INT8_DIMENSION 65408
 
-/* Instead of a count: there are more candidates than there is room for. */
+/* Stored instead of a count: there are more candidates than room. */
 #define MINISBERT_TOO_MANY -1
 
-/* What the scan of codes needs of a query q beside its codes d. With t, r and g as in
+/* The numbers that the scan of codes needs for a query q besides its codes d. With t, r and g as in
  * csrc/topk_int8.c, and s, c and e those of a row x, |q.x - s t (c.d)| is at most
  * |e| residual_factor + |s c| length_factor + constant. */
 typedef struct {
@@ -101,9 +101,9 @@ int minisbert_int8_encode(const float *rows, size_t row_count, size_t dimension,
  *   counts      query_count, in and out: numbers of candidates, or TOO_MANY, where the caller must
  *               score all rows
  *
- * A row becomes a candidate unless its upper bound is below the least of the lowers; some may
- * remain that later rows have ruled out. If there are fewer than k rows, all are candidates. Cost:
- * row_count * query_count * dimension multiplications of bytes, and the candidates'. */
+ * A row becomes a candidate unless its upper bound is below the least of the lowers. Some remain
+ * candidates though later rows rule them out. If there are fewer than k rows, all are candidates.
+ * Cost: row_count * query_count * dimension multiplications of bytes, and the candidates'. */
 int minisbert_int8_scan(int kernel, const int8_t *queries, const minisbert_query_factors *factors,
                         size_t query_count, const uint8_t *blocks, size_t row_count,
                         size_t dimension, size_t k, size_t capacity, int64_t first_id,

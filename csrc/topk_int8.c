@@ -1,4 +1,4 @@
-/* topk_int8.c - the same answer as topk.c from a quarter of the bytes: a filter with a proof.
+/* topk_int8.c - the same answer as topk.c from a quarter of the bytes, by a filter with a proof.
  *
  * THE IDEA. A scan of float32 rows waits for memory. So each number of a row x is also stored as
  * one byte, a code c in [-127, 127], with one scale s for the row:
@@ -11,13 +11,13 @@
  *     q.x = q.e + q.(s c) = q.e + r.(s c) + s t (c.d)
  *
  * so by Cauchy and Schwarz |q.x - s t (c.d)| <= |q||e| + |r||s c|. The norms of e and of s c are
- * stored with the row, rounded up. Hence every row has an estimate and a bound, and
+ * stored with the row, rounded up. Hence every row has an estimate s t (c.d) and a bound, and
  *
  *     lower = estimate - bound  <=  score  <=  estimate + bound = upper.
  *
  * Keep the k best lower bounds. A row whose upper bound is below the least of them has k rows
  * before it whatever the true scores are, so it can't be in the answer. The others are candidates;
- * for a million sentences and k = 10 some twenty remain, which the caller scores canonically.
+ * for a million sentences and k = 10 about twenty remain, which the caller scores canonically.
  *
  * THE ROUNDINGS. The score is not the real number q.x but the canonical float32 one (topk.h), so
  * the bound has to cover the difference. A lane adds at most D/16 + 1 products; with the four sums
@@ -33,7 +33,7 @@
  *
  * and the caller passes the three factors. They also have to cover the arithmetic in double here:
  * three roundings of the estimate, |estimate| <= |s c| (|q| + |r|), and four of the bound, each of
- * 2^-53. The caller makes g larger by 2 x 2^-24 and then every factor larger by 2^-36, which is
+ * 2^-53. The caller adds 2 x 2^-24 to g and then multiplies every factor by 1 + 2^-36, which is
  * thousands of times as much.
  *
  * Overflow is excluded: a row with a norm of 2^62 or more (or one that is not finite) gets the norm
@@ -76,7 +76,7 @@
 /* Queries of a group: eight sums in registers hide the latency of each multiplication. */
 #define QUERY_GROUP MINISBERT_QUERY_GROUP
 
-/* Blocks of a chunk, whose sums are compared as a whole first. With few queries a chunk is one
+/* Blocks of a chunk, whose sums are first compared all together. With few queries a chunk is one
  * block, so that memory is never idle for long. */
 #define CHUNK_BLOCKS 8
 #define CHUNK_ROWS (CHUNK_BLOCKS * BLOCK_ROWS)
@@ -95,7 +95,7 @@ static float round_up(double value)
     return (double)rounded < value ? nextafterf(rounded, INFINITY) : rounded;
 }
 
-/* Add eight lanes of a sum: with lanes the compiler may use registers as wide as it has. */
+/* Add eight lanes of a sum; summing in lanes lets the compiler use wide registers. */
 static double add_lanes(const double lane[8])
 {
     return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
@@ -105,9 +105,9 @@ static double add_lanes(const double lane[8])
  * block's head.
  *
  * The proof holds for any scale, since the residual is what remains with this scale. A denormal
- * scale would lose digits, so such a row is all residual. Each element of s c and of e is exact in
- * double, and the relative error of the sums of their squares is less than D + 2 roundings of
- * 2^-53, which 2^-36 covers up to the largest dimension. */
+ * scale would lose digits, so it is replaced by 0, and the residual is the whole row. Each element
+ * of s c and of e is exact in double, and the relative error of the sums of their squares is less
+ * than D + 2 roundings of 2^-53, which 2^-36 covers up to the largest dimension. */
 static void encode_row(const float *row, size_t dimension, uint8_t *block, size_t place)
 {
     float largest = 0;

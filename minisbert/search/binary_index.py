@@ -1,9 +1,9 @@
 """BinaryIndex: approximate search over one bit for each dimension, a thirty-second of float32.
 
 Vectors that point in similar directions agree in most signs, so the number of signs in which two
-differ ranks rows roughly. A search takes more candidates from this ranking than it was asked for,
-and scores them exactly. A row that is not among them is missed: the result is approximate, and
-`measure_recall` says by how much, for queries like yours. `FlatIndex` misses nothing.
+vectors differ ranks rows roughly. A search takes more candidates from this ranking than the rows to
+find, and scores them exactly. A row that is not a candidate is missed: the result is approximate,
+and `measure_recall` says how much is missed for given queries. `FlatIndex` misses nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from minisbert.arrays import Array
 from minisbert.search.candidates import score_candidates
 from minisbert.search.flat_index import FlatIndex
 from minisbert.search.hamming import hamming_topk, read_codes
-from minisbert.search.index_rows import as_matrix, check_metric, prepare_rows
+from minisbert.search.index_rows import check_matrix, check_metric, prepare_rows
 from minisbert.search.quantization import quantize_embeddings
 from minisbert.search.scan import topk
 
@@ -28,7 +28,7 @@ OVERSAMPLE = 10
 
 
 class BinaryIndex:
-    """An approximate index of embeddings. It never changes, so any number of threads may search.
+    """An approximate index of embeddings; it never changes, so any number of threads may search.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class BinaryIndex:
     ) -> None:
         check_metric(metric)
         self.codes = read_codes("codes", codes)
-        self.rows = None if rows is None else as_matrix(rows, "rows")
+        self.rows = None if rows is None else check_matrix(rows, "rows")
         self.metric = metric
         if self.rows is not None:
             M, D = self.rows.shape
@@ -81,10 +81,10 @@ class BinaryIndex:
         ----------
         queries : (D,) or (Q, D) array_like
         k : int
-            How many rows to find, at least 1; an index with fewer gives all of them.
+            The number of rows to find, at least 1; all, if the index has fewer.
         oversample : int
             Candidates to score for each row to find. More take more time and miss less; if k times
-            oversample is the number of rows, nothing is missed.
+            oversample is at least the number of rows, nothing is missed.
         threads : int, optional
             Threads that share the codes; by default as many as the process has cores.
 
@@ -121,12 +121,12 @@ class BinaryIndex:
     def measure_recall(
         self, queries: ArrayLike, k: int = 10, oversample: int = OVERSAMPLE
     ) -> float:
-        """Return the fraction of the k truly best rows that a search finds, on average.
+        """Return the average recall: the fraction of the exact k best rows that a search finds.
 
         Parameters
         ----------
         queries : (Q, D) array_like
-            A sample of the queries to be asked, some hundreds.
+            A sample of the queries to expect, some hundreds.
         k, oversample : int
             As for `search`.
 
@@ -146,6 +146,6 @@ class BinaryIndex:
         return hits / exact.size
 
     def _prepare_queries(self, queries: ArrayLike) -> Array:
-        """Return queries (Q, D) prepared in the way of the rows, or refuse them."""
+        """Return queries (Q, D), checked and prepared as the rows are."""
         dimension = None if self.rows is None else self.rows.shape[1]
-        return prepare_rows(as_matrix(queries, "queries", dimension), self.metric, "query")
+        return prepare_rows(check_matrix(queries, "queries", dimension), self.metric, "query")

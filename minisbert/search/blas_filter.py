@@ -1,7 +1,7 @@
-"""Many queries at once: a filter by matrix products.
+"""A filter by matrix products, for many queries at once.
 
-One product of matrices is several times as fast as one scan for each query, but BLAS adds in an
-order of its own. Its error is bounded: D terms, added in any order, with or without fused
+One product of matrices is several times as fast as one scan for each query, but BLAS adds in
+another order. Its error is bounded: D terms, added in any order, with or without fused
 multiply-adds, differ from the real dot product by at most
 
     D u / (1 - D u)  |q| |x|  +  D 2^-149          u = 2^-24
@@ -28,7 +28,7 @@ PRODUCT_ROWS = 2048
 def topk_blas(
     queries: Array, rows: Array, k: int, *, threads: int | None = None
 ) -> tuple[Array, Array, ScanReport]:
-    """Return what `topk` returns, bit for bit, and how it was found. It takes a compiled kernel.
+    """Return what `topk` returns, bit for bit, and a report. A compiled kernel is needed.
 
     queries  (Q, D)  float32
     rows     (M, D)  float32
@@ -46,7 +46,7 @@ def topk_blas(
                 scores = queries @ block.T  # (Q, n)
                 longest = _bound_norms(block).max()
                 bounds = relative * norms * longest + constant
-            # A partial sum could overflow: such a score bounds nothing.
+            # A partial sum could overflow: then the score says nothing.
             bounds[~(norms * longest < 2.0**126)] = np.inf
             call_filter_scores(scores, bounds, first_id=start, found=found)
 

@@ -40,12 +40,12 @@ def find_candidates(
 ) -> list[Array | None]:
     """Return the candidates of each query, in the order of the rows; None if there are too many.
 
-    scan                     adds what it finds in a part of the rows to the findings
+    scan                     updates the findings with a part of the rows
     M                        rows
     work, threads, multiple  as `run_parts` takes them
     """
-    # A threshold that is found early rules out more rows, so findings go from part to part. There
-    # are as many of them as parts are scanned at a time.
+    # A threshold that is found early rules out more rows, so findings are passed on from part to
+    # part. There are as many findings as parts that are scanned at the same time.
     idle: list[Findings] = []
 
     def run(part: slice) -> None:
@@ -97,13 +97,13 @@ def score_candidates(
     bytes_read: int = 0,
     fetch: Callable[[Array], Array] | None = None,
 ) -> tuple[Array, Array, ScanReport]:
-    """Return the k best candidates of each query, as `topk` would, and how they were found.
+    """Return the k best candidates of each query in the order of `topk`, and a report.
 
     queries     (Q, D)          float32
     rows        (M, D)
     candidates  Q of (n,)       row numbers in order, at least min(k, M); None for all rows
     path                        the name of the filter
-    bytes_read                  what the filter has read
+    bytes_read                  bytes that the filter has read
     fetch       (n,) -> (n, D)  reads rows by their numbers from elsewhere than `rows`
     out         (Q, min(k, M))  twice: scores and row numbers; and a report
     """

@@ -1,9 +1,9 @@
-"""FlatIndex: keep embeddings as rows, find the best of them for a query, exactly.
+"""FlatIndex: keep embeddings as rows, and find the best rows for a query, exactly.
 
-Nothing is approximate and there is nothing to tune. Every search reads something of every row: its
-float32 numbers, or codes of a quarter of their size (see `int8_filter`), with the same answer to
-the last bit. For cosine, rows and queries are divided by their norms first, so a search is one scan
-of dot products in either metric.
+Nothing is approximate and there is nothing to tune. Every search reads all rows: their float32
+numbers, or codes of a quarter of their size (see `int8_filter`), with the same answer to the last
+bit. For cosine, rows and queries are divided by their norms first, so a search is one scan of dot
+products in either metric.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from minisbert.search.index_files import (
 )
 from minisbert.search.index_rows import (
     PREPARED_ROWS,
-    as_ids,
-    as_matrix,
     check_codes,
+    check_ids,
+    check_matrix,
     check_metric,
     prepare_rows,
     search_rows,
@@ -42,7 +42,7 @@ from minisbert.search.int8_filter import count_blocks, encode_rows, make_blocks
 
 
 class _State(NamedTuple):
-    """All that a search reads: replaced as a whole, so that no search sees half a change."""
+    """All data that a search reads; replaced as a whole, so that no search sees half a change."""
 
     rows: Array  # (M, D)
     blocks: Array | None = None  # their codes
@@ -65,10 +65,10 @@ class FlatIndex:
     model_name : str
         The model that made the embeddings; kept in the file, otherwise unused.
     codes : {"auto", "int8", None}
-        Whether to keep one byte a number beside the float32 rows, a quarter more memory, which
-        makes a search about three times as fast and changes no bit of its answer. "auto" does so
-        from 50,000 rows on. (`precision="int8"` of `encode` is another thing: it replaces the
-        embeddings by bytes and changes scores.)
+        Whether to keep int8 codes beside the float32 rows. They take a quarter more memory, make a
+        search about three times as fast, and change no bit of its answer. "auto" keeps them from
+        50,000 rows on. (`precision="int8"` of `encode` is different: it replaces the embeddings by
+        bytes and changes scores.)
 
     Attributes
     ----------
@@ -107,7 +107,7 @@ class FlatIndex:
         ids: ArrayLike | None = None,
     ) -> FlatIndex:
         """Return an index of embeddings (M, D); see `add`."""
-        matrix = as_matrix(embeddings, "embeddings")
+        matrix = check_matrix(embeddings, "embeddings")
         index = cls(matrix.shape[1], metric, model_name, codes)
         index.add(matrix, ids)
         return index
@@ -179,18 +179,18 @@ class FlatIndex:
         ----------
         embeddings : (M, D) array_like
         ids : (M,) array_like of int, optional
-            What `search` returns instead of row numbers: for all rows of an index, or for none.
+            Numbers that `search` returns instead of row numbers: for all rows of an index, or none.
 
         Raises
         ------
         ValueError
-            If these are not a matrix of `dimension` columns of finite numbers, or the ids are not
-            different whole numbers; then no row is added.
+            If the embeddings are not a matrix of `dimension` columns of finite numbers, or the ids
+            are not new, different whole numbers; then no row is added.
         """
-        matrix = as_matrix(embeddings, "embeddings", self.dimension)
+        matrix = check_matrix(embeddings, "embeddings", self.dimension)
         M, state = len(matrix), self._state
         count = len(state.rows)
-        new_ids = self._check_ids(ids, M)
+        new_ids = self._check_new_ids(ids, M)
         if M == 0:
             return
         coded = state.blocks is not None or wants_codes(self.codes, count + M, self.dimension)
@@ -201,7 +201,7 @@ class FlatIndex:
             rows[count + start : count + start + len(block)] = block
         blocks = own_ids = None
         if coded:
-            # A search that runs meanwhile looks at no row of a block beyond its own rows.
+            # A search that runs meanwhile ignores the new rows in the last block of its rows.
             done = 0 if state.blocks is None else count
             old = self._storage.blocks
             if old is None:
@@ -219,8 +219,8 @@ class FlatIndex:
     def remove(self, ids: ArrayLike) -> None:
         """Remove the rows of these ids; the others keep their order and their ids.
 
-        In an index without ids of its own, ids are row numbers, which the other rows then keep as
-        their ids. It takes a copy of all rows that stay, in memory.
+        In an index without ids, `ids` are row numbers, and the other rows keep theirs as ids. The
+        rows that stay are copied in memory.
 
         Raises
         ------
@@ -229,11 +229,11 @@ class FlatIndex:
         """
         if self.companions:
             raise ValueError(
-                f"companions must be none where rows are removed, got "
-                f"{', '.join(sorted(self.companions))}; make the index anew"
+                f"companions must be empty where rows are removed, got "
+                f"{', '.join(sorted(self.companions))}; build the index again without these rows"
             )
         array = np.asarray(ids)
-        unwanted = as_ids(array, array.size)
+        unwanted = check_ids(array, array.size)
         known = self.ids
         missing = unwanted[~np.isin(unwanted, known)]
         if len(missing):
@@ -274,21 +274,21 @@ class FlatIndex:
         ----------
         queries : (D,) or (Q, D) array_like
         k : int
-            How many rows to find, at least 1; an index with fewer gives all of them.
+            The number of rows to find, at least 1; all, if the index has fewer.
         threads : int, optional
             Threads that share the rows; by default as many as the process has cores.
         report : bool
-            Whether to return how the answer was found.
+            Whether to return a `ScanReport` too.
 
         Returns
         -------
         scores : (min(k, M),) or (Q, min(k, M)) float32
             Best first; ties are in the order of their rows.
         ids : the same shape, int64
-            Row numbers, or the ids that were given to `add`.
+            Row numbers, or the ids given to `add`.
         report : ScanReport
-            If asked for: for each query the rows that were scored and the path ("int8", "blas",
-            or "float32" if all rows were), and the bytes read for all.
+            If asked for: for each query the number of rows that were scored and the path ("int8",
+            "blas", or "float32" if all rows were scored), and the bytes read for all queries.
 
         Raises
         ------
@@ -297,7 +297,7 @@ class FlatIndex:
         """
         k = check_whole_number("k", operator.index(k), remedy="ask for one result or more")
         array = np.asarray(queries)
-        matrix = as_matrix(array[None] if array.ndim == 1 else array, "queries", self.dimension)
+        matrix = check_matrix(array[None] if array.ndim == 1 else array, "queries", self.dimension)
         matrix = prepare_rows(matrix, self.metric, "query")
         state = self._state
         scores, found, how = search_rows(
@@ -335,7 +335,7 @@ class FlatIndex:
         """Open an index file; its rows stay there, mapped read-only, until rows are added.
 
         Codes are read into memory; a search by codes then reads the few rows that it needs. Without
-        codes nothing but the header is read, so an index opens at once.
+        codes only the header is read.
 
         Raises
         ------
@@ -350,20 +350,16 @@ class FlatIndex:
         index.companions = content.companions
         return index
 
-    def _check_ids(self, ids: ArrayLike | None, count: int) -> Array | None:
+    def _check_new_ids(self, ids: ArrayLike | None, count: int) -> Array | None:
         """Return the ids of new rows, different from all others; None if rows have none."""
         state = self._state
         if ids is None and state.ids is not None:
-            raise ValueError(
-                "ids must be given, got None; the rows that are there have ids of their own"
-            )
+            raise ValueError("ids must be given, got None; the rows in the index have ids")
         if ids is None:
             return None
         if state.ids is None and len(state.rows):
-            raise ValueError(
-                "ids must be left out, got some; the rows that are there have only their numbers"
-            )
-        array = as_ids(ids, count)
+            raise ValueError("ids must be left out, got some; the rows in the index have none")
+        array = check_ids(ids, count)
         if state.ids is not None and (known := np.isin(array, state.ids)).any():
             raise ValueError(
                 f"ids must be new, got {array[known][0]}, which the index has; remove it first"
@@ -372,7 +368,7 @@ class FlatIndex:
 
 
 def _make_room(storage: Array, count: int, more: int) -> Array:
-    """Return an array that keeps the first `count` entries and has room for `more` after them.
+    """Return an array with the first `count` entries and room for `more` after them.
 
     It grows by half each time, so that over many calls an entry is copied a few times on average.
     """

@@ -1,7 +1,7 @@
 """The k nearest binary codes for each query by Hamming distance.
 
-The answer is exact for the codes. For the embeddings that they were made from it is approximate:
-`binary_index` scores the best of it from the embeddings, and measures what is missed.
+The answer is exact for the codes, but approximate for the embeddings that they were made from:
+`binary_index` re-ranks the nearest codes by their embeddings, and measures the recall.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from minisbert.search.kernel import call_hamming_topk, choose_function
 from minisbert.search.scan import scan_parts
 from minisbert.search.topk import CACHED_ROWS, take_best
 
-# How many bits are set in each byte.
+# The number of bits that are set in each byte.
 BIT_COUNTS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(1, dtype=np.uint8)
 
 
@@ -44,7 +44,7 @@ def hamming_topk(
     Raises
     ------
     ValueError
-        If k or threads is below 1, or these are not rows of bytes of one width.
+        If k or threads is below 1, or queries and codes are not rows of bytes of one width.
 
     Examples
     --------
@@ -67,7 +67,7 @@ def hamming_topk(
 def hamming_numpy(
     queries: Array, codes: Array, k: int, *, first_id: int = 0
 ) -> tuple[Array, Array]:
-    """Do the work of minisbert_hamming_topk.  (Q, W), (M, W) -> (Q, min(k, M)) twice"""
+    """Return what minisbert_hamming_topk returns.  (Q, W), (M, W) -> (Q, min(k, M)) twice"""
     Q, M = len(queries), len(codes)
     distances = np.empty((Q, M), np.int32)
     for start in range(0, M, CACHED_ROWS):

@@ -1,10 +1,9 @@
-"""An index on the disk: one safetensors file of rows, their codes, their ids, and companions.
+"""The file of an index: one safetensors file with rows, their codes, their ids, and companions.
 
-Rows stay in the file, mapped. Codes are read into memory, since every search reads all of them:
-mapped, they would be a tenth slower, because the system tracks a map in much smaller pages, and
-slower still whenever the system had used their memory for something else. The few rows that a
-search by codes needs are read one by one: reading them from a map would bring the rows around each
-into memory too.
+Rows stay in the file and are mapped. Codes are read into memory, since every search reads all of
+them: a mapped file is read a tenth slower, because the system keeps it in much smaller pages, and
+more slowly still after the system has dropped these pages. The few rows that a search by codes
+needs are read one by one, since reading one from a map would bring its neighbours into memory too.
 
 A file is written from an index in memory, or from pieces that together don't fit into memory.
 """
@@ -27,8 +26,8 @@ from minisbert.arrays import Array
 from minisbert.search.index_rows import (
     METRICS,
     PREPARED_ROWS,
-    as_ids,
-    as_matrix,
+    check_ids,
+    check_matrix,
     prepare_rows,
     wants_codes,
 )
@@ -45,7 +44,7 @@ from minisbert.system.safetensors import (
 INDEX_FORMAT = "minisbert-flat-index"
 PLAIN, EXTENDED = "1", "2"  # versions: rows only; with codes, ids, or a choice about codes
 
-# Bytes for a header without the model's name, with numbers as long as they can get.
+# Bytes for a header without the model's name, with the longest numbers.
 HEADER_ROOM = 1024
 
 # Embeddings, or a pair of embeddings and their ids.
@@ -53,7 +52,7 @@ Piece = ArrayLike | tuple[ArrayLike, ArrayLike]
 
 
 class IndexContent(NamedTuple):
-    """What an index file holds."""
+    """The content of an index file."""
 
     metric: str
     model_name: str
@@ -94,8 +93,8 @@ def build_index(
 ) -> None:
     """Write embeddings (n, D), or pairs of embeddings and their ids (n,), as they come.
 
-    Rows are written to the file at once, after room for its header. Their codes go to a nameless
-    file beside it, and are copied behind the rows at the end.
+    Rows are written to the file at once, after room for its header. Their codes are written to a
+    temporary file in the same directory, and copied after the rows at the end.
     """
     stream = _CodeStream(dimension) if wants_codes(codes, 1 << 62, dimension) else None
     room = HEADER_ROOM + len(json.dumps(model_name))
@@ -106,14 +105,14 @@ def build_index(
         file.seek(room)
         for number, piece in enumerate(pieces):
             embeddings, ids = piece if isinstance(piece, tuple) else (piece, None)
-            matrix = as_matrix(embeddings, f"piece {number}", dimension)
+            matrix = check_matrix(embeddings, f"piece {number}", dimension)
             if number and (ids is None) == bool(found_ids):
                 raise ValueError(
                     f"piece {number} must have ids exactly if the pieces before it have some, got "
                     f"{'none' if ids is None else 'some'}; give ids for all rows or for none"
                 )
             if ids is not None:
-                found_ids.append(as_ids(ids, len(matrix)))
+                found_ids.append(check_ids(ids, len(matrix)))
             for start in range(0, len(matrix), PREPARED_ROWS):
                 part = matrix[start : start + PREPARED_ROWS]
                 rows = prepare_rows(part, metric, "embedding", first=count)
@@ -128,7 +127,7 @@ def build_index(
             shutil.copyfileobj(coded, file, 1 << 20)
             tensors["codes"] = ("U8", (count_blocks(count), block_dtype(dimension).itemsize))
         if found_ids:
-            file.write(as_ids(np.concatenate(found_ids), count).data)
+            file.write(check_ids(np.concatenate(found_ids), count).data)
             tensors["ids"] = ("I64", (count,))
         metadata = _make_metadata(
             dimension, metric, model_name, codes=codes, plain=len(tensors) == 1
@@ -138,7 +137,7 @@ def build_index(
 
 
 class _CodeStream:
-    """Encodes rows that come in any numbers into whole blocks."""
+    """Encode rows, given in parts of any size, into whole blocks."""
 
     def __init__(self, D: int) -> None:
         self.waiting = np.empty((0, D), np.float32)  # rows of a block that is not full yet
@@ -175,7 +174,7 @@ def _make_metadata(
 class RowFile:
     """Rows of float32 in an open file, read by their numbers.
 
-    It goes on reading the file that it opened, also after another file has taken its name.
+    It keeps reading the file that it opened, even if that is replaced by another file meanwhile.
 
     offset  of the first row in the file
     """
@@ -194,13 +193,13 @@ class RowFile:
             if os.preadv(self.descriptor, [row.data], start) != width:
                 raise ValueError(
                     f"{self.path} must hold row {number} whole, but it was cut short; "
-                    "put a whole copy in its place"
+                    "replace it by a whole copy"
                 )
         return rows
 
 
 def open_index(path: Path) -> tuple[IndexContent, RowFile | None]:
-    """Map an index file, read its codes, and open it to read single rows if the system can.
+    """Map an index file, read its codes, and return a `RowFile` too if the system has preadv.
 
     Raises ValueError if it is damaged, of another kind, or of a newer version.
     """
@@ -217,7 +216,7 @@ def open_index(path: Path) -> tuple[IndexContent, RowFile | None]:
                 content = content._replace(blocks=blocks)
         start = first + header["rows"]["data_offsets"][0]
         rows = RowFile(path, start, content.rows.shape[1])
-        # If another file has taken its name meanwhile, what was read may be of both: start again.
+        # If another file has replaced it meanwhile, parts of both may have been read: start again.
         if before and os.path.samestat(before, os.fstat(rows.descriptor)):
             return content, rows
 
@@ -242,7 +241,7 @@ def _map_index(path: Path) -> IndexContent:
     if rows.dtype != np.float32 or D < 1 or str(D) != dimension or metric not in METRICS:
         raise ValueError(
             f"index {path} must hold float32 rows (M, {dimension}) and a metric, got "
-            f"{rows.dtype} rows {rows.shape} and {metric!r}; it is damaged, make it anew"
+            f"{rows.dtype} rows {rows.shape} and {metric!r}; it is damaged, build it again"
         )
     choice, blocks, ids = "auto", None, None
     if version == EXTENDED:
@@ -250,7 +249,7 @@ def _map_index(path: Path) -> IndexContent:
         if choice not in ("auto", "int8", "none"):
             raise ValueError(
                 f"codes in index {path} must be auto, int8 or none, got {choice!r}; "
-                "it is damaged, make it anew"
+                "it is damaged, build it again"
             )
         coded, ids = arrays.pop("codes", None), arrays.pop("ids", None)
         kind = block_dtype(D)
@@ -258,12 +257,12 @@ def _map_index(path: Path) -> IndexContent:
         if coded is not None and (coded.dtype != np.uint8 or coded.shape != shape):
             raise ValueError(
                 f"index {path} must hold codes of bytes {shape}, got {coded.dtype} {coded.shape}; "
-                "it is damaged, make it anew"
+                "it is damaged, build it again"
             )
         if ids is not None and (ids.dtype != np.int64 or ids.shape != (len(rows),)):
             raise ValueError(
                 f"index {path} must hold {len(rows)} ids of int64, got {ids.dtype} {ids.shape}; "
-                "it is damaged, make it anew"
+                "it is damaged, build it again"
             )
         if coded is not None:
             blocks = coded.reshape(-1).view(kind)

@@ -23,13 +23,13 @@ METRICS = ("cosine", "dot")
 # Rows prepared at a time, so that no second copy of a large matrix exists.
 PREPARED_ROWS = 4096
 
-# From here on a scan of codes saves more than the codes cost: a quarter of the rows' memory.
+# From this many rows on codes are worth their memory, a quarter of the rows'.
 ROWS_FOR_CODES = 50_000
 
 # A filter keeps some 20 kilobytes for each query in each thread.
 QUERIES_AT_ONCE = 256
 
-# From so many queries on a product of matrices is faster than scans.
+# From this many queries on a product of matrices is faster than scans.
 FEWEST_FOR_BLAS = 4
 
 
@@ -53,14 +53,14 @@ def check_codes(codes: str | None, dimension: int) -> None:
 
 
 def wants_codes(codes: str | None, M: int, dimension: int) -> bool:
-    """Return whether M rows are to have codes: under "auto" where a kernel gains by them."""
+    """Return whether M rows get codes: under "auto" if there are many and a kernel reads them."""
     if codes == "auto":
         return M >= ROWS_FOR_CODES and dimension <= LARGEST_DIMENSION and kernel_name() != "numpy"
     return codes == "int8"
 
 
-def as_ids(ids: ArrayLike, count: int) -> Array:
-    """Return `count` different whole numbers as int64, or refuse them."""
+def check_ids(ids: ArrayLike, count: int) -> Array:
+    """Return ids as int64; refuse anything but `count` different whole numbers."""
     array = np.asarray(ids)
     if array.shape != (count,) or (count and array.dtype.kind not in "iu"):
         raise ValueError(
@@ -77,8 +77,8 @@ def as_ids(ids: ArrayLike, count: int) -> Array:
     return array
 
 
-def as_matrix(values: ArrayLike, name: str, dimension: int | None = None) -> Array:
-    """Return values as a matrix of real numbers, or refuse them by name."""
+def check_matrix(values: ArrayLike, name: str, dimension: int | None = None) -> Array:
+    """Return values as an array; refuse anything but a matrix of real numbers."""
     array = np.asarray(values)
     if array.ndim != 2 or array.dtype.kind not in "fiu":
         raise ValueError(
@@ -94,11 +94,11 @@ def as_matrix(values: ArrayLike, name: str, dimension: int | None = None) -> Arr
 
 
 def prepare_rows(matrix: Array, metric: str, name: str, *, first: int = 0) -> Array:
-    """Return rows as float32, for cosine divided by their norms; refuse one that is not finite.
+    """Return rows as float32, for cosine divided by their norms; refuse rows that are not finite.
 
     matrix  (M, D)  real numbers
-    name            what one row is called in the error
-    first           the number of the first row in the error
+    name            of one row, for the error text
+    first           the number of the first row, for the error text
     """
     with np.errstate(over="ignore"):  # a number too large for float32 becomes inf, refused below
         rows = np.ascontiguousarray(matrix, np.float32)

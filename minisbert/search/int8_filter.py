@@ -1,4 +1,4 @@
-"""The same k best rows as `topk` finds, from one byte a number: a filter by int8 codes.
+"""A filter by int8 codes: find the k best rows that `topk` finds, from one byte for each number.
 
 csrc/topk_int8.c explains the idea, proves the error bound and defines how codes are stored;
 README.md beside this file works an example. Here rows and queries are encoded, threads share the
@@ -29,10 +29,10 @@ from minisbert.search.kernel import (
 )
 from minisbert.system.threads import run_parts
 
-# Encoding a number takes as long as so many multiplications.
+# The time of encoding a number, in multiplications.
 ENCODING_WORK = 16
 
-# A query of such a norm could make a score overflow; a row of such a norm is always a candidate.
+# A query with this norm or more could overflow a score; a row with it is always a candidate.
 LARGEST_NORM = 2.0**62
 
 
@@ -45,7 +45,7 @@ class QueryCodes(NamedTuple):
 
 
 def block_dtype(D: int) -> np.dtype[np.void]:
-    """Return the layout of a block: 16 scales, norms and lengths, then 4 dimensions at a time."""
+    """Return the layout of a block, as csrc/topk_int8.c defines it."""
     return np.dtype(
         [
             ("scale", "<f4", BLOCK_ROWS),
@@ -81,7 +81,7 @@ def encode_rows(rows: Array, blocks: Array, first_row: int = 0) -> None:
 
 
 def encode_rows_numpy(rows: Array, blocks: Array, first_row: int = 0) -> None:
-    """Do the work of minisbert_int8_encode: the same codes and scales, norms a little higher."""
+    """Encode as minisbert_int8_encode: the same codes and scales, norms slightly larger."""
     n, D = rows.shape
     block, place = np.divmod(np.arange(first_row, first_row + n), BLOCK_ROWS)
     with np.errstate(all="ignore"):
@@ -106,7 +106,7 @@ def encode_rows_numpy(rows: Array, blocks: Array, first_row: int = 0) -> None:
 def encode_queries(queries: Array) -> QueryCodes:
     """Encode queries (Q, D) and compute the factors of their error bounds.
 
-    csrc/topk_int8.c derives the formulas, with the same g.
+    csrc/topk_int8.c derives the formulas; g and margin cover the roundings named there.
     """
     Q, D = queries.shape
     quads = _count_quads(D)
@@ -139,7 +139,7 @@ def topk_int8(
     threads: int | None = None,
     fetch: Callable[[Array], Array] | None = None,
 ) -> tuple[Array, Array, ScanReport]:
-    """Return what `topk` returns, bit for bit, and how it was found.
+    """Return what `topk` returns, bit for bit, and a report.
 
     queries  (Q, D)          float32
     rows     (M, D)          float32

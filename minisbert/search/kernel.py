@@ -1,9 +1,9 @@
-"""The seam to C: which kernel runs, and every call into the compiled library.
+"""The interface to C: which kernel runs, and every call into the compiled library.
 
 csrc/topk.h is the contract; cffi compiles it and the files beside it into `minisbert._topk`. Only
 this module knows that library, the kernels' numbers, and the layouts that C and Python share. Each
-`call_` function calls the C function of its name. C runs without the interpreter's lock, so threads
-that scan do so at the same time.
+`call_` function calls the C function of its name. C runs without the interpreter's lock, so several
+threads can scan at the same time.
 
 Where nothing was compiled, the kernel is "numpy": callers have a NumPy fallback with the same bits.
 """
@@ -31,9 +31,9 @@ KERNELS = {"avx512vnni": 4, "avx512": 2, "avx2": 1, "neondot": 5, "neon": 3, "sc
 BLOCK_ROWS = 16  # rows of a block of codes
 QUERY_GROUP = 8  # queries whose codes lie together
 LARGEST_DIMENSION = 65408  # up to here every sum of codes is exact in 32 bits
-TOO_MANY = -1  # instead of a count: more candidates than there is room for
+TOO_MANY = -1  # stored instead of a count: there are more candidates than room
 
-# minisbert_query_factors in csrc/topk.h, which says what each of them is.
+# The struct minisbert_query_factors of csrc/topk.h, which explains its fields.
 QUERY_FACTORS = np.dtype(
     [
         ("scale", np.float64),
@@ -46,7 +46,7 @@ QUERY_FACTORS = np.dtype(
 
 
 class Findings(NamedTuple):
-    """What a filter has found so far, in the layout that C reads and updates."""
+    """The bounds and candidates that a filter has found so far, as C reads and updates them."""
 
     lowers: Array  # (Q, k) float64, the best lower bounds, a heap with the least on top
     ids: Array  # (Q, capacity) int64, the candidates in the order of the rows
@@ -131,12 +131,12 @@ def call_int8_scan(
     found: Findings,
     kernel: str,
 ) -> None:
-    """Add what codes say of some rows to the findings.
+    """Update the findings with some rows, by their codes.
 
     codes    (groups, quads, QUERY_GROUP, 4)  of the queries, int8
     factors  (Q,)                             of QUERY_FACTORS
     blocks   (blocks,)                        codes of all rows
-    rows                                      which rows to scan, from the start of a block on
+    rows                                      the rows to scan; they start at a block's start
     """
     _call(
         "minisbert_int8_scan", KERNELS[kernel], codes, factors, len(factors),
@@ -146,7 +146,7 @@ def call_int8_scan(
 
 
 def call_filter_scores(scores: Array, bounds: Array, *, first_id: int, found: Findings) -> None:
-    """Add what approximate scores say of some rows to the findings.
+    """Update the findings with some rows, by their approximate scores.
 
     scores    (Q, n)  float32
     bounds    (Q,)    the largest errors of the scores, float64
@@ -164,7 +164,7 @@ def call_hamming_topk(
 ) -> tuple[Array, Array]:
     """Return distances and ids of the k nearest codes.  (Q, W), (M, W) -> (Q, min(k, M)) twice
 
-    A kernel whose processor can't count bits in one instruction gives way to the next.
+    If the processor lacks the kernel's instruction that counts bits, the next kernel is used.
     """
     names = list(KERNELS)
     kernel = next(
@@ -184,7 +184,7 @@ def call_hamming_topk(
 
 
 def _supports(function: str, kernel: str) -> bool:
-    """Tell whether there is a library, and a function of it says that a kernel runs here."""
+    """Tell whether the library is there and its function says that a kernel runs here."""
     return lib is not None and getattr(lib, function)(KERNELS[kernel]) == 1
 
 

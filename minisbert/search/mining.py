@@ -21,7 +21,7 @@ from minisbert.network.similarity import cosine_similarity
 from minisbert.search.index_rows import (
     METRICS,
     QUERIES_AT_ONCE,
-    as_matrix,
+    check_matrix,
     prepare_rows,
     search_rows,
 )
@@ -31,12 +31,12 @@ from minisbert.system.progress import progress_bar
 
 ScoreFunction = Callable[[Any, Any], Any]
 
-# Columns at a time of the matrix of scores that a function other than cosine and dot returns.
+# Rows to score at a time by a function other than cosine and dot product.
 COLUMNS_AT_ONCE = 8192
 
 
 class TextEncoder(Protocol):
-    """What `paraphrase_mining` asks of a model; `SentenceTransformer` has it."""
+    """A model with the method that `paraphrase_mining` calls, as `SentenceTransformer` has it."""
 
     def encode(
         self,
@@ -74,10 +74,10 @@ def semantic_search(
     corpus_embeddings : (M, D) array
         It may be a memory map: at most a chunk of it is read into memory at a time.
     query_chunk_size, corpus_chunk_size : int
-        The most queries and rows to take at a time. They change how much memory is needed, and no
+        The most queries and rows to take at a time. They change the memory that is needed, and no
         result.
     top_k : int
-        How many to find for each query; all, if there are fewer.
+        The number of embeddings to find for each query; all, if there are fewer.
     score_function : callable
         Takes (q, D) and (m, D) arrays and returns (q, m) scores. `cos_sim` and `dot_score` are
         computed by the C kernel.
@@ -100,8 +100,8 @@ def semantic_search(
     check_whole_number("query_chunk_size", query_chunk_size)
     check_whole_number("corpus_chunk_size", corpus_chunk_size)
     check_whole_number("top_k", top_k)
-    corpus = as_matrix(corpus_embeddings, "corpus_embeddings")
-    queries = as_matrix(np.atleast_2d(query_embeddings), "query_embeddings", corpus.shape[1])
+    corpus = check_matrix(corpus_embeddings, "corpus_embeddings")
+    queries = check_matrix(np.atleast_2d(query_embeddings), "query_embeddings", corpus.shape[1])
     scores, ids = _find_best(
         queries,
         corpus,
@@ -181,13 +181,13 @@ def paraphrase_mining_embeddings(
     ----------
     embeddings : (n, D) array
     query_chunk_size, corpus_chunk_size : int
-        The most rows to compare at a time, and with how many others. They change how much memory is
-        needed, and no result.
+        The most rows to compare at a time, and the most others to compare them with. They change
+        the memory that is needed, and no result.
     max_pairs : int
-        How many pairs to find.
+        The number of pairs to find.
     top_k : int
-        How many others to keep for each embedding. A pair is left out if neither embedding is among
-        those kept for the other.
+        The number of others to keep for each embedding. A pair is missed if neither embedding is
+        kept for the other.
     score_function : callable
         As `semantic_search` takes it, and symmetric.
 
@@ -210,11 +210,11 @@ def paraphrase_mining_embeddings(
     check_whole_number("corpus_chunk_size", corpus_chunk_size)
     check_whole_number("max_pairs", max_pairs)
     check_whole_number("top_k", top_k)
-    rows = as_matrix(embeddings, "embeddings")
+    rows = check_matrix(embeddings, "embeddings")
     M, D = rows.shape
     scores, pairs = np.empty(0, np.float32), np.empty((2, 0), np.int64)
     for start in range(0, M, query_chunk_size):
-        # 1. the nearest rows of each row: itself too, unless as many copies of it come before it
+        # 1. the nearest rows of each row, and itself, unless top_k + 1 equal rows come before it
         queries = rows[start : start + query_chunk_size]
         found, others = _find_best(
             queries,
@@ -227,7 +227,7 @@ def paraphrase_mining_embeddings(
         own = np.arange(start, start + len(queries))[:, None]  # (q, 1)
         kept = others != own
         kept[:, top_k:] &= ~kept.all(axis=1, keepdims=True)
-        # 2. as pairs (i, j) with i < j, added to those so far; each pair once, in order
+        # 2. as pairs (i, j) with i < j, added to the pairs so far; each pair once, in order
         new = np.sort(np.stack([np.broadcast_to(own, kept.shape)[kept], others[kept]]), axis=0)
         pairs = np.concatenate([pairs, new], axis=1)  # (2, pairs)
         scores = np.concatenate([scores, found[kept]])
@@ -248,8 +248,8 @@ def community_detection(
     """Return groups of similar embeddings, each around a centre.
 
     The group of a centre is every embedding whose cosine with it is at least the threshold. Groups
-    are taken largest first. An embedding belongs to the first group that takes it; a later group
-    whose own centre was taken, or of which too few are left, is dropped.
+    are taken in order of size, the largest first. An embedding belongs to the first group that
+    takes it. A group is dropped if its centre was taken before, or if it has too few members left.
 
     Parameters
     ----------
@@ -258,15 +258,15 @@ def community_detection(
     min_community_size : int
         The fewest embeddings in a group, its centre included.
     batch_size : int
-        Centres compared at a time. It changes how much memory is needed, and no result.
+        Centres to compare at a time. It changes the memory that is needed, and no result.
     show_progress_bar : bool
 
     Returns
     -------
     list of lists of int
-        The largest group first, ties in the order in which they were taken: groups that were
-        equally large before any was taken, in the order of their centres. In each group its centre
-        first, then the others, the most similar first.
+        The largest group first; ties in the order in which the groups were taken, those that were
+        equally large then in the order of their centres. In each group the centre comes first, then
+        the others, the most similar first.
 
     Raises
     ------
@@ -277,7 +277,9 @@ def community_detection(
     check_whole_number("batch_size", batch_size)
     if np.size(embeddings) == 0:
         return []
-    rows = prepare_rows(as_matrix(np.atleast_2d(embeddings), "embeddings"), "cosine", "embedding")
+    rows = prepare_rows(
+        check_matrix(np.atleast_2d(embeddings), "embeddings"), "cosine", "embedding"
+    )
     M, D = rows.shape
     # A product of matrices differs from the canonical score by at most this: see `blas_filter`.
     slack = (2 * D + 32) * 2.0**-24

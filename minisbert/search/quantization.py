@@ -1,15 +1,16 @@
 """Embeddings in fewer bits, in the formats of sentence-transformers, bit for bit.
 
 int8 and uint8 divide each dimension's range, from a smallest to a largest value, into 255 steps and
-store the number of the step. Codes made with other ranges can't be compared, so take ranges once
-from many embeddings, keep them in a file, and pass them for every corpus and every query.
+store the number of the step. Codes can be compared only if they were made with the same ranges. So
+take ranges once from many embeddings, keep them in a file, and pass them for all corpora and
+queries.
 
-binary and ubinary store one bit for each dimension, whether it is above zero, and need no ranges.
+binary and ubinary store one bit for each dimension, which is 1 above zero, and need no ranges.
 `binary_index` searches such codes.
 
-The embeddings themselves become codes here, so scores change: this is for storage. `FlatIndex` with
-`codes="int8"` is another thing, in which codes only filter and no answer changes (see README.md
-beside this file).
+Here codes replace the embeddings, so scores change: they are for storage. `FlatIndex` with
+`codes="int8"` is different: its codes only filter, and no answer changes (README.md in this folder
+compares the two).
 """
 
 from __future__ import annotations
@@ -162,7 +163,7 @@ def _quantize_block(rows: Array, precision: Precision, ranges: Array | None) -> 
 
 
 def _find_ranges(embeddings: ArrayLike, name: str, dimension: int | None = None) -> Array:
-    """Find ranges as `find_ranges` does; `name` is what the errors call the embeddings."""
+    """Return what `find_ranges` returns; `name` is that of the embeddings in error texts."""
     rows = _read_rows(embeddings, name)
     M, D = rows.shape
     if dimension is not None and D != dimension:
@@ -187,7 +188,7 @@ def _find_ranges(embeddings: ArrayLike, name: str, dimension: int | None = None)
 
 
 def _read_ranges(values: ArrayLike, dimension: int | None = None) -> Array:
-    """Return ranges as float32, checked: wrong ranges would make every code wrong, silently."""
+    """Return ranges as float32, checked, since wrong ranges would make all codes wrong."""
     ranges = np.asarray(values)
     fits = ranges.ndim == 2 and len(ranges) == 2 and dimension in (None, ranges.shape[1])
     if not fits or ranges.dtype.kind not in "fiu":
@@ -208,7 +209,7 @@ def _read_ranges(values: ArrayLike, dimension: int | None = None) -> Array:
 
 
 def _read_rows(values: ArrayLike, name: str) -> Array:
-    """Return real numbers in rows, in their own type, in which the formulas round."""
+    """Return rows of real numbers in their own type, since the formulas round in that type."""
     rows = np.asarray(values)
     if rows.ndim != 2 or rows.shape[1] == 0 or rows.dtype.kind not in "fiu":
         raise ValueError(
@@ -226,7 +227,7 @@ def _check_finite(rows: Array, name: str, first: int) -> None:
     """Refuse rows that float32 can't hold.
 
     rows   (M, D)  real numbers
-    first          the number of the first row, for the message
+    first          the number of the first row, for the error text
     """
     with np.errstate(over="ignore"):
         bad = ~np.isfinite(rows.astype(np.float32, copy=False))

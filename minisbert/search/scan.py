@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from minisbert.arguments import check_whole_number
 from minisbert.arrays import Array
 from minisbert.search.kernel import call_pair_dots, call_topk, choose_function
-from minisbert.search.topk import dot_pairs_numpy, take_best, topk_numpy
+from minisbert.search.topk import pair_dots_numpy, take_best, topk_numpy
 from minisbert.system.threads import run_parts
 
 
@@ -66,9 +66,9 @@ def pair_dots(a: ArrayLike, b: ArrayLike) -> Array:
     a, b = _read_matrix("a", a), _read_matrix("b", b)
     if a.shape != b.shape:
         raise ValueError(
-            f"a and b must have one shape, got {a.shape} and {b.shape}; pair each row with one"
+            f"a and b must have the same shape, got {a.shape} and {b.shape}; pair each row with one"
         )
-    return choose_function(call_pair_dots, dot_pairs_numpy)(a, b)
+    return choose_function(call_pair_dots, pair_dots_numpy)(a, b)
 
 
 def scan_parts(
@@ -83,9 +83,9 @@ def scan_parts(
     """Scan parts of the rows on several threads and take the k best of what they find.
 
     scan     the kernel, or its NumPy fallback
-    queries  (Q, n)
-    rows     (M, n)
-    take     (Q, any), (Q, any), k -> (Q, k) twice: the k best of the parts' k best
+    queries  (Q, D), or codes (Q, W)
+    rows     (M, D), or codes (M, W)
+    take     (Q, n), (Q, n), k -> (Q, min(k, n)) twice: the k best of the parts' results
     """
     found = run_parts(
         lambda part: scan(queries, rows[part], k, first_id=part.start),

@@ -1,8 +1,8 @@
 """TextIndex: a FlatIndex and the text of each of its rows, in one directory.
 
-The texts are in the same file as the rows, as one array of UTF-8 bytes and the places where each
-text ends. So opening an index of any size reads no text, and a crash while saving can't separate
-texts from rows.
+The texts are in the file of the rows, as one array of UTF-8 bytes and one of the positions where
+each text ends. So opening an index of any size reads no text, and a crash while saving can't
+separate texts from rows.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class TextHit(NamedTuple):
 
 
 class TextIndex:
-    """Texts that can be searched by meaning; made by `from_embeddings` or `load`."""
+    """An index of texts; make it by `from_embeddings` or `load`."""
 
     def __init__(self, vectors: FlatIndex) -> None:
         self.vectors = vectors
@@ -120,6 +120,6 @@ class TextIndex:
         ):
             raise ValueError(
                 f"index {path} must hold a text for each of its {len(vectors)} rows, "
-                "but it does not; make it anew with `minisbert index`"
+                "but it does not; build it again with `minisbert index`"
             )
         return cls(vectors)

@@ -1,8 +1,8 @@
-"""What a score is, and in which order rows come: the specification, in NumPy.
+"""The specification of search, in NumPy: the score of a row, and the order of rows.
 
 A float32 sum depends on the order of adding. One order is fixed here, the canonical dot product, so
 that a score has the same bits on every machine. The C kernels (csrc/topk.c) return these bits with
-wide registers; the functions below test them, and serve where nothing was compiled.
+wide registers; the functions below test them, and replace them where nothing was compiled.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def topk_numpy(queries: Array, rows: Array, k: int, *, first_id: int = 0) -> tup
         dots = np.empty(M, np.float32)
         for start in range(0, M, CACHED_ROWS):
             block = rows[start : start + CACHED_ROWS]
-            dots[start : start + CACHED_ROWS] = dot_pairs_numpy(block, queries[query : query + 1])
+            dots[start : start + CACHED_ROWS] = pair_dots_numpy(block, queries[query : query + 1])
         scores[query], ids[query] = take_best(dots, row_ids, k)
     return scores, ids
 
 
-def dot_pairs_numpy(a: Array, b: Array) -> Array:
+def pair_dots_numpy(a: Array, b: Array) -> Array:
     """Return canonical dot products: (M, D) with (M, D), or with one row (1, D) for all -> (M,)
 
     The product of elements i is added to lane i mod 16; each product and each sum is rounded to
@@ -55,7 +55,7 @@ def dot_pairs_numpy(a: Array, b: Array) -> Array:
 
 
 def take_best(scores: Array, ids: Array, k: int) -> tuple[Array, Array]:
-    """Keep the first k in order.  (..., n), (..., n) -> (..., min(k, n)) twice
+    """Return the k best, in order.  (..., n), (..., n) -> (..., min(k, n)) twice
 
     The higher score comes first, of equal scores the lower id; NaN comes after every number.
     """

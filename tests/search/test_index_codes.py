@@ -219,7 +219,7 @@ def test_bad_removal():
     with pytest.raises(ValueError, match=r"^ids must be of rows of the index, got 2"):
         index.remove([1, 2])
     index.companions["texts"] = np.zeros(1, np.uint8)
-    with pytest.raises(ValueError, match=r"^companions must be none .* got texts"):
+    with pytest.raises(ValueError, match=r"^companions must be empty .* got texts"):
         index.remove([1])
     assert len(index) == 2
 
@@ -302,7 +302,7 @@ def test_damaged_file(name, array, message, tmp_path):
     """Codes or ids of another shape or type are refused."""
     rows = np.ones((2, 4), np.float32)
     write_safetensors(tmp_path / "index", {"rows": rows, name: array}, METADATA)
-    with pytest.raises(ValueError, match=f"must hold {message}.*it is damaged, make it anew"):
+    with pytest.raises(ValueError, match=f"must hold {message}.*it is damaged, build it again"):
         FlatIndex.load(tmp_path / "index")
 
 

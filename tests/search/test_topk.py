@@ -9,7 +9,7 @@ import pytest
 from minisbert.search import kernel as kernel_module
 from minisbert.search.kernel import kernel_name, list_kernels
 from minisbert.search.scan import pair_dots, topk
-from minisbert.search.topk import dot_pairs_numpy, topk_numpy
+from minisbert.search.topk import pair_dots_numpy, topk_numpy
 from minisbert.system import threads as threads_module
 
 RUNS = list_kernels()
@@ -79,7 +79,7 @@ def test_fallback_is_the_definition(D):
     rng = np.random.default_rng(D)
     a, b = make_rows(rng, 6, D), make_rows(rng, 6, D)[::-1]
     expected = [dot_by_definition(x, y) for x, y in zip(a, b, strict=True)]
-    assert same([dot_pairs_numpy(a, b)], [np.array(expected, np.float32)])
+    assert same([pair_dots_numpy(a, b)], [np.array(expected, np.float32)])
 
 
 def test_kernel_gives_the_fallbacks_bits(kernel):
@@ -100,7 +100,7 @@ def test_pair_dots_gives_the_fallbacks_bits(kernel):
     for D in DIMENSIONS:
         rng = np.random.default_rng(D)
         a, b = make_rows(rng, 7, D), make_rows(rng, 7, D)[::-1].copy()
-        assert same([pair_dots(a, b)], [dot_pairs_numpy(a, b)]), D
+        assert same([pair_dots(a, b)], [pair_dots_numpy(a, b)]), D
 
 
 def test_fixed_score(kernel):
@@ -231,7 +231,7 @@ def test_bad_shapes_are_refused():
         topk([1, 2], [[1, 2]], 1)
     with pytest.raises(ValueError, match=r"rows must be rows of vectors, .* got shape \(\)"):
         topk([[1, 2]], 3, 1)
-    with pytest.raises(ValueError, match="a and b must have one shape"):
+    with pytest.raises(ValueError, match="a and b must have the same shape"):
         pair_dots([[1, 2]], [[1, 2], [3, 4]])
 
 
