@@ -70,7 +70,7 @@ def check_parameters(
             check_gradient(derivative, expected)
 
 
-def check_twins(
+def check_backward(
     forward: Callable[..., np.ndarray],
     backward: Callable[..., Any],
     arrays: Sequence[np.ndarray],

@@ -1,9 +1,10 @@
 """BERT with mean pooling as a textbook has it: padded, masked, no tricks. Read this first.
 
-Sentence-BERT (Reimers & Gurevych 2019) is BERT (Devlin et al. 2019) and one line of pooling. This
-is all of it. `minisbert/network/bert.py` computes the same numbers faster; tests hold it to this.
+Sentence-BERT (Reimers & Gurevych 2019) is BERT (Devlin et al. 2019) followed by pooling. This file
+is all of it. `minisbert/network/bert.py` computes the same numbers faster; tests compare the two.
 
-Letters: B sentences, T tokens of the longest, D hidden width, H heads, d = D / H, F wide layer.
+Letters: B sentences, T tokens of the longest, D hidden width, H heads, d = D / H, F feed-forward
+width.
 """
 
 import math
@@ -36,15 +37,20 @@ def attention(query, key, value, mask, heads):
     B, T, D = query.shape
     # 1. every head gets its own d columns
     q, k, v = (x.reshape(B, T, heads, D // heads).swapaxes(1, 2) for x in (query, key, value))
-    # 2. how much each token wants of each other token, nothing of padding  (B, H, T, T)
+    # 2. the score of each key for each query; the lowest number for padding  (B, H, T, T)
     scores = q @ k.swapaxes(2, 3) / math.sqrt(D // heads)
     scores = np.where(mask[:, None, None, :], scores, np.finfo(scores.dtype).min)
-    # 3. the mean of the values with these weights, heads side by side again  (B, T, D)
+    # 3. the mean of the values, weighted by softmax; then join the heads again  (B, T, D)
     return (softmax(scores) @ v).swapaxes(1, 2).reshape(B, T, D)
 
 
 def plain_bert(parameters, config, ids, mask, token_type_ids=None):
-    """Token ids (B, T) and mask (B, T), 1 for a token and 0 for padding -> vectors (B, T, D)."""
+    """Compute the vector of each token.  (B, T), (B, T) -> (B, T, D)
+
+    ids             token ids
+    mask            1 for a token, 0 for padding
+    token_type_ids  0 in the first text, 1 in the second text of a pair; 0 if left out
+    """
     B, T = ids.shape
     epsilon = config.layer_norm_eps
     if token_type_ids is None:
@@ -53,31 +59,31 @@ def plain_bert(parameters, config, ids, mask, token_type_ids=None):
     def learned(layer):
         return parameters[f"{layer}.weight"], parameters[f"{layer}.bias"]
 
-    # 1. a token's vector: its word, its place, and which of two sentences it belongs to
+    # 1. a token's vector: the sum of rows for its word, its position and its segment
     x = parameters["embeddings.word_embeddings.weight"][ids]
     x = x + parameters["embeddings.position_embeddings.weight"][:T]
     x = x + parameters["embeddings.token_type_embeddings.weight"][token_type_ids]
     x = layer_norm(x, *learned("embeddings.LayerNorm"), epsilon)
 
     for block in range(config.num_hidden_layers):
-        here = f"encoder.layer.{block}"
-        # 2. attention: every token looks at all the others
-        query = linear(x, *learned(f"{here}.attention.self.query"))
-        key = linear(x, *learned(f"{here}.attention.self.key"))
-        value = linear(x, *learned(f"{here}.attention.self.value"))
+        prefix = f"encoder.layer.{block}"
+        # 2. attention: every token takes a weighted mean over all tokens
+        query = linear(x, *learned(f"{prefix}.attention.self.query"))
+        key = linear(x, *learned(f"{prefix}.attention.self.key"))
+        value = linear(x, *learned(f"{prefix}.attention.self.value"))
         context = attention(query, key, value, mask, config.num_attention_heads)
-        # 3. mix the heads, add what came in, normalise
-        mixed = linear(context, *learned(f"{here}.attention.output.dense"))
-        x = layer_norm(x + mixed, *learned(f"{here}.attention.output.LayerNorm"), epsilon)
-        # 4. feed-forward, each token alone: widen, bend, narrow
-        wide = gelu(linear(x, *learned(f"{here}.intermediate.dense")))  # (B, T, F)
-        narrow = linear(wide, *learned(f"{here}.output.dense"))
-        # 5. add what came in, normalise
-        x = layer_norm(x + narrow, *learned(f"{here}.output.LayerNorm"), epsilon)
+        # 3. mix the heads, add the residual, normalise
+        mixed = linear(context, *learned(f"{prefix}.attention.output.dense"))
+        x = layer_norm(x + mixed, *learned(f"{prefix}.attention.output.LayerNorm"), epsilon)
+        # 4. feed-forward, each token alone: widen, apply GELU, narrow
+        wide = gelu(linear(x, *learned(f"{prefix}.intermediate.dense")))  # (B, T, F)
+        narrow = linear(wide, *learned(f"{prefix}.output.dense"))
+        # 5. add the residual, normalise
+        x = layer_norm(x + narrow, *learned(f"{prefix}.output.LayerNorm"), epsilon)
     return x
 
 
 def mean_pool(hidden, mask):
-    """The mean of a sentence's token vectors, padding left out: (B, T, D), (B, T) -> (B, D)."""
+    """Take the mean over each sentence's tokens, without padding.  (B, T, D), (B, T) -> (B, D)"""
     mask = mask[:, :, None].astype(hidden.dtype)
     return (hidden * mask).sum(axis=1) / mask.sum(axis=1)

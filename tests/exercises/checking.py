@@ -1,4 +1,4 @@
-"""Run the checks of an exercise on an answer, and say in plain words what is right and wrong."""
+"""Run the checks of an exercise on an answer, and print what is right and what is wrong."""
 
 import sys
 import traceback
@@ -17,7 +17,7 @@ class Unfinished(Exception):
 
 
 def main(arguments):
-    """Check the exercise of a number; return 0 if it is solved, 1 if not, 2 for a bad number."""
+    """Check one exercise; return 0 if it is solved, 1 if not, 2 if its number is wrong."""
     number = " ".join(arguments)
     if number not in EXERCISES:
         print(
@@ -30,7 +30,7 @@ def main(arguments):
 
 
 def report(number, path):
-    """Print a line or two for each check of the answer in a file; return whether all are right."""
+    """Print one or two lines for each check of a file's answer; return whether all are right."""
     try:
         answer = load_answer(path)
     except Exception as error:
@@ -69,7 +69,7 @@ def run_check(check, answer):
 
 
 def describe(error, path):
-    """Return a check's own words, or the kind of any other error and its line in the answer."""
+    """Return a check's error text; of any other error its type, text and line in the answer."""
     text = " ".join(str(error).split())
     if isinstance(error, AssertionError) and text:
         return text

@@ -1,13 +1,13 @@
-"""The checks of the exercises: `check_N_*(answer)` holds the module of an answer to exercise N.
+"""The checks of the exercises: `check_N_*(answer)` checks an answer to exercise N, a module.
 
-A check raises an error if the answer is wrong, and may return a remark. The reader sees both, under
-the docstring of the check.
+A check raises an error if the answer is wrong, and may return a remark. Either is printed under the
+docstring of the check.
 """
 
 from unittest import mock
 
 import numpy as np
-from gradients import check_twins
+from gradients import check_backward
 
 from minisbert import cosine_similarity, topk
 from minisbert.network.config import BertConfig, parameter_shapes
@@ -18,7 +18,7 @@ from plain_bert import plain_bert
 
 
 def expect_array(name, got, expected, tolerance=0.0):
-    """Fail unless shape and elements are as expected, with tolerance 0 to the bit."""
+    """Fail unless shape and elements are as expected; without a tolerance, bit for bit."""
     got, expected = np.asarray(got), np.asarray(expected)
     assert got.dtype != object, f"{name} must be numeric, got {got}"
     assert got.shape == expected.shape, f"{name} must have shape {expected.shape}, got {got.shape}"
@@ -80,7 +80,7 @@ def check_1_mean(answer):
 
 
 def check_2_hand(answer):
-    """Of two tokens the first has the gradient, the second has 0; the sentence stays as it was."""
+    """Of two tokens the first gets the gradient, the second 0; the sentence does not change."""
     sentences = np.array([[[1.0, 2], [3, 4]]])
     dsentences = answer.spread_cls(np.array([[7.0, 8]]), sentences)
     expect_array("dsentences", dsentences, [[[7, 8], [0, 0]]], 1e-12)
@@ -88,10 +88,10 @@ def check_2_hand(answer):
 
 
 def check_2_project(answer):
-    """With your function, the project's test of pooling passes: central differences agree."""
+    """With your function, the gradient of pooling agrees with central differences."""
     groups = group_lengths([4, 2, 2, 1])
     with mock.patch.dict(POOLINGS, cls=POOLINGS["cls"]._replace(backward=answer.spread_cls)):
-        check_twins(
+        check_backward(
             lambda x, cache: pooling_forward(x, groups, ["cls", "mean"], cache=cache),
             pooling_backward,
             [np.random.default_rng(2).standard_normal((9, 3))],
@@ -125,10 +125,10 @@ def check_3_overflow(answer):
 
 
 def check_3_gradients(answer):
-    """The gradients agree with central differences, also for a loss that is scaled."""
+    """The gradients agree with central differences, also if the loss is scaled."""
     u, v = np.random.default_rng(3).standard_normal((2, 5, 4))
     options = {"labels": np.array([2, 0, 1, 1, 3]), "scale": 4.0}
-    check_twins(
+    check_backward(
         lambda u, v, cache: answer.cosent_forward(u, v, **options, cache=cache),
         answer.cosent_backward,
         [u, v],
@@ -159,13 +159,15 @@ def check_4_finder(answer):
     assert found == ["doubled", "no gamma"], f"it must name 'doubled' and 'no gamma', got {found}"
 
 
-def check_4_mended(answer):
-    """No backward of the exercise is wrong any more."""
+def check_4_fixed(answer):
+    """Every backward in the exercise is right."""
     rng = np.random.default_rng(5)
     found = answer.find_wrong_layers(answer.LAYERS, rng)
-    assert not found, f"your find_wrong_layers names {', '.join(found)}: mend it"
+    assert not found, f"your find_wrong_layers names {', '.join(found)}: fix its backward"
     for layer in answer.LAYERS.values():
-        check_twins(layer.forward, layer.backward, [rng.standard_normal(s) for s in layer.shapes])
+        check_backward(
+            layer.forward, layer.backward, [rng.standard_normal(s) for s in layer.shapes]
+        )
 
 
 # 5. The scalar top-k.
@@ -182,7 +184,7 @@ def expect_topk(answer, query, rows, k):
 
 
 def check_5_hand(answer):
-    """Lanes decide what 1e8 + 1 - 1e8 is: 1 where 1e8 and -1e8 meet first, else 0."""
+    """The sum of 1e8, 1 and -1e8 is 1 if the lanes add 1e8 and -1e8 first, else 0."""
     for places, expected in (((0, 4, 8), 1.0), ((0, 16, 32), 0.0), ((0, 8, 4), 0.0)):
         a = np.zeros(40, np.float32)
         a[list(places)] = 1e8, 1, -1e8
@@ -203,8 +205,8 @@ def check_5_ties(answer):
     expect_topk(answer, [1, 2], [[1, 1], [3, 0]], 9)
 
 
-def check_5_not_a_number(answer):
-    """A score that is not a number comes last, after minus infinity; no score is minus zero."""
+def check_5_nan(answer):
+    """A score of NaN comes last, after minus infinity; no score is minus zero."""
     nan, inf = np.nan, np.inf
     expect_topk(answer, [1, 1], [[nan, 1], [-inf, 0], [1, 1], [inf, -inf], [inf, 0], [3e38] * 2], 6)
     expect_topk(answer, [1, -1], [[-1, 1], [-0.0, 0.0], [0, 0]], 3)

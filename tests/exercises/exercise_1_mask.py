@@ -1,12 +1,12 @@
-"""Exercise 1: break and mend the mask.
+"""Exercise 1: break and fix the mask.
 
 A padded batch fills short sentences up with padding, and a mask tells padding from tokens. Without
 the mask, `plain_bert` of tests/plain_bert.py takes padding for words, and the vector of a sentence
-changes with the length of its neighbours: the first check breaks it so, and shows by how much.
+changes with the length of its neighbours: the first check omits the mask and shows by how much.
 
 Most of the network works on each token alone. Tokens meet in two operations only: the softmax of
 attention, and the mean at the end. Write both so that every sentence gets the vector that it has
-alone. (`attention` and `mean_pool` in tests/plain_bert.py hold answers; look at them afterwards.)
+alone. (`attention` and `mean_pool` in tests/plain_bert.py have answers; look at them afterwards.)
 """
 
 import numpy as np

@@ -1,10 +1,10 @@
-"""Exercise 4: find and mend a wrong gradient.
+"""Exercise 4: find and fix a wrong gradient.
 
-One of the backwards in LAYERS is wrong. A network with it would still train, only worse, so nobody
-would notice. Fill in `find_wrong_layers`, let it name the layer, derive the gradient of that layer
-on paper, and mend its backward in this file.
+One of the backwards in LAYERS is wrong. A network with it would still train, but worse, and nobody
+might notice. Fill in `find_wrong_layers`, let it name the layer, derive the gradient of that layer
+on paper, and fix its backward in this file.
 
-`check_twins(forward, backward, arrays)` of tests/gradients.py compares a backward with central
+`check_backward(forward, backward, arrays)` of tests/gradients.py compares a backward with central
 differences of its forward, and raises AssertionError if they differ. Draw all arrays at random: the
 mistake of this exercise does not show where parameters have the values that training starts from.
 """
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from checking import Unfinished
-from gradients import check_twins
+from gradients import check_backward
 
 from minisbert.arrays import Array, Cache
 from minisbert.network.layers import softmax_backward, softmax_forward

@@ -1,11 +1,11 @@
 """Exercise 5: write the scalar top-k.
 
-A sum of floating-point numbers depends on the order of the additions, so a dot product has many
+A sum of floating-point numbers depends on the order of the additions, so a dot product can have
 values that differ in their last bits. The comment at the top of csrc/topk.h defines which of them
 is the score of a row, and which row comes first if scores are equal or are not numbers. Write that
 definition in plain loops: `minisbert.topk` gets the same bits with wide registers and threads.
 
-Keep every number an np.float32; a Python float has twice the bits. (minisbert/search/topk.py holds
+Keep every number an np.float32; a Python float has twice the bits. (minisbert/search/topk.py has
 another answer.)
 """
 
@@ -18,7 +18,7 @@ from minisbert.arrays import Array
 def canonical_dot(a: Array, b: Array) -> np.float32:
     """Compute the score of two float32 vectors of any width.  (D,), (D,) -> number
 
-    In the tree at the end lane i + 8 is added to lane i; of these eight, i + 4 to i; and so on.
+    At the end lane i + 8 is added to lane i; of these eight, lane i + 4 to lane i; and so on.
     """
     raise Unfinished("fill in canonical_dot")
 

@@ -4,12 +4,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from exercise_4_gradient import LAYERS as GIVEN_LAYERS
-from gradients import check_twins
+from gradients import check_backward
 
 from minisbert.network.similarity import normalize_backward, normalize_forward
 
-# 1. Weights that are set to 0 after a softmax over padding no longer sum to 1: padding has to leave
-# before it. The mask is over keys, the last axis; queries of padding may have any weights.
+# 1. If weights of padding are set to 0 after the softmax, the others do not sum to 1: so the scores
+# are masked before it. The mask is over keys, the last axis; padding's queries are ignored.
 
 
 def masked_softmax(scores, mask):
@@ -23,7 +23,7 @@ def masked_mean(hidden, mask):
     return (hidden * counted).sum(axis=1) / counted.sum(axis=1)
 
 
-# 2. The result is a copy of the first token; the others have no part in it.
+# 2. The result is a copy of the first token's vector; the other tokens have gradient 0.
 
 
 def spread_cls(dpooled, sentences):
@@ -33,7 +33,7 @@ def spread_cls(dpooled, sentences):
 
 
 # 3. The derivative with respect to e_ij is its share of the sum, exp(e_ij - loss). e_ij grows with
-# cos_j and falls with cos_i: a cosine's derivative is the sum of its column less that of its row.
+# cos_j and falls with cos_i: a cosine's derivative is its column's sum minus its row's sum.
 
 
 class CosentCache(NamedTuple):
@@ -71,8 +71,8 @@ def cosent_backward(dloss, cache):
     return du, dv
 
 
-# 4. With x̂ = x / root and dx̂ = dout gamma:  dx = (dx̂ - x̂ (mean of dx̂ x̂)) / root. The wrong one
-# takes the mean of dout x̂, which is the same only where gamma is 1.
+# 4. With x̂ = x / root and dx̂ = dout gamma:  dx = (dx̂ - x̂ (mean of dx̂ x̂)) / root. The wrong
+# backward takes the mean of dout x̂, which is the same only where gamma is 1.
 
 
 def find_wrong_layers(layers, rng):
@@ -80,7 +80,7 @@ def find_wrong_layers(layers, rng):
     for name, layer in layers.items():
         try:
             arrays = [rng.standard_normal(shape) for shape in layer.shapes]
-            check_twins(layer.forward, layer.backward, arrays)
+            check_backward(layer.forward, layer.backward, arrays)
         except AssertionError:
             wrong.append(name)
     return wrong
@@ -95,8 +95,8 @@ def rms_norm_backward(dout, cache):
 
 LAYERS = GIVEN_LAYERS | {"rms_norm": GIVEN_LAYERS["rms_norm"]._replace(backward=rms_norm_backward)}
 
-# 5. No comparison with NaN is true, so NaN cannot be sorted by its value: whether a score is NaN is
-# the first key of the order, and False comes before True.
+# 5. No comparison with NaN is true, so NaN cannot be sorted by its value. Whether a score is NaN is
+# the first sort key, and False comes before True.
 
 
 def canonical_dot(a, b):

@@ -5,7 +5,7 @@ from checking import EXERCISES, HERE, list_checks, load_answer, main, report, ru
 
 SOLUTIONS = HERE / "solutions.py"
 
-# An exercise, a text of its solution, and what makes the solution wrong instead of it.
+# An exercise, a text in its solution, and a text that replaces it and makes the solution wrong.
 MISTAKES = """
 1 | scores, -np.inf) | scores, 0)
 1 | mask[:, None, None, :] == 1 | mask[:, None, :, None] == 1
@@ -50,15 +50,15 @@ def test_solution_is_right(number):
 
 @pytest.mark.parametrize("mistake", MISTAKES.strip().splitlines())
 def test_wrong_answer_is_rejected(mistake):
-    """At least one check says of a wrong answer that it is wrong."""
+    """At least one check rejects a wrong answer."""
     assert "wrong" in check_solutions(*mistake.split(" | "))
 
 
 @pytest.mark.parametrize("number", EXERCISES)
 def test_open_exercise_says_what_to_fill_in(number, capsys):
-    """As it comes, an exercise is not solved, and the last line names the next function."""
+    """An exercise in the repository is not solved, and the last line names the next function."""
     if "raise Unfinished" not in EXERCISES[number].read_text("utf-8"):
-        pytest.skip(f"exercise {number} is filled in: that it comes unsolved is not checked")
+        pytest.skip(f"exercise {number} is filled in, so its open state is not checked")
     assert main([number]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1].startswith("Next: fill in ")
@@ -86,6 +86,6 @@ def test_report_is_in_plain_words(wrong, expected, tmp_path, capsys):
 
 @pytest.mark.parametrize("arguments", [[], ["0"], ["6"], ["1", "2"], ["mask"]])
 def test_bad_number_is_one_sentence(arguments, capsys):
-    """A number that no exercise has is refused in one sentence."""
+    """A number without an exercise is refused in one sentence."""
     assert main(arguments) == 2
     assert capsys.readouterr().err.startswith("N must be a whole number from 1 to 5, got ")

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from gradients import check_twins
+from gradients import check_backward
 
 from minisbert.network.activations import (
     ACTIVATIONS,
@@ -87,7 +87,7 @@ def test_input_stays_unless_it_is_out(name):
 def test_slopes(name):
     """Every activation's gradient is its slope; relu away from its kink."""
     x = np.linspace(-6, 6, 40).reshape(4, 10)  # 0 is not among them
-    check_twins(*ACTIVATIONS[name], [x])
+    check_backward(*ACTIVATIONS[name], [x])
 
 
 def test_gelu_backward_is_near_the_true_slope():

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from gradients import check_gradient, check_parameters, check_twins, differentiate
+from gradients import check_backward, check_gradient, check_parameters, differentiate
 from safetensors.numpy import load_file, save_file
 
 from minisbert import CrossEncoder, SentenceTransformer
@@ -355,7 +355,7 @@ def test_bias_is_looked_up_by_distance(T):
 def test_bias_backward():
     """The table's gradient is the slope of the loss; 100 tokens have all 32 distances."""
     table = np.random.default_rng(0).standard_normal((32, 2))
-    check_twins(
+    check_backward(
         lambda table, cache: relative_bias_forward(table, 100),
         lambda dout, cache: relative_bias_backward(dout),
         [table],

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from gradients import check_twins
+from gradients import check_backward
 
 from minisbert.network import layers
 from minisbert.network.activations import gelu_forward
@@ -123,7 +123,7 @@ def make(*shape: int) -> np.ndarray:
 def test_linear_backward():
     """Gradients of a linear layer with respect to x, weight and bias, for few rows and many."""
     for rows in (1, 9):
-        check_twins(
+        check_backward(
             layers.linear_forward, layers.linear_backward, [make(rows, 4), make(3, 4), make(3)]
         )
 
@@ -143,7 +143,7 @@ def test_layer_norm_backward():
     def forward(x, gamma, beta, cache):
         return layers.layer_norm_forward(x, gamma, beta, epsilon=1e-5, cache=cache)
 
-    check_twins(forward, layers.layer_norm_backward, [make(5, 6), make(6), make(6)])
+    check_backward(forward, layers.layer_norm_backward, [make(5, 6), make(6), make(6)])
 
 
 def test_softmax_backward():
@@ -152,7 +152,7 @@ def test_softmax_backward():
     def forward(x, cache):
         return layers.softmax_forward(x, cache=cache)
 
-    check_twins(forward, layers.softmax_backward, [make(2, 3, 4)])
+    check_backward(forward, layers.softmax_backward, [make(2, 3, 4)])
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.4])
@@ -178,7 +178,7 @@ def test_attention_backward(first_only, rate):
         )
 
     arrays = [make(queries, 6), make(12, 6), make(12, 6)]
-    check_twins(forward, layers.attention_backward, arrays)
+    check_backward(forward, layers.attention_backward, arrays)
 
 
 def test_embedding_backward_adds_up_duplicates():
@@ -201,7 +201,7 @@ def test_embedding_backward_is_the_slope():
         table[rows] = sums
         return table
 
-    check_twins(
+    check_backward(
         lambda table, cache: layers.lookup_forward(ids, table, cache=cache), backward, [make(7, 3)]
     )
 
@@ -218,7 +218,7 @@ def test_dropout_leaves_out_its_share_and_keeps_the_mean():
 
 def test_dropout_backward():
     """What was left out has no gradient, the rest the factor of the forward."""
-    check_twins(
+    check_backward(
         lambda x, cache: layers.dropout_forward(x, 0.5, np.random.default_rng(2), cache=cache),
         layers.dropout_backward,
         [make(4, 5)],

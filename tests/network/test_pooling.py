@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from gradients import check_twins
+from gradients import check_backward
 
 from minisbert.network.pooling import POOLINGS, pooling_backward, pooling_forward
 from minisbert.network.ragged import group_lengths
@@ -46,7 +46,7 @@ def test_pooling_backward(modes, skip):
     """The gradient of every pooling, alone and side by side, with and without a prompt."""
     hidden = np.random.default_rng(1).standard_normal((9, 3))
     groups = group_lengths([4, 2, 2, 1])
-    check_twins(
+    check_backward(
         lambda hidden, cache: pooling_forward(hidden, groups, modes, skip=skip, cache=cache),
         pooling_backward,
         [hidden],

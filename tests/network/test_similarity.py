@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from gradients import check_twins
+from gradients import check_backward
 
 from minisbert.network import comparisons, similarity
 
@@ -79,7 +79,7 @@ def test_shapes_that_do_not_fit(call, sentence):
 def test_normalize_backward():
     """The gradient of scaling rows to length 1."""
     x = np.random.default_rng(4).standard_normal((5, 4))
-    check_twins(similarity.normalize_forward, similarity.normalize_backward, [x])
+    check_backward(similarity.normalize_forward, similarity.normalize_backward, [x])
 
 
 def test_zero_vector_has_no_gradient():

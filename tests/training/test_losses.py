@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from gradients import check_twins
+from gradients import check_backward
 
 from minisbert.training import losses
 
@@ -28,7 +28,7 @@ def test_cross_entropy_by_hand():
 def test_cross_entropy_backward():
     """The gradient of the logits."""
     labels = np.array([2, 0, 1, 1, 2])
-    check_twins(
+    check_backward(
         lambda logits, cache: losses.cross_entropy_forward(logits, labels, cache=cache),
         losses.cross_entropy_backward,
         [make(5, 3)],
@@ -49,7 +49,7 @@ def test_binary_cross_entropy_by_hand():
 def test_binary_cross_entropy_backward():
     """The gradient of the logits, large ones too."""
     labels = np.array([1.0, 0.0, 0.4, 0.4])
-    check_twins(
+    check_backward(
         lambda logits, cache: losses.binary_cross_entropy_forward(logits, labels, cache=cache),
         losses.binary_cross_entropy_backward,
         [np.array([[0.5], [3.0], [-4.0], [0.0]])],
@@ -70,7 +70,7 @@ def test_softmax_loss_backward(concatenation):
         return losses.softmax_loss_forward(u, v, labels, **options, cache=cache)
 
     arrays = [make(4, 5), make(4, 5), make(3, parts * 5), make(3)]
-    check_twins(forward, losses.softmax_loss_backward, arrays)
+    check_backward(forward, losses.softmax_loss_backward, arrays)
 
 
 def test_concatenation_by_hand():
@@ -100,7 +100,7 @@ def test_cosine_loss_by_hand():
 def test_cosine_loss_backward():
     """Gradients of u and v."""
     labels = np.array([0.1, 0.9, 0.5])
-    check_twins(
+    check_backward(
         lambda u, v, cache: losses.cosine_loss_forward(u, v, labels, cache=cache),
         losses.cosine_loss_backward,
         [make(3, 4), make(3, 4)],
@@ -129,7 +129,7 @@ def test_triplet_loss_backward():
     """Gradients of anchor, positive and negative, where the margin is violated and where not."""
     positive, negative = make(6, 3), make(6, 3)
     positive[0], negative[0] = 0.1, 9.0
-    check_twins(
+    check_backward(
         lambda a, p, n, cache: losses.triplet_loss_forward(a, p, n, margin=1.0, cache=cache),
         losses.triplet_loss_backward,
         [make(6, 3) * 0.1, positive, negative],
@@ -171,7 +171,7 @@ def test_ranking_by_hand():
 @pytest.mark.parametrize("columns", [1, 2])
 def test_ranking_backward(columns):
     """Gradients of anchors and positives, and of hard negatives if there are any."""
-    check_twins(
+    check_backward(
         lambda *texts, cache: losses.ranking_loss_forward(*texts, scale=4.0, cache=cache),
         losses.ranking_loss_backward,
         [make(3, 4), *(make(3, 4) for _ in range(columns))],
