@@ -64,6 +64,7 @@ def test_mistakes_are_one_sentence(words, capsys):
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_command_does_not_import_what_another_needs():
     """Help and short commands run without the rooms that only training and measuring need."""
     program = """

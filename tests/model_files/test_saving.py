@@ -421,6 +421,7 @@ def fail_at(function, count):
     return fail
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("old", [False, True])
 @pytest.mark.parametrize(("owner", "step"), [(os, "fsync"), (os, "replace"), (Path, "mkdir")])
 def test_full_disk(tiny, tmp_path, owner, step, old):

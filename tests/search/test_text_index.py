@@ -30,6 +30,7 @@ def either(request, index, tmp_path):
     return TextIndex.load(tmp_path / "deep" / "inside")
 
 
+@pytest.mark.slow
 def test_indexes_are_imported_on_first_use():
     """The package exports TextIndex and BinaryIndex, but does not import them by itself."""
     assert {"BinaryIndex", "TextIndex"} <= {*minisbert.__all__}

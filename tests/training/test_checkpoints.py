@@ -191,6 +191,7 @@ def test_every_kind_goes_on(make_runner, uninterrupted, monkeypatch, kind):
     assert found == uninterrupted(kind)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed", [False, True])
 def test_between_two_checkpoints(make_runner, uninterrupted, monkeypatch, killed):
     """Stopped after the old checkpoint was moved aside and before the new one took its place."""
@@ -271,6 +272,7 @@ def test_a_checkpoint_holds_a_model(make_runner, monkeypatch):
 FULL = OSError(errno.ENOSPC, "No space left on device", "somewhere")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
