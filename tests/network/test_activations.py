@@ -1,4 +1,4 @@
-"""Activations by their definitions, and their slopes by differences."""
+"""Activations by their definitions, and their derivatives by differences."""
 
 import math
 
@@ -19,7 +19,7 @@ def phi(x: float) -> float:
     return 0.5 * math.erfc(-x / math.sqrt(2))
 
 
-def slope_of_gelu(x: float) -> float:
+def differentiate_gelu(x: float) -> float:
     return phi(x) + x * math.exp(-x * x / 2) / math.sqrt(2 * math.pi)
 
 
@@ -32,18 +32,18 @@ def test_gelu_is_the_error_function_form_everywhere():
     assert np.abs(gelu_tanh_forward(x) - truth).max() > 1e-4
 
 
-def test_gelu_has_no_kink_and_the_true_slope():
-    """The slope by differences is within 1e-5 of Phi(x) + x phi(x), at 0 as elsewhere."""
+def test_gelu_has_the_derivative_of_exact_gelu():
+    """Central differences are within 1e-5 of the derivative Phi(x) + x phi(x), also at 0."""
     x = np.linspace(-8, 8, 16_001)
     step = 1e-5
-    slope = (gelu_forward(x + step) - gelu_forward(x - step)) / (2 * step)
+    derivative = (gelu_forward(x + step) - gelu_forward(x - step)) / (2 * step)
     truth = [phi(v) + v * math.exp(-v * v / 2) / math.sqrt(2 * math.pi) for v in x]
-    assert np.abs(slope - truth).max() <= 1e-5
+    assert np.abs(derivative - truth).max() <= 1e-5
 
 
 @pytest.mark.parametrize("value", [1e3, 1e10, 3e38])
 def test_gelu_survives_huge_values(value):
-    """Far out GELU is x or 0, without a warning."""
+    """For large |x| GELU is x or 0, without a warning."""
     y = gelu_forward(np.array([value, -value], np.float32))
     assert y.tolist() == [np.float32(value), 0]
 
@@ -61,7 +61,7 @@ def test_gelu_survives_huge_values(value):
     ],
 )
 def test_activations_by_name(name, truth):
-    """Every activation is what its name says, with and without a cache."""
+    """Every activation computes the function of its name, with and without a cache."""
     x = np.linspace(-4, 4, 33)
     expected = [truth(value) for value in x]
     tolerance = 5e-4 if name == "gelu_new" else 1e-6
@@ -84,31 +84,31 @@ def test_input_stays_unless_it_is_out(name):
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_slopes(name):
-    """Every activation's gradient is its slope; relu away from its kink."""
+def test_gradients(name):
+    """Every activation's gradient is its derivative, for ReLU except at 0."""
     x = np.linspace(-6, 6, 40).reshape(4, 10)  # 0 is not among them
     check_backward(*ACTIVATIONS[name], [x])
 
 
-def test_gelu_backward_is_near_the_true_slope():
-    """The gradient of the approximation is within 1e-5 of the slope of GELU itself."""
+def test_gelu_backward_is_near_the_exact_derivative():
+    """The gradient of the approximation is within 1e-5 of the derivative of exact GELU."""
     x = np.linspace(-30, 30, 60_001)
     for dtype, tolerance in ((np.float64, 2e-6), (np.float32, 1e-5)):
         cache = []
         gelu_forward(x.astype(dtype), cache=cache)
-        slope = gelu_backward(np.ones_like(x, dtype), cache)
-        assert np.abs(slope - [slope_of_gelu(v) for v in x]).max() <= tolerance
+        derivative = gelu_backward(np.ones_like(x, dtype), cache)
+        assert np.abs(derivative - [differentiate_gelu(v) for v in x]).max() <= tolerance
 
 
 @pytest.mark.parametrize("value", [20, 1e3, 1e10, 3e38])
 def test_gelu_backward_survives_huge_values(value):
-    """Far out the slope is 1 or 0, without a warning."""
+    """For large |x| the derivative of GELU is 1 or 0, without a warning."""
     cache = []
     gelu_forward(np.array([value, -value], np.float32), cache=cache)
-    slope = gelu_backward(np.ones(2, np.float32), cache=cache)
-    assert slope.tolist() == [1, 0]
+    derivative = gelu_backward(np.ones(2, np.float32), cache=cache)
+    assert derivative.tolist() == [1, 0]
 
 
-def test_relu_at_its_kink():
-    """The slope of relu at 0 is defined as 0."""
+def test_relu_at_zero():
+    """The derivative of ReLU at 0 is defined as 0."""
     assert relu_backward(np.ones(3), [np.array([-1.0, 0.0, 1.0])]).tolist() == [0, 0, 1]

@@ -1,4 +1,4 @@
-"""The ragged network against the textbook's padded one, on small random weights."""
+"""The ragged network compared with the textbook's padded one, on small random weights."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def network(tmp_path_factory):
 @pytest.mark.parametrize("with_types", [False, True], ids=["single", "segments"])
 @pytest.mark.parametrize("lengths", [[2], [3, 3, 3], [9, 5, 5, 2, 1], [4, 9, 4], [30, 1]])
 def test_ragged_equals_padded(network, lengths, with_types):
-    """Every token's vector is that of the padded, masked network: traps 3 to 7 in one."""
+    """Every token has the same vector as in the padded, masked network (traps 3 to 7)."""
     config, parameters = network
     sentences = [RNG.integers(0, config.vocab_size, length) for length in lengths]
     types = [RNG.integers(0, 2, length) for length in lengths] if with_types else None
@@ -47,7 +47,7 @@ def test_ragged_equals_padded(network, lengths, with_types):
 
 
 def test_slices_and_cache_change_nothing(network, monkeypatch):
-    """The slices of inference give what the one slice of training gives."""
+    """Inference in slices gives the same numbers as training in one slice."""
     config, parameters = network
     batch = join_sentences([RNG.integers(0, config.vocab_size, 7) for _ in range(9)])
     monkeypatch.setattr("minisbert.network.bert.SLICE", 10)
@@ -58,7 +58,7 @@ def test_slices_and_cache_change_nothing(network, monkeypatch):
 
 
 def test_missing_segment_ids_add_segment_zero(network):
-    """A text without segment ids gets row 0 of the segment table, not none."""
+    """A text without segment ids gets row 0 of the segment table."""
     config, parameters = network
     ids = RNG.integers(0, config.vocab_size, 6)
     without = RaggedBatch(ids, None, group_lengths([6]))
@@ -78,14 +78,14 @@ def test_slices_cover_every_row_once(N, most):
 
 
 def test_groups_are_runs_of_equal_length():
-    """Neighbours of one length form a group; others don't join it."""
+    """Neighbouring sentences of equal length form a group; others do not."""
     assert group_lengths([5, 5, 3, 5]) == ((0, 2, 5), (10, 1, 3), (13, 1, 5))
 
 
 @pytest.mark.parametrize("dropout", [False, True])
 @pytest.mark.parametrize("first_only", [False, True])
 def test_bert_backward(network, first_only, dropout):
-    """Every parameter's gradient, along a random direction, is the slope of the loss there."""
+    """Every parameter's gradient agrees with the loss's derivative in a random direction."""
     config, parameters = network
     sentences = [RNG.integers(0, config.vocab_size, length) for length in (6, 6, 4, 1)]
     types = [RNG.integers(0, 2, len(sentence)) for sentence in sentences]

@@ -1,4 +1,4 @@
-"""Every family is read from its own names, computed by the one forward, trained and saved."""
+"""Every family is read under its own names, computed by the common forward, trained and saved."""
 
 import json
 
@@ -60,13 +60,13 @@ every_network = pytest.mark.parametrize(
 
 
 def read_config(path, model_type, **fields):
-    """The sizes of a network, from a config.json as its family writes it."""
+    """Read the sizes of a network from a config.json of its family."""
     write_json(path / "config.json", describe_network({"model_type": model_type, **fields}))
     return read_bert_config(path / "config.json")
 
 
 def make_network_of(path, model_type, **fields):
-    """A random network in float64."""
+    """Make a random network in float64."""
     config = read_bert_config(
         make_model_directory(path, model_type=model_type, **fields) / "config.json"
     )
@@ -86,7 +86,7 @@ def make_batch(config, lengths, seed=0):
 
 @every_family
 def test_names_there_and_back(tmp_path, model_type):
-    """Each parameter has a name of its own in a checkpoint; twelve blocks are twelve (trap 25)."""
+    """Each parameter has its own name in a checkpoint, also in twelve blocks (trap 25)."""
     config = read_config(tmp_path, model_type, num_hidden_layers=12)
     names = list(parameter_shapes(config))
     theirs = {FAMILIES[config.model_type].name_in_checkpoint(name): name for name in names}
@@ -98,8 +98,8 @@ def test_names_there_and_back(tmp_path, model_type):
 
 
 @every_family
-def test_tables_name_what_there_is(tmp_path, model_type):
-    """Every name in a table is one that BERT has, so that none is there for nothing."""
+def test_tables_have_only_names_of_bert(tmp_path, model_type):
+    """Every name in a family's table is a name in BERT, so no entry is without effect."""
     config = read_config(tmp_path, model_type)
     family = FAMILIES[config.model_type]
     layers = {
@@ -124,11 +124,11 @@ def test_names_of_distilbert(tmp_path):
     assert FAMILIES[config.model_type].name_in_checkpoint(POSITIONS) == POSITIONS
 
 
-# What config.json says
+# config.json
 
 
 def test_fields_of_distilbert(tmp_path):
-    """DistilBERT's own names are read; what it does not say is as its code has it."""
+    """DistilBERT's field names are read; missing fields get the defaults of its code."""
     write_json(
         tmp_path / "config.json",
         {
@@ -174,13 +174,13 @@ def test_fields_of_distilbert(tmp_path):
     ],
 )
 def test_position_offset(tmp_path, model_type, pad_token_id, offset):
-    """Positions start at 0, or after the padding's row."""
+    """Positions start at 0, or after the row of the padding id."""
     assert read_config(tmp_path, model_type, pad_token_id=pad_token_id).position_offset == offset
 
 
 @pytest.mark.parametrize("model_type", ["roberta", "mpnet"])
 def test_rows_before_the_first_position(tmp_path, model_type):
-    """With 514 rows a text of 512 tokens is read to its end, and the first two rows never."""
+    """With 514 rows of positions, texts have up to 512 tokens; the first two rows are not read."""
     directory = make_model_directory(
         tmp_path,
         model_type=model_type,
@@ -223,8 +223,8 @@ def test_rows_before_the_first_position(tmp_path, model_type):
         ("deberta-v2", "hidden_size", 32, "model_type"),
     ],
 )
-def test_what_is_refused(tmp_path, model_type, field, value, expected):
-    """What the forward does not compute is refused with the field, the file and the value."""
+def test_unsupported_config_is_refused(tmp_path, model_type, field, value, expected):
+    """A config that the forward can't compute is refused; the error names field, file and value."""
     with pytest.raises(ValueError, match=f"in .*config.json must be .*{expected}|^{expected}"):
         read_config(tmp_path, model_type, **{field: value})
 
@@ -233,7 +233,7 @@ def test_what_is_refused(tmp_path, model_type, field, value, expected):
 
 
 def as_bert(config, parameters):
-    """The same network as a BERT of as many blocks, where a family has nothing that BERT lacks."""
+    """Turn a network into the BERT with the same vectors, if its family adds no layer to BERT."""
     D = config.hidden_size
     parameters = dict(parameters)
     parameters[POSITIONS] = parameters[POSITIONS][config.position_offset :]
@@ -247,8 +247,8 @@ def as_bert(config, parameters):
 
 
 @every_family
-def test_a_family_is_bert_but_for_its_tables(tmp_path, model_type):
-    """With positions shifted, blocks copied, bias 0 and no widening each is the textbook's BERT."""
+def test_family_computes_what_plain_bert_does(tmp_path, model_type):
+    """With shifted positions, without bias and widening, each family computes what BERT does."""
     sizes = {"pad_token_id": 1, "embedding_size": 32, "num_hidden_layers": 3}
     segments = 1 if FAMILIES[model_type].padding else 2
     config, parameters = make_network_of(tmp_path, model_type, type_vocab_size=segments, **sizes)
@@ -274,7 +274,7 @@ def test_a_family_is_bert_but_for_its_tables(tmp_path, model_type):
 
 
 def test_one_segment_is_added(tmp_path):
-    """RoBERTa's one segment row counts for both texts of a pair."""
+    """RoBERTa adds its one segment row to both texts of a pair."""
     config, parameters = make_network_of(tmp_path, "roberta", type_vocab_size=1)
     batch = make_batch(config, [5, 2])
     changed = parameters | {SEGMENTS: parameters[SEGMENTS] + np.linspace(-1, 1, 32)}
@@ -283,7 +283,7 @@ def test_one_segment_is_added(tmp_path):
 
 
 def test_tokenizer_without_types_on_a_network_with_segments(tmp_path):
-    """Trap 8: a pair whose tokenizer gives no segments gets row 0 of the table, which is added."""
+    """Row 0 of the segment table is added if the tokenizer gives no segments (trap 8)."""
     directory = make_cross_encoder_directory(tmp_path)
     model = CrossEncoder(directory)
     segments = model.parameters[SEGMENTS]
@@ -300,7 +300,7 @@ def test_tokenizer_without_types_on_a_network_with_segments(tmp_path):
 
 
 def test_narrow_words_need_a_block(tmp_path):
-    """ALBERT's words are narrower than its blocks, so it can't be read without any."""
+    """ALBERT without blocks is refused, since its word vectors are narrower than its blocks."""
     directory = make_model_directory(tmp_path, model_type="albert", normalize=False)
     assert SentenceTransformer(directory, blocks=1).encode("a bird").shape == (32,)
     with pytest.raises(ValueError, match="blocks must be a whole number from 1 to 2, got 0"):
@@ -335,14 +335,14 @@ def test_narrow_words_need_a_block(tmp_path):
     ],
 )
 def test_buckets(distance, bucket):
-    """Buckets widen with the distance, and those of keys after the query are others."""
+    """Buckets widen with the distance, and keys after the query have buckets of their own."""
     assert find_buckets(np.array([-distance])) == bucket
     assert find_buckets(np.array([distance])) == bucket + 16 * (distance > 0)
 
 
 @pytest.mark.parametrize("T", [1, 2, 9, 100])
 def test_bias_is_looked_up_by_distance(T):
-    """Row i, column j holds the number of j - i; a shorter sentence's is the corner."""
+    """Row i, column j of the bias depends on j - i; a shorter sentence gets the top left corner."""
     table = np.random.default_rng(0).standard_normal((32, 3))
     bias = relative_bias_forward(table, T)
     assert bias.shape == (3, T, T)
@@ -353,7 +353,7 @@ def test_bias_is_looked_up_by_distance(T):
 
 
 def test_bias_backward():
-    """The table's gradient is the slope of the loss; 100 tokens have all 32 distances."""
+    """The table's gradient agrees with central differences; 100 tokens reach all 32 buckets."""
     table = np.random.default_rng(0).standard_normal((32, 2))
     check_backward(
         lambda table, cache: relative_bias_forward(table, 100),
@@ -364,7 +364,7 @@ def test_bias_backward():
 
 @pytest.mark.parametrize("first_only", [False, True])
 def test_attention_with_bias(first_only):
-    """Scores get the bias of their sentence's length, and its gradient sums over sentences."""
+    """Scores get the bias of their sentence's length; its gradient is summed over sentences."""
     rng = np.random.default_rng(1)
     groups = group_lengths([4, 4, 2])
     rows, query_groups = find_first_rows(groups) if first_only else (np.arange(10), groups)
@@ -409,7 +409,7 @@ def test_attention_with_bias(first_only):
 @pytest.mark.parametrize("first_only", [False, True])
 @every_network
 def test_gradients(tmp_path, model_type, first_only, dropout):
-    """Every parameter's gradient is the slope of the loss, in every family."""
+    """Every parameter's gradient agrees with the loss's derivative, in every family."""
     config, parameters = make_network_of(tmp_path, model_type, num_hidden_layers=3)
     batch = make_batch(config, [20, 6, 6, 4, 1])
     rng = np.random.default_rng(2)
@@ -431,7 +431,7 @@ def test_gradients(tmp_path, model_type, first_only, dropout):
 @pytest.mark.parametrize("dropout", [False, True])
 @every_family
 def test_gradients_of_heads(tmp_path, model_type, dropout):
-    """So it is in every family's head."""
+    """Every head's gradients agree with the loss's derivative, in every family."""
     rng = np.random.default_rng(4)
     config = read_cross_encoder_config(
         make_cross_encoder_directory(tmp_path, model_type=model_type, num_labels=3)
@@ -466,7 +466,7 @@ def test_gradients_of_heads(tmp_path, model_type, dropout):
     ],
 )
 def test_heads(tmp_path, model_type, dense, output, bend):
-    """A head is two layers on the first token, under the names of its family's checkpoints."""
+    """A head is two layers on the first token, under its family's parameter names."""
     model = CrossEncoder(make_cross_encoder_directory(tmp_path, model_type=model_type))
     first = np.random.default_rng(5).standard_normal((4, 32))
     (w, b), (u, c) = (
@@ -480,7 +480,7 @@ def test_heads(tmp_path, model_type, dense, output, bend):
 
 @every_family
 def test_a_step_of_training(tmp_path, model_type):
-    """A step moves every parameter that had a part in the batch, on one thread as on two."""
+    """Steps change every parameter, with the same bits on one thread and on two."""
     moved = []
     for threads in (1, 2):
         directory = make_model_directory(tmp_path, model_type=model_type, pooling=("cls",))
@@ -501,13 +501,13 @@ def test_a_step_of_training(tmp_path, model_type):
 
 
 def test_bias_by_distance_is_not_decayed():
-    """Weight decay leaves every bias alone, MPNet's too, as in the code released with BERT."""
+    """Weight decay does not apply to MPNet's bias by distance."""
     assert not is_decayed(RELATIVE_BIAS)
 
 
 @every_family
 def test_fresh_head(tmp_path, model_type):
-    """A head to be trained goes on any family's bi-encoder."""
+    """A new head can be added to any family's bi-encoder."""
     model = CrossEncoder(
         make_model_directory(tmp_path, model_type=model_type), num_labels=3, fresh_head=1
     )
@@ -519,7 +519,7 @@ def test_fresh_head(tmp_path, model_type):
 
 @every_family
 def test_saved_bi_encoder(tmp_path, model_type):
-    """A saved bi-encoder has its family's names and gives the same bits."""
+    """A saved bi-encoder has its family's parameter names and gives the same bits."""
     source = make_model_directory(tmp_path / "source", model_type=model_type, dense=16)
     tensors = load_file(source / "model.safetensors")
     tensors["pooler.dense.weight"] = np.ones((32, 32), np.float32)
@@ -541,7 +541,7 @@ def test_saved_bi_encoder(tmp_path, model_type):
 
 @every_family
 def test_saved_cross_encoder(tmp_path, model_type):
-    """So does a saved cross-encoder, the network's names with the prefix."""
+    """A saved cross-encoder has its family's prefix and names and gives the same bits."""
     source = make_cross_encoder_directory(tmp_path / "source", model_type=model_type)
     model = CrossEncoder(source)
     model.save(tmp_path / "saved")
@@ -558,7 +558,7 @@ def test_saved_cross_encoder(tmp_path, model_type):
 
 
 def test_fewer_blocks_under_their_own_name(tmp_path):
-    """Fewer blocks are saved in the field that the family has for them."""
+    """A smaller number of blocks is saved under the family's field name."""
     source = make_model_directory(tmp_path / "source", model_type="distilbert")
     SentenceTransformer(source, blocks=1).save(tmp_path / "saved")
     content = json.loads((tmp_path / "saved" / "config.json").read_text("utf-8"))
@@ -568,7 +568,7 @@ def test_fewer_blocks_under_their_own_name(tmp_path):
 
 @every_family
 def test_prefix_and_heads_in_a_checkpoint(tmp_path, model_type):
-    """A checkpoint of pre-training, with a prefix, half precision and other heads, is read."""
+    """A pre-training checkpoint, with a prefix, half precision and other heads, can be read."""
     directory = make_model_directory(tmp_path, model_type=model_type)
     prefix = FAMILIES[model_type].prefix
     tensors = load_file(directory / "model.safetensors")
@@ -590,8 +590,8 @@ def test_prefix_and_heads_in_a_checkpoint(tmp_path, model_type):
         assert np.array_equal(array, expected.astype(np.float32))
 
 
-def test_missing_parameter_has_the_name_of_the_file(tmp_path):
-    """An error names a parameter as the checkpoint does."""
+def test_missing_parameter_is_named_as_in_the_checkpoint(tmp_path):
+    """An error about a missing parameter uses the checkpoint's name."""
     directory = make_model_directory(tmp_path, model_type="distilbert")
     tensors = load_file(directory / "model.safetensors")
     del tensors["transformer.layer.1.ffn.lin2.bias"]
@@ -600,7 +600,7 @@ def test_missing_parameter_has_the_name_of_the_file(tmp_path):
         SentenceTransformer(directory)
 
 
-# Tokenizers built of lists
+# Tokenizers built from vocabulary files
 
 BPE_TEXTS = ["the old bird sings in the tree all day", "a red car, a cat and a dog!"] * 3
 NASTY_TEXTS = [
@@ -618,7 +618,7 @@ def bpe_directory(tmp_path):
 
 @pytest.mark.parametrize("prefix_space", [False, True])
 def test_bpe_lists_give_the_same_ids(bpe_directory, prefix_space):
-    """vocab.json and merges.txt tokenise texts and pairs as tokenizer.json does."""
+    """vocab.json and merges.txt give the same token ids as tokenizer.json, for texts and pairs."""
     write_bpe(bpe_directory, BPE_TEXTS, prefix_space)
     write_json(bpe_directory / "tokenizer_config.json", {"add_prefix_space": prefix_space})
     whole = Tokenizer(bpe_directory)
@@ -637,19 +637,19 @@ def test_bpe_lists_give_the_same_ids(bpe_directory, prefix_space):
     assert [types.tolist() for types in got.types] == [types.tolist() for types in expected.types]
 
 
-def test_blank_before_the_first_word(bpe_directory):
-    """add_prefix_space makes the first word one like any other."""
+def test_space_before_the_first_word(bpe_directory):
+    """With add_prefix_space the first word is tokenised like any other."""
     (bpe_directory / "tokenizer.json").unlink()
     write_json(bpe_directory / "tokenizer_config.json", {"add_prefix_space": True})
-    first, after_a_blank = Tokenizer(bpe_directory).encode(["bird", " bird"], 64).ids
-    assert first.tolist() == after_a_blank.tolist()
+    first, after_a_space = Tokenizer(bpe_directory).encode(["bird", " bird"], 64).ids
+    assert first.tolist() == after_a_space.tolist()
     write_json(bpe_directory / "tokenizer_config.json", {})
-    first, after_a_blank = Tokenizer(bpe_directory).encode(["bird", " bird"], 64).ids
-    assert first.tolist() != after_a_blank.tolist()
+    first, after_a_space = Tokenizer(bpe_directory).encode(["bird", " bird"], 64).ids
+    assert first.tolist() != after_a_space.tolist()
 
 
 def test_pair_of_roberta(bpe_directory):
-    """Two separators stand between the texts of a pair, which are one segment."""
+    """RoBERTa puts two separators between the texts of a pair, and both texts into one segment."""
     (bpe_directory / "tokenizer.json").unlink()
     tokens = Tokenizer(bpe_directory).encode_pairs([("bird", "cat")], 64)
     ids = tokens.ids[0].tolist()
@@ -662,15 +662,15 @@ def test_pair_of_roberta(bpe_directory):
 @pytest.mark.parametrize("file", ["tokenizer_config.json", "special_tokens_map.json"])
 @pytest.mark.parametrize("spell", [str, lambda word: {"content": word, "lstrip": False}])
 def test_special_tokens_that_a_directory_names(bpe_directory, file, spell):
-    """Either file may name other special tokens, as words or as objects."""
+    """Either of two files may name other special tokens, as strings or as objects."""
     (bpe_directory / "tokenizer.json").unlink()
     write_json(bpe_directory / file, {"cls_token": spell("<mask>"), "sep_token": spell("<pad>")})
     (ids,) = Tokenizer(bpe_directory).encode([""], 64).ids
     assert ids.tolist() == [4, 1]
 
 
-def test_words_of_mpnet(tmp_path):
-    """MPNet's vocab.txt has RoBERTa's special tokens, and its pairs are RoBERTa's."""
+def test_special_tokens_of_mpnet(tmp_path):
+    """MPNet's vocab.txt uses RoBERTa's special tokens, and its pairs are built as RoBERTa's."""
     write_json(tmp_path / "config.json", {"model_type": "mpnet"})
     words = ["<s>", "<pad>", "</s>", "<unk>", "[UNK]", "<mask>", *VOCABULARY[5:]]
     (tmp_path / "vocab.txt").write_text("\n".join(words), "utf-8")
@@ -701,7 +701,7 @@ def test_words_of_mpnet(tmp_path):
     ],
 )
 def test_broken_lists(bpe_directory, damage, error, sentence):
-    """Lists that are missing, broken, or of two tokenizers are refused in one sentence."""
+    """Vocabulary files that are missing, broken, or of two tokenizers are one clear error."""
     (bpe_directory / "tokenizer.json").unlink()
     damage(bpe_directory)
     with pytest.raises(error, match=sentence) as raised:
@@ -711,14 +711,14 @@ def test_broken_lists(bpe_directory, damage, error, sentence):
 
 @pytest.mark.parametrize("name", ["sentencepiece.bpe.model", "spiece.model"])
 def test_only_a_sentencepiece_model(tmp_path, name):
-    """A directory with only a sentencepiece model is refused with what to do."""
+    """A directory with only a sentencepiece model is refused; the error says what to do."""
     (tmp_path / name).write_bytes(b"")
     with pytest.raises(ValueError, match=r"must hold tokenizer\.json, got only .*; convert it"):
         Tokenizer(tmp_path)
 
 
 def test_files_of_tokenizers_are_saved(tmp_path):
-    """A saved model takes all of its tokenizer's files along, and can be saved over."""
+    """All tokenizer files are saved with a model, also over an older save."""
     source = make_model_directory(tmp_path / "source", model_type="roberta", vocab_size=320)
     write_bpe(source, BPE_TEXTS)
     (source / "vocab.txt").unlink()
@@ -734,6 +734,6 @@ def test_files_of_tokenizers_are_saved(tmp_path):
     assert np.array_equal(back.encode(TEXTS, on_truncate="ignore"), expected)
 
 
-def test_sizes_are_those_of_bert():
-    """What the tests above build differs from BERT only by its model_type."""
+def test_configs_differ_only_in_model_type():
+    """The configs of the tests above differ from BERT's only in model_type."""
     assert describe_network({}) == SIZES

@@ -1,4 +1,4 @@
-"""Each layer by its definition, worked out by hand, and its gradients by differences."""
+"""Each layer by a value worked out by hand, and its gradients by central differences."""
 
 import numpy as np
 import pytest
@@ -18,8 +18,8 @@ def test_linear_multiplies_by_out_in_weights():
 
 
 @pytest.mark.parametrize("rows", range(1, 20))
-def test_linear_row_does_not_depend_on_its_company(rows):
-    """A row gives the same bits in a product of any number of rows."""
+def test_linear_row_does_not_depend_on_the_batch(rows):
+    """A row's product has the same bits, whatever the number of rows in the batch."""
     x = RNG.standard_normal((40, 384)).astype(np.float32)
     weight = RNG.standard_normal((384, 384)).astype(np.float32)
     bias = np.zeros(384, np.float32)
@@ -42,7 +42,7 @@ def test_softmax_survives_large_scores():
 
 
 def test_attention_keeps_sentences_apart():
-    """Changing one sentence leaves the output of the others bit for bit."""
+    """Changing one sentence does not change the output of the others, bit for bit."""
     query, key, value = (RNG.standard_normal((11, 8)) for _ in range(3))
     groups = group_lengths([4, 4, 3])
     before = layers.attention_forward(query, key, value, groups=groups, heads=2)
@@ -77,7 +77,7 @@ def test_attention_by_hand():
     ids=["linear", "layer norm", "gelu", "attention"],
 )
 def test_cache_changes_nothing_and_keeps_the_input(forward):
-    """With a cache or without a layer gives the same result, and leaves its input as it is."""
+    """A layer gives the same result with and without a cache, and does not change its input."""
     x = RNG.standard_normal((6, 4))
     kept, cache = x.copy(), []
     with_cache = forward(x, cache=cache)
@@ -128,8 +128,8 @@ def test_linear_backward():
         )
 
 
-def test_linear_backward_writes_where_it_is_told():
-    """Gradients of weight and bias go to the arrays given."""
+def test_linear_backward_writes_into_given_arrays():
+    """Gradients of weight and bias are written into the arrays given."""
     cache, dweight, dbias = [], np.empty((3, 4)), np.empty(3)
     layers.linear_forward(make(5, 4), make(3, 4), None, cache=cache)
     _, first, second = layers.linear_backward(make(5, 3), cache, dweight=dweight, dbias=dbias)
@@ -181,8 +181,8 @@ def test_attention_backward(first_only, rate):
     check_backward(forward, layers.attention_backward, arrays)
 
 
-def test_embedding_backward_adds_up_duplicates():
-    """Each row that was looked up stands once, with the sum of its gradients."""
+def test_lookup_backward_sums_repeated_rows():
+    """The gradient has each row that was looked up once, with the sum of its gradients."""
     ids = np.array([5, 2, 5, 5, 0])
     cache, dout = [], make(5, 3)
     layers.lookup_forward(ids, make(7, 3), cache=cache)
@@ -191,8 +191,8 @@ def test_embedding_backward_adds_up_duplicates():
     assert np.allclose(sums, [dout[4], dout[1], dout[0] + dout[2] + dout[3]], rtol=0, atol=1e-15)
 
 
-def test_embedding_backward_is_the_slope():
-    """Written into a table of zeros the rows are the gradient of the table."""
+def test_lookup_backward_is_the_gradient_of_the_table():
+    """The rows, written into a table of zeros, are the gradient of the table."""
     ids = np.array([5, 2, 5, 5, 0])
 
     def backward(dout, cache):
@@ -206,8 +206,8 @@ def test_embedding_backward_is_the_slope():
     )
 
 
-def test_dropout_leaves_out_its_share_and_keeps_the_mean():
-    """A fifth is 0 and the rest 1.25 times as large; the same seed leaves out the same."""
+def test_dropout_drops_its_share_and_keeps_the_mean():
+    """At rate 0.2 a fifth of the elements is 0, the others are scaled by 1.25; a seed decides."""
     x = np.ones((300, 400), np.float32)
     out = layers.dropout_forward(x, 0.2, np.random.default_rng(1))
     assert out.dtype == np.float32
@@ -217,7 +217,7 @@ def test_dropout_leaves_out_its_share_and_keeps_the_mean():
 
 
 def test_dropout_backward():
-    """What was left out has no gradient, the rest the factor of the forward."""
+    """Dropped elements have gradient 0, the others the factor of the forward."""
     check_backward(
         lambda x, cache: layers.dropout_forward(x, 0.5, np.random.default_rng(2), cache=cache),
         layers.dropout_backward,
@@ -227,7 +227,7 @@ def test_dropout_backward():
 
 @pytest.mark.parametrize(("rate", "rng"), [(0.5, None), (0.0, np.random.default_rng(0))])
 def test_no_dropout(rate, rng):
-    """Without a generator, or at rate 0, nothing is left out, forward or backward."""
+    """Without a generator, or at rate 0, nothing is dropped, forward or backward."""
     x, cache = make(3, 3), []
     assert layers.dropout_forward(x, rate, rng, cache=cache) is x
     assert layers.dropout_backward(x, cache) is x

@@ -1,4 +1,4 @@
-"""Products in tiles are the products, cut where OpenBLAS cuts them."""
+"""Products by tiles equal products by BLAS, and split sums where OpenBLAS splits them."""
 
 import numpy as np
 import pytest
@@ -10,8 +10,8 @@ RNG = np.random.default_rng(7)
 
 
 @pytest.mark.parametrize("I", [1, 64, 447, 448, 449, 800, 896, 897, 1536, 3072])
-def test_tiles_are_the_matrix(I):  # noqa: E741
-    """A product of few rows by the tiles of a matrix is the product by the matrix."""
+def test_tiled_product_equals_product(I):  # noqa: E741
+    """A product by a matrix in tiles equals the product by the matrix."""
     weight = RNG.standard_normal((128, I))
     tiles = TiledMatrix(weight)
     for N in (0, 1, 5, 24):
@@ -34,5 +34,5 @@ def test_tiles_are_the_matrix(I):  # noqa: E741
     ],
 )
 def test_runs_are_those_of_openblas(I, runs):  # noqa: E741
-    """Sums are cut where OpenBLAS was seen to cut them."""
+    """Sums are split where OpenBLAS was observed to split them."""
     assert [run.stop - run.start for run in _cut_runs(I)] == runs

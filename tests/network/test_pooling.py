@@ -1,4 +1,4 @@
-"""Every pooling on numbers worked out by hand."""
+"""Every pooling by values worked out by hand."""
 
 import numpy as np
 import pytest
@@ -24,18 +24,18 @@ GROUPS = group_lengths([2, 2, 1])
     ],
 )
 def test_pooling_by_hand(mode, expected):
-    """Each mode gives the values of its definition, for negative features too."""
+    """Each mode gives the values of its definition, also for negative features."""
     assert np.allclose(pooling_forward(HIDDEN, GROUPS, [mode]), expected, rtol=0, atol=1e-14)
 
 
 def test_modes_stand_side_by_side_in_the_order_given():
-    """Several modes are concatenated, first named first."""
+    """The results of several modes are concatenated in the order given."""
     both = pooling_forward(HIDDEN, GROUPS, ["max", "cls"])
     assert both.tolist() == [[3, 6, 1, 2], [-2, -1, -4, -1], [5, 5, 5, 5]]
 
 
 def test_skipped_prompt_tokens_take_no_part():
-    """The first `skip` tokens are left out; a sentence with nothing left is zeros."""
+    """The first `skip` tokens are left out; a sentence without other tokens gives zeros."""
     assert pooling_forward(HIDDEN, GROUPS, ["mean"], skip=1).tolist() == [[3, 6], [-2, -3], [0, 0]]
     assert pooling_forward(HIDDEN, GROUPS, ["cls"], skip=1).tolist() == [[3, 6], [-2, -3], [0, 0]]
 
@@ -43,7 +43,7 @@ def test_skipped_prompt_tokens_take_no_part():
 @pytest.mark.parametrize("skip", [0, 1])
 @pytest.mark.parametrize("modes", [*((mode,) for mode in POOLINGS), ("max", "mean", "cls")])
 def test_pooling_backward(modes, skip):
-    """The gradient of every pooling, alone and side by side, with and without a prompt."""
+    """Every pooling's gradient agrees with differences: alone, concatenated, and with a prompt."""
     hidden = np.random.default_rng(1).standard_normal((9, 3))
     groups = group_lengths([4, 2, 2, 1])
     check_backward(
@@ -54,7 +54,7 @@ def test_pooling_backward(modes, skip):
 
 
 def test_max_with_ties_gives_the_gradient_to_the_first():
-    """Of tokens with the same largest value the first one has the gradient."""
+    """If tokens tie for the largest value, the first one gets the gradient."""
     cache = []
     pooling_forward(np.array([[1.0], [2.0], [2.0]]), group_lengths([3]), ["max"], cache=cache)
     assert pooling_backward(np.array([[5.0]]), cache).tolist() == [[0], [5], [0]]

@@ -21,7 +21,7 @@ def make_batch(lengths, vocabulary: int, with_types: bool = False):
 
 
 def check_network(model, forward, backward) -> None:
-    """Hold every parameter's gradient, along a random direction, to the slope of the loss there.
+    """Compare every parameter's gradient with the loss's derivative in a random direction.
 
     forward   (parameters, cache) -> out
     backward  (dout, cache, gradients)
@@ -29,7 +29,7 @@ def check_network(model, forward, backward) -> None:
     parameters = {name: array.astype(np.float64) for name, array in model.parameters.items()}
     gradients = {name: np.zeros_like(array) for name, array in parameters.items()}
     cache = []
-    # A steep loss: a slope is then seldom near 0 by chance.
+    # A steep loss, so that its derivative is seldom near 0 by chance.
     dout = 100 * RNG.standard_normal(forward(parameters, cache).shape)
     backward(dout, cache, gradients)
     assert cache == [], "a backward must pop all that its forward pushed"
@@ -46,12 +46,12 @@ def check_network(model, forward, backward) -> None:
             return float(np.sum(forward(moved, None) * dout))
 
         expected = differentiate(loss, step)
-        slope = np.sum(gradients[name] * direction, keepdims=True).ravel()
+        derivative = np.sum(gradients[name] * direction, keepdims=True).ravel()
         unread = not model.config.bert.num_hidden_layers and name != WORDS and "linear" not in name
         if name.endswith("key.bias") or unread:  # the outputs don't depend on them
-            assert max(abs(slope), abs(expected)) < 1e-6
+            assert max(abs(derivative), abs(expected)) < 1e-6
         else:
-            check_gradient(slope, expected)
+            check_gradient(derivative, expected)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def check_network(model, forward, backward) -> None:
     ids=["mean", "cls", "max", "dense", "prompt", "cls-prompt", "no-blocks"],
 )
 def test_sentence_backward(tmp_path, modules, skip, dropout, blocks):
-    """The slope of an embedding is found through every module, pooling and number of blocks."""
+    """Gradients agree with differences for every module, pooling and number of blocks."""
     model = SentenceTransformer(make_model_directory(tmp_path, **modules), blocks=blocks)
     # The one token of the last text is all prompt, if there is one.
     batch = make_batch((6, 6, 4, 1), model.config.bert.vocab_size)
@@ -86,7 +86,7 @@ def test_sentence_backward(tmp_path, modules, skip, dropout, blocks):
 @pytest.mark.parametrize("dropout", [False, True])
 @pytest.mark.parametrize("labels", [1, 3])
 def test_pair_backward(tmp_path, labels, dropout):
-    """The slope of a pair's logits is found through head and network."""
+    """Gradients through head and network agree with differences."""
     directory = make_cross_encoder_directory(tmp_path, num_labels=labels, classifier_dropout=0.3)
     model = CrossEncoder(directory)
     batch = make_batch((7, 5, 5), model.config.bert.vocab_size, with_types=True)
@@ -102,7 +102,7 @@ def test_pair_backward(tmp_path, labels, dropout):
 
 
 def test_a_wrong_gradient_is_noticed(tmp_path):
-    """The check of this file rejects a gradient that is 1 % too long."""
+    """The check of this file rejects a gradient that is 1 % too large."""
     model = SentenceTransformer(make_model_directory(tmp_path))
     batch = make_batch((4, 3), model.config.bert.vocab_size)
 
@@ -117,7 +117,7 @@ def test_a_wrong_gradient_is_noticed(tmp_path):
 
 
 def test_dropout_is_for_training_only(tmp_path):
-    """Without a generator nothing is left out, with one something is."""
+    """Dropout is applied only with a generator."""
     model = SentenceTransformer(make_model_directory(tmp_path))
     batch = make_batch((4, 3), model.config.bert.vocab_size)
     plain = sentence_forward(model.parameters, model.config, batch, cache=[])

@@ -1,4 +1,4 @@
-"""Similarities by definition, at the edges, and with the shapes of sentence-transformers."""
+"""Similarities by definition, in edge cases, and with the shapes of sentence-transformers."""
 
 import numpy as np
 import pytest
@@ -38,18 +38,18 @@ def test_pairwise(name):
 
 @pytest.mark.parametrize("name", BY_DEFINITION)
 def test_single_vector_is_one_row(name):
-    """A vector counts as one row."""
+    """A single vector counts as one row."""
     assert comparisons.SIMILARITIES[name](A[0], B).shape == (1, 3)
 
 
 def test_zero_vector_has_cosine_zero():
-    """A zero vector gives 0, not NaN, all against all and pairwise."""
+    """A zero vector has cosine 0, not NaN, all against all and pairwise."""
     assert similarity.cosine_similarity(np.zeros(6), B).tolist() == [[0, 0, 0]]
     assert comparisons.pairwise_cosine_similarity(np.zeros(6), B[0]).tolist() == [0]
 
 
 def test_near_rows_keep_their_distance():
-    """Distances come from differences, so a tiny one does not vanish beside large coordinates."""
+    """Distances are computed from differences, so tiny ones survive large coordinates."""
     a = np.full((1, 4), 1000.0, np.float32)
     b = a + np.float32(0.01)
     exact = np.sqrt(((a.astype(float) - b) ** 2).sum())
@@ -83,7 +83,7 @@ def test_normalize_backward():
 
 
 def test_zero_vector_has_no_gradient():
-    """A row without a direction has a gradient of 0, neither NaN nor huge."""
+    """A zero row, which has no direction, has gradient 0."""
     cache = []
     similarity.normalize_forward(np.array([[0.0, 0.0], [3.0, 4.0]]), cache=cache)
     dx = similarity.normalize_backward(np.ones((2, 2)), cache)

@@ -1,4 +1,4 @@
-"""An approximate index: exact where it scores every row, and it measures what it misses."""
+"""An approximate index is exact if it scores every row, and measures its own recall."""
 
 import numpy as np
 import pytest
@@ -14,20 +14,20 @@ def rng():
 
 
 def same(found, expected):
-    """Whether two results are equal bit for bit."""
+    """Return whether two results are equal bit for bit."""
     return all(
         a.dtype == b.dtype and np.array_equal(a, b) for a, b in zip(found, expected, strict=True)
     )
 
 
 def test_both_names_are_one_class():
-    """The class that the package exports is that of the public path minisbert.binary_index."""
+    """The class is the same under both of its public names."""
     assert binary_index.BinaryIndex is BinaryIndex
 
 
 @pytest.mark.parametrize("metric", ["cosine", "dot"])
 def test_candidates_of_every_row_give_the_exact_answer(metric, rng):
-    """With as many candidates as rows nothing is missed: FlatIndex's scores and order, ties too."""
+    """With as many candidates as rows, scores and order are those of FlatIndex, ties included."""
     rows = rng.standard_normal((300, 33))
     rows[[7, 200, 299]] = rows[0]
     exact = FlatIndex.from_embeddings(rows, metric)
@@ -43,7 +43,7 @@ def test_candidates_of_every_row_give_the_exact_answer(metric, rng):
 
 
 def test_scores_are_exact_even_where_rows_are_missed(rng):
-    """Whatever candidates are found, each has the score that FlatIndex gives it, in its order."""
+    """Every row that is found has the score that FlatIndex gives it, in the same order."""
     rows, queries = rng.standard_normal((500, 16)), rng.standard_normal((20, 16))
     exact = FlatIndex.from_embeddings(rows)
     every_score, every_id = exact.search(queries, 500)
@@ -55,7 +55,7 @@ def test_scores_are_exact_even_where_rows_are_missed(rng):
 
 
 def test_recall_is_counted_by_hand(rng):
-    """Recall is the fraction of the truly best rows that is found; more candidates raise it."""
+    """Recall is the fraction of the exact best rows that is found; more candidates raise it."""
     rows, queries = rng.standard_normal((2000, 24)), rng.standard_normal((30, 24))
     exact = FlatIndex.from_embeddings(rows)
     index = BinaryIndex.from_index(exact)
@@ -68,7 +68,7 @@ def test_recall_is_counted_by_hand(rng):
 
 
 def test_nearest_codes_are_the_candidates():
-    """Golden case: the best row by dot product has other signs, and is missed until asked for."""
+    """The best row by dot product, with other signs, is missed until it becomes a candidate."""
     rows = np.array([[1, 1, 1, 1], [9, -1, -1, -1], [1, 1, 1, -1]], np.float32)
     index = BinaryIndex.from_index(FlatIndex.from_embeddings(rows, "dot"))
     query = np.ones(4)
@@ -77,14 +77,14 @@ def test_nearest_codes_are_the_candidates():
     assert index.measure_recall(query[None], 1, oversample=2) == 0
 
 
-def test_equal_scores_stand_in_row_order():
-    """Golden case: of two rows with one score the lower comes first, though its code is farther."""
+def test_equal_scores_are_in_row_order():
+    """Of two rows with equal scores the lower comes first, though its code is farther."""
     index = BinaryIndex.from_index(FlatIndex.from_embeddings([[3, -1], [1, 1]], "dot"))
     assert [part.tolist() for part in index.search([1, 1], 2)] == [[2, 2], [0, 1]]
 
 
 def test_without_rows_a_score_is_the_negative_distance(rng):
-    """Codes alone rank by Hamming distance; the higher score is the nearer row."""
+    """Without rows a score is the negative Hamming distance, so nearer rows score higher."""
     rows, queries = rng.standard_normal((100, 21)), rng.standard_normal((3, 21))
     codes = quantize_embeddings(rows, "ubinary")
     distances, expected = hamming_topk(quantize_embeddings(queries, "ubinary"), codes, 8)
@@ -104,7 +104,7 @@ def test_one_query_gives_one_result(threads, rng):
 
 
 def test_rows_added_later_are_not_seen(rng):
-    """An index keeps the rows that it was made from, and measures recall on these."""
+    """Rows added to the FlatIndex later are not searched, and not used to measure recall."""
     exact = FlatIndex.from_embeddings(rng.standard_normal((50, 8)))
     index = BinaryIndex.from_index(exact)
     query = rng.standard_normal((1, 8))
@@ -116,7 +116,7 @@ def test_rows_added_later_are_not_seen(rng):
 
 
 def test_mapped_rows_serve(tmp_path, rng):
-    """Rows that stay in the file of a FlatIndex give the same answers."""
+    """Rows that are mapped from the file of a FlatIndex give the same answers."""
     exact = FlatIndex.from_embeddings(rng.standard_normal((200, 8)))
     exact.save(tmp_path / "index")
     mapped = BinaryIndex.from_index(FlatIndex.load(tmp_path / "index"))
@@ -132,7 +132,7 @@ def test_empty_index_finds_nothing():
 
 
 def test_bad_arguments_are_refused(rng):
-    """Codes belong to the rows, queries to both, and counts are at least 1."""
+    """Codes, rows and queries of different widths are refused, and counts below 1."""
     rows = rng.standard_normal((20, 12)).astype(np.float32)
     codes = quantize_embeddings(rows, "ubinary")
     index = BinaryIndex(codes, rows, "dot")
@@ -157,7 +157,7 @@ def test_bad_arguments_are_refused(rng):
 
 
 def test_recall_without_rows_or_queries_is_refused(rng):
-    """There must be something to compare with."""
+    """Recall can't be measured without rows or without queries."""
     index = BinaryIndex.from_index(FlatIndex.from_embeddings(rng.standard_normal((20, 12))))
     for bare, queries in (
         (BinaryIndex(index.codes), np.ones((1, 12))),

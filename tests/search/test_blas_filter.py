@@ -1,4 +1,4 @@
-"""The filter by matrix products gives the scan's answer to the last bit, whatever the data."""
+"""The filter by matrix products gives the scan's answer, bit for bit, for any data."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def search(queries, rows, k, threads=1):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("D", [1, 5, 16, 384, 1041])
 def test_every_kind_of_data(kind, D):
-    """The answer is the scan's for every kind of data, number of rows, k and threads."""
+    """The answer equals the scan's for every kind of data, number of rows, k and threads."""
     queries = np.random.default_rng(D).standard_normal((6, D)).astype(np.float32)
     queries[3] *= np.float32(1e-20)
     queries[4] *= np.float32(1e18)
@@ -32,7 +32,7 @@ def test_every_kind_of_data(kind, D):
 
 
 def test_few_rows_are_scored():
-    """Of 6,000 rows hardly more than k are left, and threads cut the rows into parts."""
+    """Of 6,000 rows hardly more than k are candidates, on one thread and on several."""
     rows, queries = make_rows("gaussian", 6000, 64), make_rows("gaussian", 9, 64, seed=1)
     expected = topk_numpy(queries, rows, 10)
     for threads in (1, 2, 3, 4):
@@ -53,13 +53,13 @@ def test_few_rows_are_scored():
     query_kind=st.sampled_from(sorted(KINDS)),
 )
 def test_any_data(seed, M, D, k, kind, query_kind):
-    """The answer is the scan's for random kinds and numbers of rows and queries."""
+    """The answer equals the scan's for random data and numbers of rows and queries."""
     rows, queries = make_rows(kind, M, D, seed), make_rows(query_kind, 4, D, seed + 1)
     assert same(search(queries, rows, k), topk(queries, rows, k, threads=1))
 
 
 def test_bound_that_is_too_small_is_caught(monkeypatch):
-    """Without the bound, near ties come out in another order."""
+    """With a bound of 0, near ties come out in another order."""
     rows, queries = make_rows("nearly equal", 3000, 256), make_rows("gaussian", 50, 256, seed=1)
     # Not all are near one score, or all would be scanned.
     rows *= np.linspace(1, 2, 3000, dtype=np.float32)[:, None] ** 0.01
@@ -70,7 +70,7 @@ def test_bound_that_is_too_small_is_caught(monkeypatch):
 
 
 def test_norms_are_bounds():
-    """The bound of a norm is no less than the norm, and hardly more."""
+    """The upper bound of a norm is at least the norm, and hardly more."""
     for kind in ("gaussian", "one-hot", "all norms", "tiny"):
         rows = make_rows(kind, 100, 50)
         norms = np.sqrt(np.square(rows, dtype=np.float64).sum(axis=1))

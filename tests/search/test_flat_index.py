@@ -1,4 +1,4 @@
-"""An index finds the best rows, keeps them through add, save and load, and refuses the rest."""
+"""An index finds the best rows, also after add, save and load, and refuses wrong arguments."""
 
 import concurrent.futures
 import errno
@@ -25,7 +25,7 @@ def rng():
 
 
 def plain_search(embeddings, queries, k, metric):
-    """Search in float64 by sorting everything: the oracle."""
+    """Search in float64 by a full sort, as the reference."""
     rows, queries = embeddings.astype(np.float64), queries.astype(np.float64)
     if metric == "cosine":
         rows, queries = (
@@ -38,7 +38,7 @@ def plain_search(embeddings, queries, k, metric):
 
 
 def agrees(found, expected):
-    """Tell whether scores and ids are those of the oracle; random rows have no near ties."""
+    """Tell whether scores and ids agree with the reference; random rows have no near ties."""
     # A float32 sum of 33 products of at most about 4 differs from float64 by less than 1e-5.
     return np.allclose(found[0], expected[0], rtol=0, atol=1e-5) and np.array_equal(
         found[1], expected[1]
@@ -56,7 +56,7 @@ def same(found, expected):
 @pytest.mark.parametrize("metric", ["cosine", "dot"])
 @pytest.mark.parametrize("k", [1, 7, 200, 1000])
 def test_search_equals_sorting(metric, k, rng):
-    """The k best of 200 rows are those of a full sort, and 1000 of 200 are all of them."""
+    """The k best of 200 rows are those of a full sort; k = 1000 gives all 200."""
     embeddings, queries = rng.standard_normal((200, 33)), rng.standard_normal((5, 33))
     found = FlatIndex.from_embeddings(embeddings, metric).search(queries, k)
     expected = plain_search(embeddings, queries, k, metric)
@@ -104,7 +104,7 @@ def test_zero_vectors_score_zero():
 
 
 def test_cosine_is_dot_of_canonical_unit_rows(rng):
-    """Rows are divided by the root of their canonical square, and scanned by the kernel."""
+    """For cosine, rows are divided by the root of their canonical dot product with themselves."""
     embeddings = rng.standard_normal((50, 37)).astype(np.float32)
     queries = rng.standard_normal((3, 37)).astype(np.float32)
     index = FlatIndex.from_embeddings(embeddings)
@@ -115,13 +115,13 @@ def test_cosine_is_dot_of_canonical_unit_rows(rng):
 
 @pytest.mark.parametrize("scale", [1e-40, 1e-30, 1e-15, 1.0, 1e18, 1e37])
 def test_cosine_does_not_depend_on_scale(scale, rng):
-    """Very large and very small rows are neither zero nor infinite."""
+    """Rows scaled by very large or small factors have the same cosines."""
     embeddings = rng.standard_normal((30, 16)).astype(np.float32)
     query = rng.standard_normal(16).astype(np.float32)
     expected = FlatIndex.from_embeddings(embeddings).search(query, 30)
     scaled = (embeddings.astype(np.float64) * scale).astype(np.float32)
     scores, ids = FlatIndex.from_embeddings(scaled).search(query, 30)
-    # Below 1e-38 float32 itself keeps fewer digits.
+    # Below 1e-38 float32 has fewer digits.
     assert np.allclose(scores, expected[0], rtol=0, atol=1e-6 if scale > 1e-38 else 1e-4)
     if scale > 1e-38:
         assert np.array_equal(ids, expected[1])
@@ -129,7 +129,7 @@ def test_cosine_does_not_depend_on_scale(scale, rng):
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int8, np.int64])
 def test_any_real_numbers(dtype, rng):
-    """Numbers of any real type are taken as float32, in any layout."""
+    """Real numbers of any type and layout are converted to float32."""
     embeddings = rng.integers(-9, 9, (40, 6)).astype(dtype)
     expected = FlatIndex.from_embeddings(embeddings.astype(np.float32)).rows
     assert np.array_equal(FlatIndex.from_embeddings(embeddings).rows, expected)
@@ -147,7 +147,7 @@ def test_threads_give_the_same_bits(threads, rng):
 
 
 def test_searches_at_once(rng):
-    """Searches from several threads give what they give alone, also while rows are added."""
+    """Searches at the same time give the same answers as alone, also while rows are added."""
     index = FlatIndex.from_embeddings(rng.standard_normal((3000, 16)), "dot")
     queries = rng.standard_normal((8, 16))
     # Rows of zeros, added during the searches, never reach the best ten.
@@ -167,7 +167,7 @@ def test_searches_at_once(rng):
 @settings(max_examples=30, deadline=None)
 @given(parts=st.lists(st.integers(0, 40), max_size=8), metric=st.sampled_from(["cosine", "dot"]))
 def test_add_in_parts(parts, metric):
-    """Rows added in parts are the rows added at once, numbered one after another."""
+    """Rows added in parts give the same index as rows added at once."""
     embeddings = np.random.default_rng(3).standard_normal((sum(parts), 5))
     index = FlatIndex(5, metric)
     for stop, part in zip(np.cumsum(parts), parts, strict=True):
@@ -177,7 +177,7 @@ def test_add_in_parts(parts, metric):
 
 
 def test_many_small_adds_copy_seldom(rng):
-    """Adding one row at a time takes new storage a logarithmic number of times."""
+    """Adding rows one at a time allocates new storage a logarithmic number of times."""
     index = FlatIndex(3)
     storages = set()
     for row in rng.standard_normal((2000, 1, 3)):
@@ -187,7 +187,7 @@ def test_many_small_adds_copy_seldom(rng):
 
 
 def test_large_adds_go_in_blocks(rng):
-    """More rows than one block are all prepared alike."""
+    """Rows are prepared in the same way in every block of a large add."""
     embeddings = rng.standard_normal((2 * PREPARED_ROWS + 5, 3)).astype(np.float32)
     index = FlatIndex.from_embeddings(embeddings)
     assert np.array_equal(
@@ -196,7 +196,7 @@ def test_large_adds_go_in_blocks(rng):
 
 
 def test_index_owns_its_rows(rng):
-    """Changing the embeddings afterwards does not change the index, nor can its rows be written."""
+    """Changing the embeddings later does not change the index, and its rows are read-only."""
     embeddings = rng.standard_normal((4, 3)).astype(np.float32)
     index = FlatIndex.from_embeddings(embeddings, "dot")
     before = embeddings.copy()
@@ -207,7 +207,7 @@ def test_index_owns_its_rows(rng):
 
 
 def test_add_own_rows(rng):
-    """An index can be doubled by its own rows."""
+    """An index's own rows can be added to it."""
     index = FlatIndex.from_embeddings(rng.standard_normal((7, 3)), "dot")
     index.add(index.rows)
     index.add(index.rows)
@@ -221,7 +221,7 @@ def test_add_own_rows(rng):
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
 @pytest.mark.parametrize("row", [0, 17, PREPARED_ROWS + 1])
 def test_bad_row_is_named(metric, bad, row, rng):
-    """A row with NaN or infinity is named, and no row beside it is added."""
+    """A row with NaN or infinity is named in the error, and no row of the call is added."""
     index = FlatIndex.from_embeddings(rng.standard_normal((3, 4)), metric)
     before = index.rows.copy()
     embeddings = rng.standard_normal((PREPARED_ROWS + 9, 4))
@@ -246,7 +246,7 @@ def test_bad_row_is_named(metric, bad, row, rng):
     ],
 )
 def test_wrong_shape_is_named(values, message):
-    """Embeddings and queries of another shape or type are refused by name."""
+    """Embeddings and queries of a wrong shape or type are refused; the error names them."""
     index = FlatIndex(4)
     with pytest.raises(ValueError, match=f"^embeddings {message}"):
         index.add(values)
@@ -256,7 +256,7 @@ def test_wrong_shape_is_named(values, message):
 
 
 def test_vector_is_no_matrix():
-    """One embedding by itself is refused where embeddings are added."""
+    """A single embedding (D,) can't be added."""
     with pytest.raises(ValueError, match=r"^embeddings must be a matrix .* got shape \(4,\)"):
         FlatIndex(4).add(np.ones(4))
     with pytest.raises(ValueError, match=r"^queries must have 4 columns, got 3"):
@@ -265,7 +265,7 @@ def test_vector_is_no_matrix():
 
 @pytest.mark.parametrize("k", [0, -1])
 def test_k_below_one(k):
-    """Fewer than one result can't be asked for."""
+    """k below 1 is refused."""
     with pytest.raises(ValueError, match=f"^k must be a whole number of 1 or more, got {k}"):
         FlatIndex.from_embeddings(np.ones((2, 2))).search([1, 1], k)
 
@@ -286,7 +286,7 @@ def test_bad_construction():
 @pytest.mark.parametrize("metric", ["cosine", "dot"])
 @pytest.mark.parametrize("count", [0, 1, 300])
 def test_save_and_load(metric, count, tmp_path, rng):
-    """A loaded index is the saved one, bit for bit, and maps its file."""
+    """A loaded index equals the saved one, bit for bit, and maps its file."""
     index = FlatIndex.from_embeddings(rng.standard_normal((count, 12)), metric, "a model é")
     index.save(tmp_path / "index")
     loaded = FlatIndex.load(tmp_path / "index")
@@ -299,7 +299,7 @@ def test_save_and_load(metric, count, tmp_path, rng):
 
 
 def test_spare_room_is_not_saved(tmp_path, rng):
-    """Storage that is kept for later rows does not go into the file."""
+    """Storage that is reserved for later rows is not saved."""
     index = FlatIndex.from_embeddings(rng.standard_normal((1000, 8)))
     index.add(np.ones((1, 8)))
     index.save(tmp_path / "index")
@@ -334,7 +334,7 @@ def test_save_over_the_mapped_file(tmp_path, rng):
 
 @pytest.fixture
 def saved(tmp_path, rng):
-    """The path of an index of 100 rows of 8 numbers."""
+    """Save an index of 100 rows of 8 numbers; return its path."""
     FlatIndex.from_embeddings(rng.standard_normal((100, 8))).save(tmp_path / "index")
     return tmp_path / "index"
 
@@ -347,7 +347,7 @@ def assert_refused(path, match=None):
 
 @pytest.mark.parametrize("fraction", [0.0, 0.001, 0.05, 0.5, 0.9999])
 def test_file_cut_short(saved, fraction):
-    """A file that ends early is refused in one sentence, wherever it ends."""
+    """A truncated file is refused in one sentence, wherever it was cut."""
     content = saved.read_bytes()
     saved.write_bytes(content[: int(len(content) * fraction)])
     assert_refused(saved)
@@ -378,7 +378,7 @@ METADATA = {
 
 
 def test_golden_metadata(tmp_path):
-    """The file format is these fields and a tensor named rows."""
+    """The file format has exactly these metadata and a tensor named rows."""
     rows = np.arange(8, dtype=np.float32).reshape(2, 4)
     write_safetensors(tmp_path / "index", {"rows": rows}, METADATA)
     assert np.array_equal(FlatIndex.load(tmp_path / "index").rows, rows)
@@ -400,7 +400,7 @@ def test_golden_metadata(tmp_path):
     ],
 )
 def test_other_metadata(tmp_path, change, match):
-    """Another format, a newer version or metadata that do not fit are refused by name."""
+    """Another format, a newer version or wrong metadata are refused, and named in the error."""
     metadata = {name: value for name, value in {**METADATA, **change}.items() if value is not None}
     write_safetensors(tmp_path / "index", {"rows": np.ones((2, 4), np.float32)}, metadata)
     assert_refused(tmp_path / "index", match)
@@ -418,13 +418,13 @@ def test_other_metadata(tmp_path, change, match):
     ],
 )
 def test_other_arrays(tmp_path, arrays):
-    """Rows of another type or shape, and none, are refused."""
+    """Rows that are missing, or of another type or shape, are refused."""
     write_safetensors(tmp_path / "index", arrays, METADATA)
     assert_refused(tmp_path / "index", "damaged")
 
 
 def test_failed_write_keeps_the_old_file(saved, monkeypatch):
-    """If the disk is full before the file is safe, only the old file is left."""
+    """If syncing the new file to the disk fails, only the old file is left."""
     before = saved.read_bytes()
     index = FlatIndex.load(saved)
     index.add(np.ones((1, 8)))
@@ -456,7 +456,7 @@ except OSError as error:
 
 @pytest.mark.slow
 def test_full_disk_keeps_the_old_file(saved):
-    """A write that really fails half-way leaves only the old file, and a working index."""
+    """A write that fails half-way leaves only the old file, and a working index."""
     before = saved.read_bytes()
     finished = subprocess.run(
         [sys.executable, "-c", FILL_DISK, str(saved)],

@@ -23,7 +23,7 @@ def kernel(request, monkeypatch):
 
 
 def make_codes(rng, count, width):
-    """Random bytes at an odd address, with ties and rows of which every bit differs."""
+    """Make random bytes at an odd address, with ties and rows in which every bit differs."""
     codes = np.empty(count * width + 1, np.uint8)[1:].reshape(count, width)
     codes[:] = rng.integers(0, 256, (count, width))
     if count >= 5:
@@ -33,7 +33,7 @@ def make_codes(rng, count, width):
 
 
 def search_by_definition(queries, codes, k):
-    """Bits unpacked and compared one by one, rows sorted by distance, then by number."""
+    """Search by unpacked bits, with rows sorted by distance, then by number."""
     bits = np.unpackbits(codes, axis=1)
     distances = np.empty((len(queries), min(k, len(codes))), np.int32)
     ids = np.empty(distances.shape, np.int64)
@@ -45,7 +45,7 @@ def search_by_definition(queries, codes, k):
 
 
 def same(got, expected):
-    """Whether two answers are equal in shape, type and every number."""
+    """Return whether two answers are equal in shape, type and every number."""
     return all(
         a.shape == b.shape and a.dtype == b.dtype and np.array_equal(a, b)
         for a, b in zip(got, expected, strict=True)
@@ -54,7 +54,7 @@ def same(got, expected):
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_fallback_is_the_definition(width):
-    """The NumPy fallback counts bits as unpacking does, past the rows that it takes at a time."""
+    """The NumPy fallback equals the definition, also for more rows than it takes at a time."""
     rng = np.random.default_rng(width)
     queries = make_codes(rng, 6, width)
     for M in (0, 5, CACHED_ROWS + 3):
@@ -64,7 +64,7 @@ def test_fallback_is_the_definition(width):
 
 
 def test_kernel_gives_the_fallbacks_answer(kernel):
-    """Distances, row numbers and order are the fallback's for every width, row count and k."""
+    """Every kernel gives the fallback's answer for every width, row count and k."""
     for width in WIDTHS:
         rng = np.random.default_rng(width)
         queries = make_codes(rng, 5, width)
@@ -75,8 +75,8 @@ def test_kernel_gives_the_fallbacks_answer(kernel):
                 assert same(hamming_topk(queries, codes, k), expected), (width, M, k)
 
 
-def test_ties_stand_in_row_order(kernel):
-    """With two distances only, wherever the k-th nearest falls, the lower rows come first."""
+def test_ties_are_in_row_order(kernel):
+    """Among rows with two distances only, ties are in row order for every k."""
     codes = np.array([[0], [3], [0], [3], [3]] * 60, np.uint8)
     distances = 2 * (codes[:, 0] == 3)
     order = sorted(range(len(codes)), key=lambda row: (distances[row], row))
@@ -87,7 +87,7 @@ def test_ties_stand_in_row_order(kernel):
 
 
 def test_many_entries_pass_through_the_heap(kernel):
-    """Rows that get nearer and nearer, so that each enters, still come out in order."""
+    """Rows in order of falling distance, each of which enters the heap, are returned in order."""
     bits = np.tril(np.ones((800, 800), bool))[::-1]  # 800, 799, ... 1 bits
     distances, ids = hamming_topk(np.zeros((1, 100), np.uint8), np.packbits(bits, axis=1), 7)
     assert distances[0].tolist() == [1, 2, 3, 4, 5, 6, 7]
@@ -96,7 +96,7 @@ def test_many_entries_pass_through_the_heap(kernel):
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 4])
 def test_threads_change_nothing(kernel, threads, monkeypatch):
-    """Any number of threads gives the same, with ties across their shares and k beyond one."""
+    """Any number of threads gives the same, with ties across parts and k above their size."""
     monkeypatch.setattr(threads_module, "SMALLEST_PART", 1)
     rng = np.random.default_rng(0)
     queries, codes = make_codes(rng, 3, 19), np.tile(make_codes(rng, 50, 19), (4, 1))
@@ -117,8 +117,8 @@ def test_threads_change_nothing(kernel, threads, monkeypatch):
     ],
     ids=["columns", "every other", "backwards"],
 )
-def test_any_layout_is_read_rightly(kernel, disguise):
-    """Codes that don't stand byte after byte are read as the same codes."""
+def test_any_layout_is_read_correctly(kernel, disguise):
+    """Codes that are not contiguous are read correctly."""
     rng = np.random.default_rng(0)
     queries, codes = make_codes(rng, 2, 9), make_codes(rng, 90, 9)
     expected = search_by_definition(queries, codes, 9)
@@ -126,7 +126,7 @@ def test_any_layout_is_read_rightly(kernel, disguise):
 
 
 def test_nothing_to_find(kernel):
-    """No queries, no rows or no bytes give answers of the right shape."""
+    """No queries, no rows or codes without bytes give answers of the right shape."""
     for Q, M, W, k in [(0, 3, 4, 2), (2, 0, 4, 2), (0, 0, 0, 1), (2, 3, 0, 2)]:
         distances, ids = hamming_topk(np.ones((Q, W), np.uint8), np.ones((M, W), np.uint8), k)
         assert distances.shape == (Q, min(k, M))
@@ -136,7 +136,7 @@ def test_nothing_to_find(kernel):
 
 
 class Watched:
-    """The library of a processor that runs only some Hamming kernels; it records the one used."""
+    """The library on a processor that runs only some Hamming kernels; it records the one used."""
 
     def __init__(self, counting):
         self.counting, self.used = counting, None
@@ -166,7 +166,7 @@ def test_kernel_is_the_one_that_was_named(name, monkeypatch):
 
 
 def test_fallback_serves_without_the_extension(monkeypatch):
-    """Where nothing was compiled, the scan still answers."""
+    """Without the extension the scan still answers."""
     monkeypatch.setattr(kernel_module, "lib", None)
     monkeypatch.delenv("MINISBERT_SIMD", raising=False)
     codes = np.array([[1], [2], [3]], np.uint8)
@@ -189,7 +189,7 @@ def test_bad_arguments_are_refused():
 
 
 def test_comparison_rejects_wrong_answers():
-    """The helper sees one wrong distance, rows exchanged or wrong, and another shape or type."""
+    """The helper rejects one wrong distance, swapped or wrong rows, and another shape or type."""
     codes = np.array([[0], [1], [3], [2]], np.uint8)
     distances, ids = search_by_definition(codes[:1], codes, 4)
     assert ids.tolist() == [[0, 1, 3, 2]]

@@ -1,4 +1,4 @@
-"""An index with codes, ids, rows on the disk gives the answers of one without, bit for bit."""
+"""An index with codes, ids or rows in a file gives the same answers as one without, bit for bit."""
 
 import concurrent.futures
 import os
@@ -37,7 +37,7 @@ def make_index(embeddings, **options):
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_codes_change_no_answer(metric, rng):
-    """Scores, ids and order are those of the float32 scan, one query or many."""
+    """With codes, scores, ids and order equal those of the float32 scan, for one query or many."""
     embeddings, queries = rng.standard_normal((3000, 48)), rng.standard_normal((20, 48))
     plain = make_index(embeddings, metric=metric, codes=None)
     coded = make_index(embeddings, metric=metric)
@@ -48,8 +48,8 @@ def test_codes_change_no_answer(metric, rng):
         assert same(coded.search(queries[0], k), plain.search(queries[0], k))
 
 
-def test_report_tells_how(rng):
-    """For each query the rows scored and the path, and the bytes read for all."""
+def test_report(rng):
+    """A report has the rows scored and the path of each query, and the bytes read for all."""
     embeddings, queries = rng.standard_normal((3000, 48)), rng.standard_normal((4, 48))
     scores, ids, report = make_index(embeddings).search(queries, 5, report=True)
     assert scores.shape == ids.shape == (4, 5)
@@ -70,7 +70,7 @@ def test_report_tells_how(rng):
 
 @pytest.mark.parametrize("codes", ["int8", None])
 def test_many_queries(codes, rng, monkeypatch):
-    """More queries than are searched at once get the same answers."""
+    """More queries than are searched at a time get the same answers."""
     monkeypatch.setattr(index_rows, "QUERIES_AT_ONCE", 7)
     embeddings, queries = rng.standard_normal((300, 8)), rng.standard_normal((30, 8))
     scores, ids, report = make_index(embeddings, codes=codes).search(queries, 4, report=True)
@@ -82,8 +82,8 @@ def as_unit_rows(embeddings):
     return FlatIndex.from_embeddings(embeddings).rows
 
 
-def test_auto_has_codes_from_a_size_on(rng, monkeypatch):
-    """Rows added beyond the limit bring codes for all; None never does."""
+def test_auto_makes_codes_for_many_rows(rng, monkeypatch):
+    """From a number of rows on "auto" makes codes for all rows; None never does."""
     monkeypatch.setattr(index_rows, "ROWS_FOR_CODES", 100)
     embeddings, queries = rng.standard_normal((150, 8)), rng.standard_normal((3, 8))
     index, plain = FlatIndex(8), FlatIndex(8, codes=None)
@@ -101,7 +101,7 @@ def test_auto_has_codes_from_a_size_on(rng, monkeypatch):
 @settings(max_examples=40, deadline=None)
 @given(parts=st.lists(st.integers(0, 40), max_size=8), saved=st.integers(0, 8))
 def test_add_in_parts(parts, saved, tmp_path_factory):
-    """Codes of rows that were added in parts are those of all at once, also across a save."""
+    """Rows added in parts have the same codes as rows added at once, also across a save."""
     path = tmp_path_factory.mktemp("parts") / "index"
     embeddings = np.random.default_rng(3).standard_normal((sum(parts), 5))
     index = FlatIndex(5, codes="int8")
@@ -119,7 +119,7 @@ def test_add_in_parts(parts, saved, tmp_path_factory):
 
 
 def test_searches_while_rows_are_added(rng):
-    """Searches of codes from several threads give what they give alone."""
+    """Searches of codes at the same time give the same answers as alone."""
     index = make_index(rng.standard_normal((3000, 16)), metric="dot")
     queries = rng.standard_normal((8, 16))
     # Rows of zeros, added during the searches, never reach the best ten.
@@ -134,7 +134,7 @@ def test_searches_while_rows_are_added(rng):
 
 
 def test_bad_codes():
-    """An unknown choice and rows that are too wide for codes are refused."""
+    """An unknown value of codes, and codes for rows that are too wide, are refused."""
     with pytest.raises(ValueError, match=r"^codes must be 'auto', 'int8' or None, got 'pq'"):
         FlatIndex(3, codes="pq")
     with pytest.raises(ValueError, match=r"^dimension must be at most 65408 for codes, got 70000"):
@@ -147,8 +147,8 @@ def test_bad_codes():
 # --- ids and removal ---
 
 
-def test_ids_of_ones_own(rng, tmp_path):
-    """A search gives the ids that rows came with, also after a save."""
+def test_own_ids(rng, tmp_path):
+    """A search returns the ids that were added with the rows, also after a save."""
     embeddings, query = rng.standard_normal((50, 6)), rng.standard_normal(6)
     numbers = rng.permutation(10**12 + np.arange(50))
     index = make_index(embeddings[:20], ids=numbers[:20])
@@ -170,7 +170,7 @@ def test_ties_go_to_the_lower_row_not_id():
 
 @pytest.mark.parametrize("codes", ["int8", None])
 def test_remove(codes, rng, tmp_path):
-    """The others keep their order and ids, and answers are those of an index of them alone."""
+    """After a removal the other rows keep their order and ids, and search works on them alone."""
     embeddings, queries = rng.standard_normal((90, 7)), rng.standard_normal((3, 7))
     index = make_index(embeddings, codes=codes)
     index.remove([3, 89, 17])
@@ -199,7 +199,7 @@ def test_remove(codes, rng, tmp_path):
     ],
 )
 def test_bad_ids(ids, message):
-    """Ids that are missing, no numbers, twice or not new are refused, and nothing is added."""
+    """Ids that are missing, no integers, equal or not new are refused, and nothing is added."""
     index = make_index(np.ones((2, 3)), ids=[5, 6])
     with pytest.raises(ValueError, match=f"^{message}"):
         index.add(np.ones((2, 3)), ids)
@@ -230,7 +230,7 @@ def test_bad_removal():
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("count", [0, 1, 15, 16, 17, 300])
 def test_save_and_load(metric, count, tmp_path, rng):
-    """A loaded index is the saved one, and rows are read from the file one by one."""
+    """A loaded index gives the saved one's answers, and reads rows from the file one by one."""
     index = make_index(rng.standard_normal((count, 12)), metric=metric, model_name="modèle")
     index.save(tmp_path / "index")
     loaded = FlatIndex.load(tmp_path / "index")
@@ -241,8 +241,8 @@ def test_save_and_load(metric, count, tmp_path, rng):
     assert np.array_equal(loaded.rows, index.rows)
 
 
-def test_file_that_is_replaced_goes_on_serving(tmp_path, rng):
-    """An open index reads the file that it opened, after another file has taken its name."""
+def test_replaced_file_is_still_read(tmp_path, rng):
+    """An open index keeps reading the file that it opened, after that is replaced by another."""
     embeddings, queries = rng.standard_normal((2000, 24)), rng.standard_normal((5, 24))
     path = tmp_path / "index"
     index = make_index(embeddings)
@@ -253,7 +253,7 @@ def test_file_that_is_replaced_goes_on_serving(tmp_path, rng):
     assert len(FlatIndex.load(path)) == 9
 
 
-def test_rows_come_from_the_map_where_they_cannot_be_read_one_by_one(tmp_path, rng, monkeypatch):
+def test_rows_are_read_from_the_map_without_preadv(tmp_path, rng, monkeypatch):
     """A system without preadv gives the same answers."""
     embeddings, queries = rng.standard_normal((500, 20)), rng.standard_normal((3, 20))
     built = make_index(embeddings)
@@ -267,7 +267,7 @@ def test_rows_come_from_the_map_where_they_cannot_be_read_one_by_one(tmp_path, r
 
 @pytest.mark.skipif(not hasattr(os, "preadv"), reason="rows can't be read one by one here")
 def test_file_that_is_cut_short_while_open(tmp_path, rng):
-    """A row that is missing in the file is an error that names it."""
+    """If a row is missing in the file, the error names it."""
     embeddings = rng.standard_normal((2000, 24))
     make_index(embeddings).save(tmp_path / "index")
     loaded = FlatIndex.load(tmp_path / "index")
@@ -308,13 +308,13 @@ def test_damaged_file(name, array, message, tmp_path):
 
 @pytest.mark.parametrize("codes", ["auto", "int8", None])
 def test_choice_of_codes_is_kept(codes, tmp_path):
-    """A loaded index has the choice of codes that was saved."""
+    """The `codes` argument is saved and loaded."""
     FlatIndex(4, codes=codes).save(tmp_path / "index")
     assert FlatIndex.load(tmp_path / "index").codes == codes
 
 
 def test_unknown_choice_of_codes(tmp_path):
-    """A file with an unknown choice of codes is refused."""
+    """A file with an unknown value of `codes` is refused."""
     rows, metadata = np.ones((2, 4), np.float32), METADATA | {"codes": "pq"}
     write_safetensors(tmp_path / "index", {"rows": rows}, metadata)
     with pytest.raises(ValueError, match=r"must be auto, int8 or none, got 'pq'; it is damaged"):
@@ -327,7 +327,7 @@ def test_unknown_choice_of_codes(tmp_path):
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("sizes", [[], [0], [5], [16, 1, 0, 40], [5000, 3, 4100]])
 def test_build_writes_what_add_and_save_write(metric, sizes, tmp_path, rng):
-    """Pieces that are written as they come make the index of all of them."""
+    """An index built from pieces equals the index of all rows at once."""
     pieces = [rng.standard_normal((size, 8)) for size in sizes]
     embeddings = np.concatenate([np.empty((0, 8)), *pieces])
     index = FlatIndex.build(tmp_path / "built", iter(pieces), 8, metric, "a model é", "int8")
@@ -351,7 +351,7 @@ def save(index, path):
 
 
 def test_build_with_ids_and_without_codes(tmp_path, rng):
-    """Pieces may come with ids; few rows get no codes by themselves."""
+    """Pieces may have ids; few rows get no codes under "auto"."""
     pieces = [(rng.standard_normal((size, 3)), np.arange(size) + 100 * size) for size in (2, 3, 5)]
     index = FlatIndex.build(tmp_path / "index", pieces, 3)
     assert index.ids.tolist() == [200, 201, 300, 301, 302, 500, 501, 502, 503, 504]
@@ -370,7 +370,7 @@ def test_build_with_ids_and_without_codes(tmp_path, rng):
     ],
 )
 def test_bad_pieces(pieces, message, tmp_path):
-    """A bad piece is named, and the old file stays."""
+    """The error names a bad piece, and the old file stays."""
     (tmp_path / "index").write_text("old")
     with pytest.raises(ValueError, match=f"^{message}"):
         FlatIndex.build(tmp_path / "index", pieces, 3)
@@ -378,7 +378,7 @@ def test_bad_pieces(pieces, message, tmp_path):
 
 
 def test_build_takes_little_memory(tmp_path):
-    """No more than a piece is held in memory: 64 MB are written with far less."""
+    """Building holds only one piece in memory: writing 64 MB takes far less."""
     import tracemalloc
 
     piece = np.ones((4096, 64), np.float32)

@@ -1,4 +1,4 @@
-"""The scan of codes gives the float32 scan's answer to the last bit, whatever the data."""
+"""The scan of codes gives the float32 scan's answer, bit for bit, for any data."""
 
 from fractions import Fraction
 
@@ -33,12 +33,12 @@ def kernel(request, monkeypatch):
 
 
 def scale_rows(rng, rows, low, high):
-    """Norms from 10^low to 10^high."""
+    """Scale rows to norms from 10^low to 10^high."""
     return rows * (10.0 ** rng.uniform(low, high, (len(rows), 1))).astype(np.float32)
 
 
 def repeat_nearly(rng, rows):
-    """Copies of the first row, with the last digit of random numbers changed."""
+    """Make copies of the first row with the last digit of random elements changed."""
     return np.nextafter(rows[:1], rng.choice([-9, 9], rows.shape)).astype(np.float32)
 
 
@@ -48,7 +48,7 @@ def make_one_hot(rng, rows):
 
 
 def make_wild(rng, rows):
-    """Some rows whose products overflow or are not finite."""
+    """Make some rows whose products overflow or are not finite."""
     rows = rows.copy()
     for value in (3e38, np.inf, np.nan, 2e19):
         rows[rng.integers(0, len(rows)), rng.integers(0, rows.shape[1])] = value
@@ -86,7 +86,7 @@ def search(queries, rows, k, threads=1):
 
 
 def same(got, expected):
-    """Whether scores and row numbers are equal in every bit; any NaN equals any other."""
+    """Return whether scores and row numbers are equal in every bit; all NaN count as equal."""
     scores, ids = expected
     return np.array_equal(got[1], ids) and np.array_equal(
         np.nan_to_num(got[0], nan=1).view(np.uint32),
@@ -99,7 +99,7 @@ def same(got, expected):
     "D", [D if D in FEW_DIMENSIONS else pytest.param(D, marks=pytest.mark.slow) for D in DIMENSIONS]
 )
 def test_every_kernel_gives_the_float32_answer(kernel, kind, D):
-    """The answer is the scan's for every kind of data, dimension, number of rows, k and threads."""
+    """The answer equals the scan's for every kind of data, dimension, row count, k and threads."""
     queries = np.random.default_rng(D).standard_normal((11, D)).astype(np.float32)
     queries[3] *= np.float32(1e-20)
     queries[5] *= np.float32(1e18)
@@ -115,7 +115,7 @@ def test_every_kernel_gives_the_float32_answer(kernel, kind, D):
 @pytest.mark.slow
 @pytest.mark.parametrize("D", [64, 384])
 def test_filter_works_on_many_rows(kernel, D, monkeypatch):
-    """On 6,000 rows the filter leaves a few candidates, and threads cut the rows into parts."""
+    """Of 6,000 rows the filter leaves a few candidates, on one thread and on several."""
     monkeypatch.setattr(threads_module, "SMALLEST_PART", 1000)
     rows = make_rows("gaussian", 6000, D)
     queries = make_rows("gaussian", 9, D, seed=1)
@@ -139,7 +139,7 @@ def test_filter_works_on_many_rows(kernel, D, monkeypatch):
     query_kind=st.sampled_from(sorted(KINDS)),
 )
 def test_any_data(seed, M, D, k, kind, query_kind):
-    """The answer is the scan's for random kinds and numbers of rows and queries."""
+    """The answer equals the scan's for random data and numbers of rows and queries."""
     rows, queries = make_rows(kind, M, D, seed), make_rows(query_kind, 3, D, seed + 1)
     assert same(search(queries, rows, k), topk(queries, rows, k, threads=1))
 
@@ -151,7 +151,7 @@ def dot_exactly(a, b):
 @pytest.mark.parametrize("kind", ["gaussian", "one-hot", "all norms", "tiny", "huge", "zero"])
 @pytest.mark.parametrize("D", [1, 5, 40])
 def test_bounds_hold(kind, D):
-    """The canonical score lies between the bounds, whose parts are checked as fractions."""
+    """The canonical score lies between the bounds; stored norms are checked in exact fractions."""
     rows, queries = make_rows(kind, 20, D), make_rows(kind, 3, D, seed=1)
     blocks, coded = encode(rows), encode_queries(queries)
     heads = {name: blocks[name].ravel() for name in ("scale", "residual", "length")}
@@ -182,7 +182,7 @@ def test_bounds_hold(kind, D):
 
 
 def test_bound_that_is_too_small_is_caught(monkeypatch):
-    """The comparison sees the rows that a filter with a 64th of its bound loses."""
+    """The comparison notices the rows that are lost if bounds are 64 times too small."""
     rows, queries = make_rows("gaussian", 4000, 64), make_rows("gaussian", 50, 64, seed=1)
     expected = topk(queries, rows, 10)
     assert same(search(queries, rows, 10), expected)
@@ -198,7 +198,7 @@ def test_bound_that_is_too_small_is_caught(monkeypatch):
 
 
 def test_comparison_rejects_wrong_answers():
-    """One bit of a score, one row number, or one answer less is seen."""
+    """The helper rejects one wrong bit of a score, one wrong row number, and a missing result."""
     scores, ids = np.ones((2, 3), np.float32), np.arange(6).reshape(2, 3)
     assert same((scores, ids), (scores.copy(), ids.copy()))
     assert not same((np.nextafter(scores, 2), ids), (scores, ids))
@@ -207,7 +207,7 @@ def test_comparison_rejects_wrong_answers():
 
 
 def test_too_many_candidates_are_scanned_instead():
-    """Where thousands of rows are equal, the rows are read, and the report says so."""
+    """If thousands of rows are equal, all rows are scanned, and the report says so."""
     rows = make_rows("equal", 3000, 16)
     rows[1000:1010] *= 2
     queries = rows[[0, 1000]] * np.array([[1], [-1]], np.float32)
@@ -219,7 +219,7 @@ def test_too_many_candidates_are_scanned_instead():
 
 
 def test_query_that_could_overflow_is_scanned_instead():
-    """A norm of 2^62 or more is not answered from codes."""
+    """A query with a norm of 2^62 or more is answered without codes."""
     rows = make_rows("gaussian", 100, 8)
     queries = np.array([[LARGEST_NORM] * 8, [np.inf] * 8, [1] * 8], np.float32)
     scores, ids, report = search(queries, rows, 3)
@@ -228,7 +228,7 @@ def test_query_that_could_overflow_is_scanned_instead():
 
 
 def test_without_a_kernel_rows_are_scanned(monkeypatch):
-    """The NumPy fallback answers from the rows, also with codes that it made itself."""
+    """Without a kernel rows are scanned, also if there are codes."""
     monkeypatch.setenv("MINISBERT_SIMD", "numpy")
     rows, queries = make_rows("gaussian", 50, 20), make_rows("gaussian", 2, 20, seed=1)
     scores, ids, report = search(queries, rows, 5)
@@ -239,7 +239,7 @@ def test_without_a_kernel_rows_are_scanned(monkeypatch):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("D", [1, 3, 16, 384])
 def test_fallback_makes_the_same_codes(kind, D):
-    """Scales and codes are the C function's; norms are no less, and hardly more."""
+    """The fallback's scales and codes equal those of C; its norms are at most slightly larger."""
     rows = make_rows(kind, 37, D)
     ours, theirs = encode(rows), make_blocks(37, D)
     encode_rows_numpy(rows, theirs)
@@ -254,7 +254,7 @@ def test_fallback_makes_the_same_codes(kind, D):
 
 
 def test_codes_are_written_in_pieces():
-    """Rows that are encoded a few at a time give the blocks of all at once."""
+    """Rows encoded a few at a time give the same blocks as all at once."""
     rows = make_rows("gaussian", 50, 10)
     whole, pieces = encode(rows), make_blocks(50, 10)
     for start, stop in ((0, 3), (3, 20), (20, 50)):
@@ -263,7 +263,7 @@ def test_codes_are_written_in_pieces():
 
 
 def test_rows_may_lie_elsewhere():
-    """Candidates are fetched by number, in the order of the rows."""
+    """Candidates are read by `fetch`, in the order of the rows."""
     rows, queries = make_rows("gaussian", 3000, 32), make_rows("gaussian", 2, 32, seed=1)
     asked = []
 

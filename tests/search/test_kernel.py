@@ -1,4 +1,4 @@
-"""Which kernel runs, and the numbers and layouts that Python and csrc/topk.h share."""
+"""The choice of the kernel, and the numbers and layouts that Python and csrc/topk.h share."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ RUNS = list_kernels()
 
 
 def test_widest_kernel_is_chosen(monkeypatch):
-    """Without MINISBERT_SIMD, or with an empty one, the widest kernel that runs is taken."""
+    """If MINISBERT_SIMD is unset or empty, the widest kernel that runs here is used."""
     for setting in (monkeypatch.delenv, lambda name, raising: monkeypatch.setenv(name, "")):
         setting("MINISBERT_SIMD", raising=False)
         assert kernel_name() == RUNS[0]
@@ -38,7 +38,7 @@ def test_kernel_that_cannot_run_is_refused(name, monkeypatch):
 
 
 def test_without_a_library_numpy_is_the_kernel(monkeypatch):
-    """Where nothing was compiled, no compiled kernel runs, and none can be forced."""
+    """Without the compiled library the kernel is numpy, and no other can be forced."""
     monkeypatch.setattr(kernel_module, "lib", None)
     monkeypatch.delenv("MINISBERT_SIMD", raising=False)
     assert list_kernels() == []
@@ -49,13 +49,13 @@ def test_without_a_library_numpy_is_the_kernel(monkeypatch):
 
 
 def read_numbers():
-    """Every number that the header defines, by its name without the prefix."""
+    """Read every number that the header defines, by its name without the prefix."""
     defined = re.findall(r"^#define MINISBERT_(\w+) (-?\d+)$", HEADER, re.MULTILINE)
     return {name: int(number) for name, number in defined}
 
 
 def test_numbers_are_those_of_the_header():
-    """The kernels, and the constants that Python repeats, are those that C was compiled with."""
+    """The kernels' numbers and other constants in Python equal those in the header."""
     numbers = read_numbers()
     assert sorted(KERNELS.values()) == list(range(numbers["KERNELS"]))
     assert {name: numbers[name.upper()] for name in KERNELS} == KERNELS
@@ -69,7 +69,7 @@ def test_numbers_are_those_of_the_header():
 
 
 def test_query_factors_have_the_layout_of_the_struct():
-    """Names, types and offsets of the factors are those of minisbert_query_factors."""
+    """Names, types and offsets of QUERY_FACTORS equal those of minisbert_query_factors."""
     ffi = FFI()
     ffi.cdef(HEADER)
     struct = ffi.typeof("minisbert_query_factors")
@@ -81,7 +81,7 @@ def test_query_factors_have_the_layout_of_the_struct():
 
 
 def test_failed_call_is_an_error():
-    """A status other than OK is raised with the name of the C function."""
+    """A status other than OK raises an error that names the C function."""
     with pytest.raises(RuntimeError, match="minisbert_topk failed with status 1"):
         kernel_module._call(
             "minisbert_topk",

@@ -1,4 +1,4 @@
-"""Search, paraphrases and communities: plain loops over all scores give the same."""
+"""Search, paraphrases and communities give the same as plain loops over all scores."""
 
 import tracemalloc
 
@@ -20,7 +20,7 @@ from minisbert.search.scan import pair_dots
 
 
 def make_rows(M: int, D: int = 24, seed: int = 0) -> np.ndarray:
-    """Rows around a few centres, some of them twice and one zero."""
+    """Make rows around a few centres, some of them twice and one zero."""
     rng = np.random.default_rng(seed)
     centres = rng.standard_normal((5, D))
     rows = centres[rng.integers(0, 5, M)] + 0.3 * rng.standard_normal((M, D))
@@ -31,7 +31,7 @@ def make_rows(M: int, D: int = 24, seed: int = 0) -> np.ndarray:
 
 
 def all_cosines(rows: np.ndarray) -> np.ndarray:
-    """The canonical cosine of every two rows.  (M, D) -> (M, M)"""
+    """Compute the canonical cosine of every two rows.  (M, D) -> (M, M)"""
     unit = prepare_rows(rows, "cosine", "row")
     M = len(unit)
     first, second = np.divmod(np.arange(M * M), M)
@@ -42,7 +42,7 @@ def all_cosines(rows: np.ndarray) -> np.ndarray:
 
 
 def test_hits_are_those_of_the_index():
-    """Cosine and dot product give the scores and rows of `FlatIndex`, for few queries and many."""
+    """For cosine and dot product, hits are those of `FlatIndex`, for few queries and many."""
     rows, queries = make_rows(300), make_rows(40, seed=1)
     for metric, function in (("cosine", cosine_similarity), ("dot", dot_similarity)):
         index = FlatIndex.from_embeddings(rows, metric)
@@ -54,7 +54,7 @@ def test_hits_are_those_of_the_index():
 
 
 def test_default_is_ten_by_cosine():
-    """Without options the ten best by cosine come back, as dicts of a whole number and a float."""
+    """By default the ten best by cosine are returned, as dicts of an int and a float."""
     rows = make_rows(60)
     (hits,) = semantic_search(rows[5], rows)
     assert len(hits) == 10
@@ -64,7 +64,7 @@ def test_default_is_ten_by_cosine():
 
 @pytest.mark.parametrize("function", [cosine_similarity, dot_similarity, manhattan_similarity])
 def test_chunks_change_nothing(function):
-    """Any size of chunks gives the same rows and scores, ties too."""
+    """Chunks of any size give the same rows and scores, ties included."""
     rows, queries = make_rows(200), make_rows(30, seed=2)
     whole = semantic_search(queries, rows, top_k=20, score_function=function)
     for sizes in ((1, 1), (7, 13), (100, 50), (1000, 1000)):
@@ -72,7 +72,7 @@ def test_chunks_change_nothing(function):
 
 
 def test_ties_go_to_the_lower_row():
-    """Of equal scores the lower number comes first, whatever the function and the chunks."""
+    """Of equal scores the lower row comes first, for any function and chunk size."""
     rows = np.ones((9, 4), np.float32)
     for function in (cosine_similarity, dot_similarity, euclidean_similarity):
         for size in (2, 4, 100):
@@ -82,7 +82,7 @@ def test_ties_go_to_the_lower_row():
 
 @pytest.mark.parametrize("function", [euclidean_similarity, manhattan_similarity])
 def test_other_functions_are_sorted_scores(function, monkeypatch):
-    """Any other function's best come in the order of its scores, in blocks of columns."""
+    """For another score function, hits are in the order of its scores."""
     rows, queries = make_rows(120), make_rows(9, seed=3)
     monkeypatch.setattr(search, "COLUMNS_AT_ONCE", 32)
     scores = function(queries, rows)
@@ -95,7 +95,7 @@ def test_other_functions_are_sorted_scores(function, monkeypatch):
 
 
 def test_nothing_to_find():
-    """No rows give no hits for each query, and no queries nothing; few rows give all of them."""
+    """Without rows queries have no hits, without queries the list is empty; few rows all hit."""
     rows = make_rows(20)
     assert semantic_search(rows[:2], rows[:0]) == [[], []]
     assert semantic_search(rows[:0], rows) == []
@@ -116,7 +116,7 @@ def test_nothing_to_find():
     ],
 )
 def test_what_cannot_be_searched(arguments, sentence):
-    """Sizes below 1, other widths, numbers that are not finite and odd functions are refused."""
+    """Sizes below 1, wrong widths, numbers that are not finite and bad functions are refused."""
     good = {"query_embeddings": np.ones(4), "corpus_embeddings": np.ones((3, 4))}
     with pytest.raises(ValueError, match=sentence):
         semantic_search(**{**good, **arguments})
@@ -126,7 +126,7 @@ def test_what_cannot_be_searched(arguments, sentence):
 
 
 def mine_slowly(rows: np.ndarray, max_pairs: int, top_k: int) -> list[list[float | int]]:
-    """The definition, over all pairs."""
+    """Apply the definition, over all pairs."""
     scores = all_cosines(rows)
     pairs = set()
     for i, row in enumerate(scores):
@@ -150,13 +150,13 @@ def test_pairs_are_the_best_of_all(sizes, max_pairs, top_k):
 
 
 def test_copies_do_not_push_each_other_out():
-    """If more rows are equal than are kept, each still finds others and never itself."""
+    """If there are more equal rows than are kept, each still finds others and never itself."""
     got = paraphrase_mining_embeddings(np.ones((5, 4)), top_k=2)
     assert [pair[1:] for pair in got] == [[0, 1], [0, 2], [0, 3], [0, 4], [1, 2], [1, 3], [1, 4]]
 
 
 def test_pairs_by_another_function():
-    """Any symmetric function will do."""
+    """Pairs are found by any symmetric function."""
     rows = make_rows(30)
     scores = euclidean_similarity(rows, rows)
     got = paraphrase_mining_embeddings(rows, max_pairs=5, score_function=euclidean_similarity)
@@ -166,7 +166,7 @@ def test_pairs_by_another_function():
 
 
 def test_sentences_are_encoded(tiny):
-    """Sentences give the pairs of their embeddings, with the options of `encode`."""
+    """Sentences are encoded with the given options, and their pairs are those of the embeddings."""
     sentences = ["a bird", "the tree", "a bird", "the old tree", "dog"]
     expected = paraphrase_mining_embeddings(tiny.encode(sentences))
     assert paraphrase_mining(tiny, iter(sentences)) == expected
@@ -181,7 +181,7 @@ def test_sentences_are_encoded(tiny):
 
 @pytest.mark.slow
 def test_mining_never_holds_all_scores():
-    """The most memory taken is a fraction of what the scores of all pairs would take."""
+    """The peak memory is a fraction of the memory of all pairs' scores."""
     rows = np.random.default_rng(0).standard_normal((6000, 8)).astype(np.float32)
     tracemalloc.start()
     pairs = paraphrase_mining_embeddings(rows, max_pairs=1000, top_k=5)
@@ -209,7 +209,7 @@ def test_too_few_for_a_pair():
     ],
 )
 def test_what_cannot_be_mined(arguments, sentence):
-    """Sizes below 1 and what is no matrix of finite numbers are refused."""
+    """Sizes below 1, and anything but a matrix of finite numbers, are refused."""
     with pytest.raises(ValueError, match=sentence):
         paraphrase_mining_embeddings(**{"embeddings": np.ones((3, 4)), **arguments})
 
@@ -218,7 +218,7 @@ def test_what_cannot_be_mined(arguments, sentence):
 
 
 def detect_slowly(rows: np.ndarray, threshold: float, fewest: int) -> list[list[int]]:
-    """The definition, over all pairs."""
+    """Apply the definition, over all pairs."""
     scores = all_cosines(rows)
     groups = []
     for centre, row in enumerate(scores):
@@ -239,7 +239,7 @@ def detect_slowly(rows: np.ndarray, threshold: float, fewest: int) -> list[list[
 @pytest.mark.parametrize("fewest", [1, 4, 12])
 @pytest.mark.parametrize("threshold", [0.5, 0.8, 0.95])
 def test_communities_are_those_of_the_definition(threshold, fewest, batch_size):
-    """Groups, their order and that of their members are those of the definition."""
+    """Groups, their order and the order of their members agree with the definition."""
     rows = make_rows(90)
     expected = detect_slowly(rows, threshold, fewest)
     assert community_detection(rows, threshold, fewest, batch_size) == expected
@@ -248,26 +248,26 @@ def test_communities_are_those_of_the_definition(threshold, fewest, batch_size):
 
 
 def test_communities_by_hand():
-    """Two bundles and one alone: the larger bundle first, each with its centre first."""
+    """Of two groups and a single row, the larger group comes first, each with its centre first."""
     rows = np.array([[1, 0], [0, 1], [1, 0.1], [0, 1], [1, -0.1], [-1, -1], [1, 0.02]])
     assert community_detection(rows, 0.99, 2) == [[0, 6, 2, 4], [1, 3]]
 
 
-def test_a_score_at_the_threshold_counts():
-    """Rows whose cosine is the threshold itself belong to the group."""
+def test_score_at_the_threshold_counts():
+    """Rows whose cosine equals the threshold belong to the group."""
     rows = np.array([[1.0, 0.0], [0.5, 0.0], [0.0, 1.0]])
     assert community_detection(rows, 1.0, 2) == [[0, 1]]
 
 
 def test_no_communities():
-    """Too few rows, or none that are alike, give none."""
+    """Too few rows, or no similar rows, give no communities."""
     assert community_detection(np.empty((0, 4))) == []
     assert community_detection(np.ones((9, 4))) == []
     assert community_detection(np.eye(20)) == []
 
 
 def test_progress_of_communities(capsys):
-    """A bar only on request."""
+    """The progress bar is shown only on request."""
     community_detection(np.ones((20, 4)))
     assert capsys.readouterr().err == ""
     community_detection(np.ones((20, 4)), show_progress_bar=True)

@@ -1,4 +1,4 @@
-"""Embeddings in fewer bits: the formulas of sentence-transformers, and what is refused."""
+"""Quantized embeddings by the formulas of sentence-transformers, and refused arguments."""
 
 import warnings
 
@@ -14,29 +14,29 @@ RANGES = np.array([[0, -1], [255, 1.55]], np.float32)  # steps of 1 and of 0.01
 
 
 def same(got, expected):
-    """Whether two arrays are equal in shape, type and every number."""
+    """Return whether two arrays are equal in shape, type and every number."""
     return got.shape == expected.shape and got.dtype == expected.dtype and np.all(got == expected)
 
 
 # --- the formulas ---
 
 
-def test_uint8_is_the_number_of_the_step():
-    """Golden values by hand: the floor of the distance from the smallest value, in steps."""
+def test_uint8_counts_steps():
+    """uint8 is the distance from the smallest value in steps, rounded down."""
     rows = [[0, -1], [0.99, -0.985], [1, 0.555], [254.5, 1.5449], [255, 1.55]]
     expected = np.array([[0, 0], [0, 1], [1, 155], [254, 254], [255, 255]], np.uint8)
     assert same(quantize_embeddings(rows, "uint8", RANGES), expected)
 
 
 def test_int8_is_uint8_less_128():
-    """Both count the same steps, int8 from -128."""
+    """int8 is uint8 minus 128."""
     rows = np.random.default_rng(0).uniform(-1, 1.5, (200, 2))
     wide = quantize_embeddings(rows, "uint8", RANGES).astype(int)
     assert same(quantize_embeddings(rows, "int8", RANGES), (wide - 128).astype(np.int8))
 
 
 def test_values_beyond_the_ranges_are_clipped():
-    """What lies outside stays at the end of the range and never wraps around."""
+    """Values beyond a range are clipped to its ends, and never wrap around."""
     rows = np.array([[-1e-3, -9], [256, 9], [-3e38, 3e38], [3e38, -3e38]])
     assert quantize_embeddings(rows, "uint8", RANGES).tolist() == [
         [0, 0],
@@ -53,7 +53,7 @@ def test_values_beyond_the_ranges_are_clipped():
 
 
 def test_a_dimension_that_never_changes_has_steps_of_one():
-    """A range of no width, or too narrow to be cut, divides nothing by zero."""
+    """If a range is empty or too narrow to divide, a step is 1."""
     tiny = np.float32(1e-45)
     ranges = [[2, 0], [2, tiny]]
     rows = np.array([[2, 0], [3.5, 1], [1, -1]], np.float32)
@@ -61,7 +61,7 @@ def test_a_dimension_that_never_changes_has_steps_of_one():
 
 
 def test_binary_is_one_bit_for_each_dimension():
-    """Golden values: above zero is 1, the first dimension is the upper bit, the rest is filled."""
+    """A bit is 1 above zero; the first dimension is the highest bit; spare bits are 0."""
     row = [0, 1, -1, 0.5, 0, 0, 0, 0, 1]
     assert same(quantize_embeddings([row], "ubinary"), np.array([[80, 128]], np.uint8))
     assert same(quantize_embeddings([row], "binary"), np.array([[-48, 0]], np.int8))
@@ -69,7 +69,7 @@ def test_binary_is_one_bit_for_each_dimension():
 
 
 def test_float32_is_a_copy():
-    """float32 converts to float32, and doesn't share memory."""
+    """float32 converts to float32 and makes a copy."""
     rows = np.random.default_rng(0).standard_normal((3, 2))
     assert same(quantize_embeddings(rows, "float32"), rows.astype(np.float32))
     narrow = rows.astype(np.float32)
@@ -78,7 +78,7 @@ def test_float32_is_a_copy():
 
 @pytest.mark.parametrize("precision", ["float32", "int8", "uint8", "binary", "ubinary"])
 def test_one_embedding_is_a_row_of_many(precision):
-    """A single vector gives the row that it gives among others, past the rows taken at a time."""
+    """A single embedding gives the same code as among many others."""
     rows = np.random.default_rng(0).standard_normal((PREPARED_ROWS + 3, 9), np.float32)
     ranges = find_ranges(rows)
     codes = quantize_embeddings(rows, precision, ranges)
@@ -89,7 +89,7 @@ def test_one_embedding_is_a_row_of_many(precision):
 
 
 def test_comparison_rejects_wrong_answers():
-    """The helper sees one wrong number, another type and another shape."""
+    """The helper rejects one wrong number, another type and another shape."""
     codes = np.array([[80, 128]], np.uint8)
     assert same(codes, codes.copy())
     assert not same(codes, np.array([[80, 129]], np.uint8))
@@ -102,7 +102,7 @@ def test_comparison_rejects_wrong_answers():
 
 
 def test_ranges_are_the_extremes_of_each_dimension():
-    """Without ranges they come from calibration embeddings, and without these from the rows."""
+    """By default ranges are taken from calibration embeddings, and without these from the rows."""
     rng = np.random.default_rng(0)
     rows, others = rng.standard_normal((2, 150, 5))
     ranges = find_ranges(others)
@@ -115,7 +115,7 @@ def test_ranges_are_the_extremes_of_each_dimension():
 
 
 def test_ranges_of_few_rows_warn_once():
-    """Fewer than 100 rows to take ranges from are named in one warning, at the caller's line."""
+    """Ranges of fewer than 100 rows give one warning, at the caller's line."""
     rows = np.random.default_rng(0).standard_normal((99, 5))
     for call in (
         lambda: quantize_embeddings(rows, "int8"),
@@ -130,7 +130,7 @@ def test_ranges_of_few_rows_warn_once():
         assert caught[0].filename == __file__
 
 
-def test_ranges_need_no_warning():
+def test_no_warning_without_need():
     """There is no warning with given ranges, with 100 rows, or for precisions without ranges."""
     rows = np.random.default_rng(0).standard_normal((100, 5))
     quantize_embeddings(rows, "int8")
@@ -139,7 +139,7 @@ def test_ranges_need_no_warning():
 
 
 def test_saved_ranges_come_back(tmp_path):
-    """Ranges from a file are those that were saved, also over an old file."""
+    """Loaded ranges equal those that were saved, also over an old file."""
     ranges = find_ranges(np.random.default_rng(0).standard_normal((100, 5)))
     for values in (RANGES, ranges.tolist()):
         save_ranges(tmp_path / "ranges", values)
@@ -147,7 +147,7 @@ def test_saved_ranges_come_back(tmp_path):
 
 
 def test_bad_files_of_ranges_are_refused(tmp_path):
-    """A missing, foreign or damaged file is named in one sentence, and bad ranges aren't saved."""
+    """A missing, other or damaged file is refused in one sentence, and bad ranges aren't saved."""
     path = tmp_path / "ranges"
     with pytest.raises(FileNotFoundError, match="must be a safetensors file"):
         load_ranges(path)
@@ -171,7 +171,7 @@ def test_bad_files_of_ranges_are_refused(tmp_path):
 
 @pytest.mark.parametrize("precision", ["int8", "uint8"])
 def test_ranges_of_a_single_text_are_refused(precision):
-    """One row has no range: all its codes would be one number."""
+    """Ranges of a single row are refused, since all codes would be equal."""
     row = np.ones((1, 4))
     for rows in (row, row[0]):
         with pytest.raises(ValueError, match=r"embeddings must be at least 2 rows .* got 1, where"):
@@ -184,7 +184,7 @@ def test_ranges_of_a_single_text_are_refused(precision):
 
 @pytest.mark.parametrize("precision", ["int4", "float16", "INT8", "", None])
 def test_unknown_precision_is_refused(precision):
-    """A precision is one of the five names."""
+    """An unknown precision is refused."""
     with pytest.raises(ValueError, match=r"precision must be one of float32, int8, .* got"):
         quantize_embeddings(np.ones((2, 2)), precision)
 
@@ -192,7 +192,7 @@ def test_unknown_precision_is_refused(precision):
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e39])
 @pytest.mark.parametrize("precision", ["float32", "int8", "ubinary"])
 def test_numbers_that_are_not_finite_are_refused(bad, precision):
-    """The first row that float32 can't hold is named, among embeddings and calibrating ones."""
+    """The error names the first row that float32 can't hold."""
     rows = np.ones((PREPARED_ROWS + 5, 3))
     rows[PREPARED_ROWS + 2, 1] = bad
     with pytest.raises(ValueError, match=f"^embeddings {PREPARED_ROWS + 2} must be finite float32"):
@@ -207,7 +207,7 @@ def test_numbers_that_are_not_finite_are_refused(bad, precision):
     ids=["3-D", "number", "nothing", "texts", "no columns", "bools", "complex"],
 )
 def test_wrong_shapes_are_refused(rows):
-    """Embeddings are vectors of real numbers."""
+    """Anything but vectors of real numbers is refused."""
     with pytest.raises(ValueError, match=r"embeddings must be vectors of real numbers, .* got"):
         quantize_embeddings(rows, "ubinary")
 
@@ -227,7 +227,7 @@ def test_calibration_embeddings_of_another_width_are_refused():
 
 @pytest.mark.parametrize("ranges", [[0, 1], [[0, 0]], [[0, 0, 0]] * 2, [["a", "b"]] * 2, 1])
 def test_ranges_of_wrong_shape_are_refused(ranges):
-    """Ranges are two rows of numbers, as wide as the embeddings."""
+    """Anything but two rows of numbers, as wide as the embeddings, is refused."""
     with pytest.raises(ValueError, match=r"ranges must be numbers of shape \(2, 2\), .* got shape"):
         quantize_embeddings(np.ones((5, 2)), "int8", ranges)
 
@@ -235,12 +235,12 @@ def test_ranges_of_wrong_shape_are_refused(ranges):
 @pytest.mark.parametrize(
     ("low", "high"), [(1, 0), (np.nan, 1), (0, np.inf), (-np.inf, np.inf), (-3e38, 3e38), (0, 1e39)]
 )
-def test_ranges_that_are_none_are_refused(low, high):
-    """A range goes from a smallest to a largest finite value, with a width that float32 holds."""
+def test_bad_ranges_are_refused(low, high):
+    """Ranges must be finite, in order, and of a width that float32 can hold."""
     with pytest.raises(ValueError, match="ranges of dimension 1 must go from a finite smallest"):
         quantize_embeddings(np.ones((5, 2)), "int8", [[0, low], [1, high]])
 
 
-def test_the_package_gives_it_when_asked():
+def test_the_package_exports_it():
     """`minisbert.quantize_embeddings` is this function."""
     assert minisbert.quantize_embeddings is quantize_embeddings

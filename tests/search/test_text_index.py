@@ -1,4 +1,4 @@
-"""TextIndex: rows and their texts, saved together and read back piece by piece."""
+"""TextIndex keeps rows and their texts together, and reads single texts."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ def index():
 
 @pytest.fixture(params=["made", "loaded"])
 def either(request, index, tmp_path):
-    """The index as it was made, and as it is read from its directory."""
+    """Return the index as it was made, and as it is loaded from its directory."""
     if request.param == "made":
         return index
     index.save(tmp_path / "deep" / "inside")
@@ -32,7 +32,7 @@ def either(request, index, tmp_path):
 
 @pytest.mark.slow
 def test_indexes_are_imported_on_first_use():
-    """The package exports TextIndex and BinaryIndex, but does not import them by itself."""
+    """The package imports TextIndex and BinaryIndex only when they are used."""
     assert {"BinaryIndex", "TextIndex"} <= {*minisbert.__all__}
     code = (
         "import sys, minisbert; "
@@ -52,7 +52,7 @@ def test_indexes_are_imported_on_first_use():
 
 
 def test_texts_come_back(either):
-    """Every text is returned whole, the empty one and those beyond ASCII too."""
+    """Every text is returned whole, also an empty one and texts beyond ASCII."""
     assert len(either) == 4
     assert [either.get_text(row) for row in range(4)] == TEXTS
     assert either.vectors.model_name == "compass"
@@ -65,7 +65,7 @@ def test_search_names_texts(either):
 
 
 def test_empty_index(tmp_path):
-    """An index of nothing is saved, loaded and searched like any other."""
+    """An empty index is saved, loaded and searched like any other."""
     TextIndex.from_embeddings(np.empty((0, 3)), []).save(tmp_path)
     assert TextIndex.load(tmp_path).search([1, 2, 3]) == []
 
@@ -79,7 +79,7 @@ def test_saving_replaces(index, tmp_path):
 
 
 def test_file_is_a_flat_index_too(index, tmp_path):
-    """The rows can be read without the texts, and keep their companions when saved again."""
+    """The file can be loaded as a FlatIndex, which keeps the texts when it is saved again."""
     index.save(tmp_path)
     flat = FlatIndex.load(tmp_path / FILE_NAME)
     assert flat.search([1, 0], 1)[1].tolist() == [2]
@@ -89,13 +89,13 @@ def test_file_is_a_flat_index_too(index, tmp_path):
 
 
 def test_counts_must_agree():
-    """A text too many or too few is refused."""
+    """A different number of texts and embeddings is refused."""
     with pytest.raises(ValueError, match="texts must be as many as the embeddings, 4, got 3"):
         TextIndex.from_embeddings(EMBEDDINGS, TEXTS[:3])
 
 
 def test_directory_without_index(tmp_path):
-    """A directory that is missing or holds no index is named."""
+    """The error names a directory that is missing or has no index."""
     for directory in (tmp_path, tmp_path / "missing"):
         with pytest.raises(FileNotFoundError, match=f"index {directory} must be a directory with"):
             TextIndex.load(directory)
@@ -116,7 +116,7 @@ def test_directory_without_index(tmp_path):
     ],
 )
 def test_damaged_texts_are_refused(companions, tmp_path):
-    """Ends that don't fit rows or bytes, or arrays of another type, are one clear error."""
+    """Text ends that don't fit the rows or the bytes, or arrays of another type, are refused."""
     flat = FlatIndex.from_embeddings(EMBEDDINGS)
     flat.companions = companions
     flat.save(tmp_path / FILE_NAME)

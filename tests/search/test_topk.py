@@ -1,4 +1,4 @@
-"""Every kernel of this machine, the NumPy fallback and the definition agree to the last bit."""
+"""Every kernel of this machine, the NumPy fallback and the definition agree bit for bit."""
 
 import math
 import tracemalloc
@@ -24,7 +24,7 @@ def kernel(request, monkeypatch):
 
 
 def make_rows(rng, count, D):
-    """Random rows at an address that suits no wide register, with ties and special values."""
+    """Make random rows at an unaligned address, with ties and special values."""
     rows = np.empty(count * D + 1, np.float32)[1:].reshape(count, D)
     rows[:] = rng.standard_normal((count, D))
     if count >= 5 and D:
@@ -36,7 +36,7 @@ def make_rows(rng, count, D):
 
 
 def dot_by_definition(a, b, lane_of=lambda i: i % 16):
-    """The canonical dot product as topk.h words it, one rounded step at a time."""
+    """Compute the canonical dot product as topk.h defines it, one rounded step at a time."""
     lanes = [np.float32(0)] * 16
     with np.errstate(invalid="ignore"):
         for i in range(len(a)):
@@ -48,7 +48,7 @@ def dot_by_definition(a, b, lane_of=lambda i: i % 16):
 
 
 def order_by_definition(scores):
-    """Row numbers, best first: NaN last, the higher score first, the lower row first."""
+    """Return row numbers, best first: the higher score, then the lower row; NaN last."""
     return sorted(
         range(len(scores)),
         key=lambda i: (math.isnan(scores[i]), 0 if math.isnan(scores[i]) else -scores[i], i),
@@ -56,7 +56,7 @@ def order_by_definition(scores):
 
 
 def same(got, expected):
-    """Whether two answers are equal in shape, type and every bit; any NaN equals any other."""
+    """Return whether two answers are equal in shape, type and every bit; all NaN are equal."""
     if len(got) != len(expected):
         return False
     for a, b in zip(got, expected, strict=True):
@@ -69,13 +69,13 @@ def same(got, expected):
 
 
 def test_a_compiler_was_there():
-    """At least the scalar kernel is compiled: the tests below don't pass on the fallback alone."""
+    """The scalar kernel is compiled, so the tests below don't run on the fallback alone."""
     assert "scalar" in RUNS
 
 
 @pytest.mark.parametrize("D", DIMENSIONS)
 def test_fallback_is_the_definition(D):
-    """The NumPy fallback's dot products are those of the definition, bit for bit."""
+    """The NumPy fallback's dot products equal the definition, bit for bit."""
     rng = np.random.default_rng(D)
     a, b = make_rows(rng, 6, D), make_rows(rng, 6, D)[::-1]
     expected = [dot_by_definition(x, y) for x, y in zip(a, b, strict=True)]
@@ -83,7 +83,7 @@ def test_fallback_is_the_definition(D):
 
 
 def test_kernel_gives_the_fallbacks_bits(kernel):
-    """Scores, row numbers and order are the fallback's for every dimension, row count and k."""
+    """Every kernel gives the fallback's answer for every dimension, row count and k."""
     for D in DIMENSIONS:
         rng = np.random.default_rng(D)
         queries = make_rows(rng, 3, D)
@@ -96,7 +96,7 @@ def test_kernel_gives_the_fallbacks_bits(kernel):
 
 
 def test_pair_dots_gives_the_fallbacks_bits(kernel):
-    """Dot products of pairs are the fallback's for every dimension."""
+    """Every kernel gives the fallback's dot products of pairs, for every dimension."""
     for D in DIMENSIONS:
         rng = np.random.default_rng(D)
         a, b = make_rows(rng, 7, D), make_rows(rng, 7, D)[::-1].copy()
@@ -104,7 +104,7 @@ def test_pair_dots_gives_the_fallbacks_bits(kernel):
 
 
 def test_fixed_score(kernel):
-    """A score is the same number on every machine, not only the same in every kernel here."""
+    """A score has the same value on every machine, fixed here."""
     i = np.arange(1023, dtype=np.int64)
     a = ((i * 37 % 101 - 50) / np.float32(7)).astype(np.float32)
     b = ((i * 53 % 97 - 48) / np.float32(11)).astype(np.float32)
@@ -112,7 +112,7 @@ def test_fixed_score(kernel):
 
 
 def test_order_is_total(kernel):
-    """Higher first, ties by row, -inf before NaN, 0 equal to -0, wherever the k-th best falls."""
+    """For every k: higher first, ties by row, -inf before NaN, 0 equal to -0."""
     values = [1, np.nan, 2, -np.inf, 2, np.inf, 0, -0.0, np.nan, 1, np.inf, -np.inf] * 12
     rows = np.array(values, np.float32)[:, None]
     queries = np.ones((1, 1), np.float32)
@@ -124,7 +124,7 @@ def test_order_is_total(kernel):
 
 
 def test_many_entries_pass_through_the_heap(kernel):
-    """Rows that get better and better, so that each one enters, still come out in order."""
+    """Rows in order of rising score, each of which enters the heap, are returned in order."""
     rows = np.repeat(np.arange(300, dtype=np.float32), 2)[:, None]
     scores, ids = topk([[1]], rows, 7)
     assert scores[0].tolist() == [299, 299, 298, 298, 297, 297, 296]
@@ -133,7 +133,7 @@ def test_many_entries_pass_through_the_heap(kernel):
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 4])
 def test_threads_change_nothing(kernel, threads, monkeypatch):
-    """Any number of threads gives the same bits, with ties across their shares and k beyond one."""
+    """Any number of threads gives the same bits, with ties across parts and k above their size."""
     monkeypatch.setattr(threads_module, "SMALLEST_PART", 1)
     rng = np.random.default_rng(0)
     queries, rows = make_rows(rng, 3, 19), np.tile(make_rows(rng, 50, 19), (4, 1))
@@ -146,7 +146,7 @@ def test_threads_change_nothing(kernel, threads, monkeypatch):
 
 
 def misalign(array):
-    """A copy that starts one byte behind an aligned address."""
+    """Return a copy that starts one byte after an aligned address."""
     memory = np.empty(array.nbytes + 1, np.uint8)[1:]
     memory[:] = np.frombuffer(array.tobytes(), np.uint8)
     return memory.view(array.dtype).reshape(array.shape)
@@ -165,8 +165,8 @@ def misalign(array):
     ],
     ids=["misaligned", "columns", "every other", "backwards", "float64", "big-endian", "list"],
 )
-def test_any_layout_is_read_rightly(kernel, disguise):
-    """Inputs that are not aligned rows of float32 are converted to the same numbers."""
+def test_any_layout_is_read_correctly(kernel, disguise):
+    """Inputs that are not aligned rows of float32 are converted correctly."""
     rng = np.random.default_rng(0)
     queries, rows = (rng.standard_normal((n, 37), dtype=np.float32) for n in (2, 90))
     expected = topk_numpy(queries, rows, 9)
@@ -174,7 +174,7 @@ def test_any_layout_is_read_rightly(kernel, disguise):
 
 
 def test_mapped_rows_are_not_copied(tmp_path):
-    """A read-only memory map is scanned where it lies."""
+    """A read-only memory map is scanned without a copy."""
     rng = np.random.default_rng(0)
     queries, rows = (rng.standard_normal((n, 64), dtype=np.float32) for n in (1, 20_000))
     rows.tofile(tmp_path / "rows")
@@ -201,7 +201,7 @@ def test_nothing_to_find(kernel):
 
 
 def test_fallback_serves_without_the_extension(monkeypatch):
-    """Where nothing was compiled, topk and pair_dots still answer."""
+    """Without the extension topk and pair_dots still answer."""
     monkeypatch.setattr(kernel_module, "lib", None)
     monkeypatch.delenv("MINISBERT_SIMD", raising=False)
     assert kernel_name() == "numpy"
@@ -224,7 +224,7 @@ def test_bad_threads_are_refused(threads):
 
 
 def test_bad_shapes_are_refused():
-    """Queries and rows are matrices of one width, pairs have one shape."""
+    """Queries and rows must be matrices of one width, pairs of one shape."""
     with pytest.raises(ValueError, match="queries must have the width of the rows, 3, got 2"):
         topk([[1, 2]], [[1, 2, 3]], 1)
     with pytest.raises(ValueError, match=r"queries must be rows of vectors, .* got shape \(2,\)"):
@@ -236,7 +236,7 @@ def test_bad_shapes_are_refused():
 
 
 def test_comparison_rejects_wrong_answers():
-    """The helper sees one wrong lane, one wrong bit, a zero's sign, and rows exchanged or wrong."""
+    """The helper rejects a wrong lane, bit or sign of zero, and swapped or wrong rows."""
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((2, 40), dtype=np.float32)
     right = np.array([dot_by_definition(a, b)])
