@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from minisbert.arguments import check_positive, warn_caller
 from minisbert.arrays import Array
-from minisbert.network.similarity import normalize_forward, read_rows
+from minisbert.network.similarity import match_widths, normalize_forward
 from minisbert.search.quantization import Precision, quantize_embeddings
 
 _OUTPUT_VALUES = ("sentence_embedding", "token_embeddings")
@@ -94,5 +94,5 @@ def truncate_embeddings(embeddings: ArrayLike, truncate_dim: int | None) -> Arra
 
 def normalize_embeddings(embeddings: ArrayLike) -> Array:
     """Scale embeddings to length 1; zero vectors stay zero.  (n, D) or (D,) -> the same"""
-    rows, _ = read_rows(embeddings, embeddings)
+    rows, _ = match_widths(embeddings, embeddings)
     return normalize_forward(rows).reshape(np.shape(embeddings))

@@ -15,8 +15,8 @@ from minisbert.arrays import Array
 from minisbert.network.similarity import (
     cosine_similarity,
     dot_similarity,
+    match_widths,
     normalize_forward,
-    read_rows,
 )
 
 
@@ -32,24 +32,24 @@ def manhattan_similarity(a: ArrayLike, b: ArrayLike) -> Array:
 
 def pairwise_cosine_similarity(a: ArrayLike, b: ArrayLike) -> Array:
     """Compute the cosine of row i of `a` with row i of `b`.  (A, D), (A, D) -> (A,)"""
-    a, b = read_pairs(a, b)
+    a, b = _match_rows(a, b)
     return _multiply_pairs(normalize_forward(a), normalize_forward(b))
 
 
 def pairwise_dot_similarity(a: ArrayLike, b: ArrayLike) -> Array:
     """Compute the dot product of row i of `a` with row i of `b`.  (A, D), (A, D) -> (A,)"""
-    return _multiply_pairs(*read_pairs(a, b))
+    return _multiply_pairs(*_match_rows(a, b))
 
 
 def pairwise_euclidean_similarity(a: ArrayLike, b: ArrayLike) -> Array:
     """Compute the negative Euclidean distance of row i and row i.  (A, D), (A, D) -> (A,)"""
-    a, b = read_pairs(a, b)
+    a, b = _match_rows(a, b)
     return -np.sqrt(_multiply_pairs(a - b, a - b))
 
 
 def pairwise_manhattan_similarity(a: ArrayLike, b: ArrayLike) -> Array:
     """Compute the negative Manhattan distance of row i and row i.  (A, D), (A, D) -> (A,)"""
-    a, b = read_pairs(a, b)
+    a, b = _match_rows(a, b)
     return -np.abs(a - b).sum(axis=1)
 
 
@@ -68,9 +68,9 @@ PAIRWISE_SIMILARITIES: dict[str, Callable[[ArrayLike, ArrayLike], Array]] = {
 }
 
 
-def read_pairs(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
+def _match_rows(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
     """Check that two sets of embeddings match row for row."""
-    a, b = read_rows(a, b)
+    a, b = match_widths(a, b)
     if len(a) != len(b):
         raise ValueError(
             f"a and b must have equally many rows, got {len(a)} and {len(b)}; "
@@ -86,7 +86,7 @@ def _multiply_pairs(a: Array, b: Array) -> Array:
 
 def _measure_all(a: ArrayLike, b: ArrayLike, measure: Callable[[Array], Any]) -> Array:
     """Measure the difference of every two rows; |a|² + |b|² - 2ab would cancel for near rows."""
-    a, b = read_rows(a, b)
+    a, b = match_widths(a, b)
     distances = np.empty((len(a), len(b)), np.result_type(a, b))
     for i, row in enumerate(a):
         distances[i] = measure(row - b)

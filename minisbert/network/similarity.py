@@ -68,17 +68,17 @@ def cosine_similarity(a: ArrayLike, b: ArrayLike) -> Array:
     >>> cosine_similarity([[3, 4], [0, 0]], [3, 4]).tolist()
     [[1.0], [0.0]]
     """
-    a, b = read_rows(a, b)
+    a, b = match_widths(a, b)
     return normalize_forward(a) @ normalize_forward(b).T
 
 
 def dot_similarity(a: ArrayLike, b: ArrayLike) -> Array:
     """Compute the dot product of all rows; shapes as `cosine_similarity`."""
-    a, b = read_rows(a, b)
+    a, b = match_widths(a, b)
     return a @ b.T
 
 
-def read_rows(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
+def match_widths(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
     """Return two sets of embeddings as rows of one width; a single vector becomes one row."""
     rows = []
     for name, values in (("a", a), ("b", b)):

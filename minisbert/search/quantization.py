@@ -99,7 +99,7 @@ def quantize_embeddings(
     codes = np.empty((M, width), kind)
     for start in range(0, M, PREPARED_ROWS):
         block = rows[start : start + PREPARED_ROWS]
-        _check_finite(block, "embeddings", start)
+        _check_finite_rows(block, "embeddings", start)
         codes[start : start + PREPARED_ROWS] = _quantize_block(block, precision, limits)
     return codes[0] if array.ndim == 1 else codes
 
@@ -177,7 +177,7 @@ def _find_ranges(embeddings: ArrayLike, name: str, dimension: int | None = None)
             "be equal; pass ranges, or calibration_embeddings of many typical texts"
         )
     for start in range(0, M, PREPARED_ROWS):
-        _check_finite(rows[start : start + PREPARED_ROWS], name, start)
+        _check_finite_rows(rows[start : start + PREPARED_ROWS], name, start)
     if M < FEW_ROWS:
         warn_caller(
             f"ranges are taken from {M} {name}, fewer than {FEW_ROWS}; "
@@ -223,7 +223,7 @@ def _read_rows(values: ArrayLike, name: str) -> Array:
     return rows
 
 
-def _check_finite(rows: Array, name: str, first: int) -> None:
+def _check_finite_rows(rows: Array, name: str, first: int) -> None:
     """Refuse rows that float32 can't hold.
 
     rows   (M, D)  real numbers
