@@ -308,7 +308,7 @@ def block_backward(
     dscore_bias: Array | None = None,
     cache: list[Any],
 ) -> Array:
-    """Write the gradients of one block's parameters; return that of its input.
+    """Write the gradients of one block's parameters; return the gradient of its input.
 
     dout         (N, D), or (B, D) with first_only
     dscore_bias  (H, T, T)   the gradient of the score bias is added to it, if given

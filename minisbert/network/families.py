@@ -82,7 +82,7 @@ class Family(Variant):
     blocks             prefix of the parameters of block {} in a checkpoint
     layers             BERT's name of a layer in a block -> this family's
     special_tokens     of this family's tokenizers
-    double_separator   whether two separators stand between the texts of a pair
+    double_separator   whether there are two separators between the texts of a pair
     """
 
     architecture: str

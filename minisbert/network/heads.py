@@ -78,7 +78,7 @@ def head_forward(
 def head_backward(
     dlogits: Array, gradients: Gradients, config: CrossEncoderConfig, *, cache: list[Any]
 ) -> Array:
-    """Write the gradients of the head; return that of the first tokens.  (B, labels) -> (B, D)"""
+    """Write the gradients of the head; return the first tokens' gradient.  (B, labels) -> (B, D)"""
     head = config.head
 
     def linear(name: str, dout: Array) -> Array:

@@ -5,7 +5,7 @@ A layer is a pair: `x_forward`, and `x_backward` right under it. Their conventio
     cache   A list to which the forward appends what its backward needs, and the backward pops it.
             So backwards are called in reverse order. Without a cache nothing is kept (inference).
     out     An array that the forward writes its result into. It may be the input itself, unless
-            the cache keeps that; without `out` the input stays as it is.
+            the cache keeps the input; without `out` the input does not change.
     dout    The gradient of the loss with respect to the forward's result.
 
 A backward returns the gradients with respect to the forward's arrays, in their order. Each step has
@@ -133,7 +133,7 @@ def layer_norm_forward(
     # 3. scale to variance 1
     inverse_deviation = 1 / np.sqrt(variance + epsilon)
     normalized *= inverse_deviation
-    # 4. scale and shift by what was learned
+    # 4. scale and shift by the learned gamma and beta
     if cache is None:
         out = normalized
     else:
@@ -196,7 +196,7 @@ def softmax_backward(dout: Array, cache: list[Any]) -> Array:
 
 
 # Dropout (Srivastava et al. 2014): in training some elements are set to 0 at random. The cache
-# holds what each element was multiplied by, or None if nothing was dropped.
+# holds the factor of each element, or None if nothing was dropped.
 
 
 def dropout_forward(
@@ -300,7 +300,7 @@ def attention_forward(
 def attention_backward(
     dout: Array, cache: list[Any], *, dscore_bias: Array | None = None
 ) -> tuple[Array, Array, Array]:
-    """Compute the gradients of query, key and value, shaped as they are.
+    """Compute the gradients of query, key and value, of the same shapes.
 
     dout         (N, D)      a row for each query
     dscore_bias  (H, T, T)   the gradient of `score_bias` is added to it, if given

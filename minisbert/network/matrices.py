@@ -3,7 +3,7 @@
 `multiply` computes the product of a batch and a weight, and what follows it: the bias, then an
 activation or a residual. The forward calls `as_matrix(weight).multiply(...)` for any kind of
 weight, so the network is written once and each batch can use its fastest product. A plain array is
-multiplied by BLAS, which is the reference and serves training.
+multiplied by BLAS, which is the reference and is used in training.
 """
 
 from __future__ import annotations

@@ -315,7 +315,7 @@ class FlatIndex:
         return (scores, found, how) if report else (scores, found)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the index to one safetensors file; whatever fails, the old file stays whole."""
+        """Write the index to one safetensors file; if that fails, an old file does not change."""
         state = self._state
         write_index(
             Path(path),

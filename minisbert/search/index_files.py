@@ -67,7 +67,7 @@ class IndexContent(NamedTuple):
 
 
 def write_index(path: Path, content: IndexContent) -> None:
-    """Write an index; whatever fails, the old file stays whole."""
+    """Write an index; if that fails, an old file does not change."""
     arrays = {**content.companions, "rows": content.rows}
     if content.blocks is not None:
         width = content.blocks.dtype.itemsize  # one row of bytes for each block

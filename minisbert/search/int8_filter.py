@@ -1,7 +1,7 @@
 """A filter by int8 codes: find the k best rows that `topk` finds, from one byte for each number.
 
 csrc/topk_int8.c explains the idea, proves the error bound and defines how codes are stored;
-README.md beside this file works an example. Here rows and queries are encoded, threads share the
+README.md in this folder has an example. Here rows and queries are encoded, threads share the
 scan, and its candidates are scored canonically. Queries with too many candidates, and every query
 where no kernel was compiled, are answered by a scan of the float32 rows instead.
 

@@ -29,7 +29,7 @@ KERNELS = {"avx512vnni": 4, "avx512": 2, "avx2": 1, "neondot": 5, "neon": 3, "sc
 
 # Constants of csrc/topk.h.
 BLOCK_ROWS = 16  # rows of a block of codes
-QUERY_GROUP = 8  # queries whose codes lie together
+QUERY_GROUP = 8  # queries of a group, whose codes are stored together
 LARGEST_DIMENSION = 65408  # up to here every sum of codes is exact in 32 bits
 TOO_MANY = -1  # stored instead of a count: there are more candidates than room
 

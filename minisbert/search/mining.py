@@ -264,9 +264,9 @@ def community_detection(
     Returns
     -------
     list of lists of int
-        The largest group first; ties in the order in which the groups were taken, those that were
-        equally large then in the order of their centres. In each group the centre comes first, then
-        the others, the most similar first.
+        The largest group first. Groups of one size are in the order in which they were taken: by
+        their first size, then by their centre. In each group the centre comes first, then the
+        others, the most similar first.
 
     Raises
     ------

@@ -125,7 +125,7 @@ def find_ranges(embeddings: ArrayLike) -> Array:
 
 
 def save_ranges(path: str | os.PathLike[str], ranges: ArrayLike) -> None:
-    """Write ranges (2, D) to a safetensors file; whatever fails, an old file stays whole."""
+    """Write ranges (2, D) to a safetensors file; if that fails, an old file does not change."""
     write_safetensors(Path(path), {"ranges": _read_ranges(ranges)}, {"format": RANGES_FORMAT})
 
 

@@ -116,7 +116,7 @@ class SoftmaxLossCache(NamedTuple):
 
 
 def concatenate_features(u: Array, v: Array, concatenation: str) -> Array:
-    """Return F features of two embeddings side by side.  (B, E), (B, E) -> (B, F E)"""
+    """Concatenate F features of two embeddings.  (B, E), (B, E) -> (B, F E)"""
     features = {"u": u, "v": v, "|u-v|": np.abs(u - v), "u*v": u * v}
     return np.hstack([features[name] for name in concatenation.split(",")])
 

@@ -2,7 +2,7 @@
 
 Siamese means that all columns of a minibatch, u and v or anchor, positive and negative, are one
 ragged batch through one network, split again after pooling. That batch is always divided into the
-same two halves, which run side by side where there are two threads, and dropout is a function of
+same two halves, which run at the same time if there are two threads; dropout is a function of
 seed, epoch, step and half. So a step gives the same bits on one thread as on two.
 """
 

@@ -53,7 +53,7 @@ def check_1_break(answer):
 
 
 def check_1_weights(answer):
-    """Scores log 1, log 3 and padding get the weights 1/4, 3/4 and 0, whatever padding scores."""
+    """Scores log 1, log 3 and padding get the weights 1/4, 3/4 and 0, for any score of padding."""
     for padding in (0.0, -5.0, 1000.0):
         scores = np.tile([np.log(1), np.log(3), padding], (1, 2, 3, 1))
         weights = answer.masked_softmax(scores, np.array([[1, 1, 0]]))
@@ -71,7 +71,7 @@ def check_1_tokens(answer):
 
 
 def check_1_mean(answer):
-    """The mean of [1, 2], [3, 6] and padding is [2, 4], whatever vector padding has."""
+    """The mean of [1, 2], [3, 6] and padding is [2, 4], for any vector of padding."""
     hidden = np.array([[[1.0, 2], [3, 6], [50, 70]]])
     expect_array("the mean", answer.masked_mean(hidden, np.array([[1, 1, 0]])), [[2, 4]], 1e-12)
 

@@ -2,7 +2,7 @@
 
 `pool_cls` of minisbert/network/pooling.py returns the vector of each sentence's first token. Given
 the gradient of the loss with respect to that result, compute the gradient with respect to all
-token vectors. (The other poolings there are examples; don't look at its `spread_cls` before.)
+token vectors. (The other poolings there are examples; read its `spread_cls` only after yours.)
 """
 
 import numpy as np

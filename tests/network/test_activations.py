@@ -28,7 +28,7 @@ def test_gelu_is_the_error_function_form_everywhere():
     x = np.linspace(-100, 100, 40_001).astype(np.float32)
     truth = np.array([value * phi(value) for value in x.astype(float)])
     assert np.abs(gelu_forward(x) - truth).max() <= 2e-6
-    # the comparison is sharp enough to tell the tanh form
+    # The tolerance is small enough to tell the two forms apart.
     assert np.abs(gelu_tanh_forward(x) - truth).max() > 1e-4
 
 
@@ -71,7 +71,7 @@ def test_activations_by_name(name, truth):
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_input_stays_unless_it_is_out(name):
-    """An activation leaves its input as it is, and writes into `out`, which may be the input."""
+    """An activation does not change its input, but writes into `out`, which may be the input."""
     x = np.linspace(-4, 4, 33)
     kept = x.copy()
     for cache in (None, []):
@@ -86,7 +86,7 @@ def test_input_stays_unless_it_is_out(name):
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_gradients(name):
     """Every activation's gradient is its derivative, for ReLU except at 0."""
-    x = np.linspace(-6, 6, 40).reshape(4, 10)  # 0 is not among them
+    x = np.linspace(-6, 6, 40).reshape(4, 10)  # without 0
     check_backward(*ACTIVATIONS[name], [x])
 
 

@@ -42,7 +42,7 @@ def test_ragged_equals_padded(network, lengths, with_types):
     batch = join_sentences(sentences, types)
     for arrange in (arrange_for_many, arrange_for_few):
         got = bert_forward(arrange(parameters), config, batch)
-        # GELU alone differs, by 7e-8 at most, and the blocks pass it on.
+        # Only GELU differs, by 7e-8 at most, and the next blocks pass the difference on.
         assert np.abs(got - expected[mask == 1]).max() <= 2e-6
 
 

@@ -48,8 +48,7 @@ POSITIONS = "embeddings.position_embeddings.weight"
 
 every_family = pytest.mark.parametrize("model_type", FAMILIES)
 
-# The other families' networks differ from these only in names; their gradients are not for a quick
-# look.
+# The networks of other families differ from these only in names, so `make test-fast` skips them.
 every_network = pytest.mark.parametrize(
     "model_type",
     [
@@ -387,7 +386,7 @@ def test_attention_with_bias(first_only):
 
     cache = []
     out = run(cache)
-    # The last sentence's first token, by hand.
+    # The first token of the last sentence, computed by hand.
     last = 2 if first_only else 8
     for head in range(2):
         columns = slice(3 * head, 3 * head + 3)

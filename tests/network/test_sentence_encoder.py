@@ -58,7 +58,7 @@ def check_network(model, forward, backward) -> None:
     ("modules", "skip", "dropout", "blocks"),
     [
         ({"pooling": ("mean",)}, 0, True, 2),
-        ({"pooling": ("cls",)}, 0, True, 2),  # of the last block only first tokens
+        ({"pooling": ("cls",)}, 0, True, 2),  # the last block computes only first tokens
         ({"pooling": ("max",), "normalize": False}, 0, False, 1),
         ({"pooling": ("cls", "mean", "max"), "dense": 12}, 0, True, 2),
         ({"pooling": ("mean",)}, 2, False, 2),
@@ -70,7 +70,7 @@ def check_network(model, forward, backward) -> None:
 def test_sentence_backward(tmp_path, modules, skip, dropout, blocks):
     """Gradients agree with differences for every module, pooling and number of blocks."""
     model = SentenceTransformer(make_model_directory(tmp_path, **modules), blocks=blocks)
-    # The one token of the last text is all prompt, if there is one.
+    # If there is a prompt, the last text, of one token, is all prompt.
     batch = make_batch((6, 6, 4, 1), model.config.bert.vocab_size)
 
     def forward(parameters, cache):

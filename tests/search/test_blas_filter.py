@@ -61,7 +61,7 @@ def test_any_data(seed, M, D, k, kind, query_kind):
 def test_bound_that_is_too_small_is_caught(monkeypatch):
     """With a bound of 0, near ties come out in another order."""
     rows, queries = make_rows("nearly equal", 3000, 256), make_rows("gaussian", 50, 256, seed=1)
-    # Not all are near one score, or all would be scanned.
+    # Spread the scores a little: if all were near one, all rows would be scanned.
     rows *= np.linspace(1, 2, 3000, dtype=np.float32)[:, None] ** 0.01
     expected = topk(queries, rows, 10)
     assert same(search(queries, rows, 10), expected)

@@ -22,7 +22,7 @@ from minisbert.system import threads as threads_module
 
 RUNS = list_kernels()
 DIMENSIONS = [1, 2, 4, 5, 16, 17, 64, 384, 1024, 1041, 4096]
-FEW_DIMENSIONS = {5, 384}  # enough for a quick look
+FEW_DIMENSIONS = {5, 384}  # for `make test-fast`
 ROW_COUNTS = [0, 1, 17, 200]
 
 
