@@ -30,8 +30,8 @@ BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 PIECE = 131_072
 
 # Moments of rows seen long ago shrink to denormal numbers, on which every operation takes a hundred
-# times as long. So every 64 steps moments below TINY are set to 0; in between none
-# gets below 1e-34 x 0.9^64 = 1e-37, which is normal. No parameter changes: 1e-34 / ε = 1e-26.
+# times as long. So every 64 steps moments below TINY are set to 0. Between two such steps none gets
+# below 1e-34 x 0.9^64 = 1e-37, which is normal. No parameter changes: 1e-34 / ε = 1e-26.
 FLUSH_EVERY = 64
 TINY = 1e-34
 
@@ -94,7 +94,7 @@ def add_gradients(
                 squares[name, piece.start] = float(square)
 
     run_both(lambda: add(0), lambda: add(1))
-    # In a fixed order, whichever thread was first.
+    # In a fixed order, which does not depend on the threads.
     return math.sqrt(math.fsum(squares[key] for key in sorted(squares)))
 
 
