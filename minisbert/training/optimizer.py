@@ -27,7 +27,7 @@ from minisbert.network.layers import RowGradient, sum_rows
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 
 # Elements of a piece.
-PIECE = 131_072
+PIECE_ELEMENTS = 131_072
 
 # Moments of rows seen long ago shrink to denormal numbers, on which every operation takes a hundred
 # times as long. So every 64 steps moments below TINY are set to 0. Between two such steps none gets
@@ -176,7 +176,7 @@ class AdamW:
         V, D = table.shape
         place = np.full(V, -1)  # row of the table -> row of the gradient, or -1
         place[gradient.rows] = np.arange(len(gradient.rows))
-        for piece in _cut_part(len(rows), part, max(1, PIECE // D)):
+        for piece in _cut_part(len(rows), part, max(1, PIECE_ELEMENTS // D)):
             here = place[rows[piece]]
             g = np.zeros((len(here), D), table.dtype)
             g[here >= 0] = gradient.sums[here[here >= 0]]
@@ -227,7 +227,7 @@ class _PieceUpdate:
         p -= t
 
 
-def _cut_part(n: int, part: int, piece: int = PIECE) -> Iterator[slice]:
+def _cut_part(n: int, part: int, piece: int = PIECE_ELEMENTS) -> Iterator[slice]:
     """Yield every second piece of n elements: the even ones for part 0, the odd ones for part 1."""
     for start in range(part * piece, n, 2 * piece):
         yield slice(start, min(start + piece, n))

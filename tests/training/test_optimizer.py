@@ -63,7 +63,7 @@ BATCHES = [{1, 7, 30}, {7, 8}, {0}, {49, 1}, *[{2}] * 20]
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-14), (np.float32, 2e-6)])
 def test_steps_are_those_of_the_definition(monkeypatch, dtype, tolerance, piece):
     """Every parameter, rows seen once or never too, moves as dense AdamW moves it."""
-    monkeypatch.setattr(optimizer, "PIECE", piece)
+    monkeypatch.setattr(optimizer, "PIECE_ELEMENTS", piece)
     monkeypatch.setattr(optimizer._cut_part, "__defaults__", (piece,))
     parameters = make_parameters(dtype)
     plain, ours = PlainAdamW(parameters), AdamW(parameters)
