@@ -44,8 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _describe(error: BaseException) -> str:
     """Return an error as one sentence on one line."""
     if isinstance(error, OSError) and error.strerror:
-        named = f" {error.filename}" if error.filename is not None else ""
-        return f"the system refused{named}: {error.strerror}"
+        named = f"{error.filename}: " if error.filename is not None else ""
+        return f"{named}{error.strerror}"
     return " ".join(str(error).split()) or type(error).__name__
 
 

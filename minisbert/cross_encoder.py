@@ -1,8 +1,8 @@
 """The cross-encoder: two texts through the network together, one score out.
 
-Every token of one text attends to every token of the other, which a comparison of two embeddings
-can't match. But the network runs once for every *pair* of texts, which is what the bi-encoder
-avoids. Names and defaults are those of sentence-transformers.
+Every token of one text attends to every token of the other, unlike in a bi-encoder, which compares
+two finished embeddings. But the network runs once for every *pair* of texts, while a bi-encoder
+runs it once for every text. Names and defaults are those of sentence-transformers.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _SCORE_ACTIVATIONS: dict[str, ScoreActivation] = {
     "softmax": softmax_forward,
 }
 
-# Modules of torch, by how those without settings print themselves.
+# The repr of a torch module without settings -> its name here.
 _TORCH_MODULES = {f"{torch_class}()": name for torch_class, name in TORCH_ACTIVATIONS.items()}
 
 
@@ -55,23 +55,22 @@ class CrossEncoder(LoadedModel):
     model_name_or_path : str or path
         A directory, which never touches the network, or a model's name (see `model_files.hub`).
     num_labels : int
-        Checked against the head, which has as many outputs as it was trained with. With
-        `fresh_head` the number of outputs to make; 1 if left out.
+        The number of outputs; that of the model's head if left out, and an error if it differs
+        from it. With `fresh_head` the number of outputs of the new head; 1 if left out.
     max_length : int
         The most tokens of a pair, its special tokens included; the model's own if left out.
     activation_fn : str or callable
-        Turns logits into scores: "sigmoid", "identity", ..., or a function of a float32 array. A
-        module of torch, such as Sigmoid(), stands for the function of that name here. If left out,
-        the one that the directory names, else the logistic function for one label and none for
-        several.
+        Turns logits into scores: "sigmoid", "identity", ..., or a function of a float32 array. For
+        a torch module, such as Sigmoid(), the function of that name here is used. If left out, the
+        one that the directory names, else the sigmoid for one label and the identity for several.
     device : None or "cpu"
     local_files_only : bool
         Don't fetch a named model, but raise FileNotFoundError if it is not on this machine.
     threads : int
         Cores to use; all that the process may use if left out.
     fresh_head : int
-        The seed of a new head, to be trained: then the directory may be any BERT's, also a
-        bi-encoder's. Its scores mean nothing until it is trained.
+        The seed of a new, random head. The directory may then be that of any BERT, such as a
+        bi-encoder. Scores mean nothing until the head is trained.
     **others
         Other arguments of sentence-transformers are refused, each with the reason.
 
@@ -156,10 +155,10 @@ class CrossEncoder(LoadedModel):
         show_progress_bar : bool
             By default a bar appears only on a terminal, and only for many pairs.
         activation_fn : str or callable
-            Replaces the model's own for this call.
+            Use this activation instead of the model's own.
         apply_softmax : bool
-            Turn the scores of several labels, after the activation, into weights that sum to 1; a
-            single label's score stays as it is.
+            Apply a softmax to the scores of several labels, after the activation. The score of a
+            single label is not changed.
         return_logits : bool
             Return the output of the head, without activation or softmax.
         on_truncate : "warn", "error" or "ignore"
@@ -178,8 +177,7 @@ class CrossEncoder(LoadedModel):
             If an input is not a pair of str (the message names its index), or tensors are asked
             for.
         ValueError
-            If an option has a value that it can't have; if a pair is too long and
-            `on_truncate="error"`.
+            If an option is invalid; if a pair is too long and `on_truncate="error"`.
         """
         check_run_options(
             batch_size, convert_to_numpy, convert_to_tensor, device=device, on_truncate=on_truncate
@@ -230,7 +228,7 @@ class CrossEncoder(LoadedModel):
         return_documents : bool
             Whether to include the texts in the result.
         **options
-            Those of `predict`.
+            Options of `predict`.
 
         Returns
         -------
@@ -250,7 +248,7 @@ class CrossEncoder(LoadedModel):
         check_positive("top_k", top_k)
         if not isinstance(query, str):
             raise TypeError(
-                f"query must be a str, got {type(query).__name__}; rank by one at a time"
+                f"query must be a str, got {type(query).__name__}; pass one query at a time"
             )
         texts = check_texts(documents, "documents")
         return_logits = options.pop("return_logits", False)
@@ -258,7 +256,7 @@ class CrossEncoder(LoadedModel):
             options.pop("activation_fn", None) or self.activation_fn
         )
         logits = self.predict([(query, text) for text in texts], return_logits=True, **options)
-        # A copy, since a function of the caller's may overwrite it.
+        # A copy, since the caller's function may overwrite its argument.
         scores = logits if return_logits else activation(logits[:, None].copy())[:, 0]
         order = np.argsort(-logits, kind="stable")[:top_k]
         return [
@@ -297,7 +295,7 @@ class CrossEncoder(LoadedModel):
 
 
 def _find_score_activation(activation: str | ScoreActivation) -> ScoreActivation:
-    """Return the function itself, or that of a name or of a module of torch."""
+    """Return the activation as a function; it may be given by name, or as a torch module."""
     name = activation
     if type(activation).__module__.startswith("torch."):
         # A module prints its settings in the brackets; one with settings is refused.
@@ -313,7 +311,7 @@ def _find_score_activation(activation: str | ScoreActivation) -> ScoreActivation
 
 
 def _read_pairs(inputs: Any) -> list[tuple[str, str]]:
-    """Return the pairs as a list of tuples; TypeError with the index of what is not a pair."""
+    """Return the pairs as a list of tuples; TypeError names the index of anything else."""
     if isinstance(inputs, (str, bytes)) or not isinstance(inputs, Iterable):
         raise TypeError(
             f"inputs must be a pair or an iterable of pairs, got {type(inputs).__name__}; "

@@ -59,9 +59,10 @@ class SentenceTransformer(LoadedModel):
         A directory, which never touches the network, or a model's name (see `model_files.hub`).
     device : None or "cpu"
     prompts : mapping of str to str
-        Texts to put in front of every input, by name; they replace the model's own of that name.
+        Prompts by name: texts that can be put in front of every input. A prompt given here replaces
+        the model's own of the same name.
     default_prompt_name : str
-        The prompt that `encode` uses unless told otherwise; the model's own if left out.
+        The name of the prompt that `encode` uses by default; the model's own if left out.
     similarity_fn_name : "cosine", "dot", "euclidean" or "manhattan"
         How `similarity` compares; the model's own if left out.
     truncate_dim : int
@@ -71,7 +72,7 @@ class SentenceTransformer(LoadedModel):
     threads : int
         Cores to use; all that the process may use if left out.
     pooling : "cls", "mean", "max" or another key of `minisbert.network.pooling.POOLINGS`
-        Replaces the model's own pooling, to measure what another would be worth.
+        Use this pooling instead of the model's own, to compare poolings.
     blocks : int
         Run only the first `blocks` blocks; with 0 the rows of the word table are pooled directly.
     **others
@@ -160,20 +161,20 @@ class SentenceTransformer(LoadedModel):
         inputs : str or iterable of str
             Empty and blank texts are allowed: their embeddings are those of the special tokens.
         prompt_name, prompt : str
-            Text to put in front of every input, by its name or itself; `prompt` takes precedence.
+            The prompt for every input, by its name or as text; the text takes precedence.
         batch_size : int
-            The most texts in a batch. There is no limit by default (sentence-transformers has 32):
-            batches are cut by tokens, `minisbert.encoding.batching.TOKEN_BUDGET` each.
+            The most texts in a batch. By default there is no limit (sentence-transformers' is 32),
+            and a batch holds about `minisbert.encoding.batching.TOKEN_BUDGET` tokens.
         show_progress_bar : bool
             By default a bar appears only on a terminal, and only for many texts.
         output_value : "sentence_embedding" or "token_embeddings"
             One vector for each text, or one for each of its tokens, special tokens included, as the
             network gives them before pooling.
         precision : "float32", "int8", "uint8", "binary" or "ubinary"
-            The type of the result: another than float32 is smaller and loses precision for good
-            (see `quantize_embeddings`, which can take its ranges from more than these texts). Not
-            the same as `FlatIndex(..., codes="int8")`, which keeps the float32 embeddings, and
-            whose int8 codes make a search faster without changing its result.
+            The type of the result. Types other than float32 are smaller and lose precision (see
+            `quantize_embeddings`, which can take its ranges from other texts than these).
+            `FlatIndex(..., codes="int8")` is something else: it keeps the float32 embeddings, and
+            its codes make a search faster without changing the result.
         normalize_embeddings : bool
             Scale every embedding to length 1 (many models do so anyway).
         truncate_dim : int
@@ -186,16 +187,16 @@ class SentenceTransformer(LoadedModel):
         Returns
         -------
         (D,) float32 array for one str, else (n, D) float32 array
-            Of another type with another precision. With token embeddings a (T, D) float32 array for
-            one str, else a list of n of them.
+            With another `precision` the array has that type. With token embeddings: a (T, D)
+            float32 array for one str, else a list of n of them.
 
         Raises
         ------
         TypeError
             If an input is not a str (the message names its index), or tensors are asked for.
         ValueError
-            If an option has a value that it can't have, or can't be combined with another; if a
-            text is too long and `on_truncate="error"`.
+            If an option is invalid or can't be combined with another; if a text is too long and
+            `on_truncate="error"`.
         """
         check_run_options(
             batch_size, convert_to_numpy, convert_to_tensor, device=device, on_truncate=on_truncate

@@ -284,7 +284,7 @@ def test_what_is_no_pair_is_named(model, inputs, message):
     [
         ("a", "a dog", "documents must be an iterable of str, got str; pass a list"),
         ("a", ["a dog", None], "documents must hold only str, got NoneType at index 1"),
-        (["a"], ["a dog"], "query must be a str, got list; rank by one at a time"),
+        (["a"], ["a dog"], "query must be a str, got list; pass one query at a time"),
     ],
 )
 def test_what_cannot_be_ranked_is_named(model, query, documents, message):

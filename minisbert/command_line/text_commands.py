@@ -54,7 +54,7 @@ def _encode(arguments: argparse.Namespace) -> None:
             f"--out must be in an existing folder, got {arguments.out}; make the folder first"
         )
     if arguments.texts and (arguments.file or arguments.column or arguments.field):
-        raise ValueError("texts must be arguments or stand in a file, got both; leave one out")
+        raise ValueError("texts must be arguments or in a file, got both; leave one out")
     texts = arguments.texts or read_texts(arguments.file or "-", arguments.column, arguments.field)
     model = load_bi_encoder(arguments)
     if arguments.out and arguments.out.endswith(".npy"):

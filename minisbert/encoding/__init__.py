@@ -1,10 +1,10 @@
-"""From texts to token ids, from batches to embeddings, and what callers of a model may ask for.
+"""Turn texts into token ids and batches into embeddings; load, stream and explain.
 
 In reading order; a file imports only from those before it:
 
     tokenization   texts to token ids
     prompts        texts put in front of every input
-    batching       which texts go through the network together, and on which threads
+    batching       batches of texts of similar length, run on several threads
     finishing      embeddings truncated, scaled to length 1, quantised
     signatures     types of `encode` and `predict`, for type checkers only
     drop_in        arguments and methods that code for sentence-transformers expects

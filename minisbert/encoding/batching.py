@@ -1,4 +1,4 @@
-"""Batches: which texts go through the network together, and on which threads.
+"""Divide texts into batches, and run the batches on several threads.
 
 1. Batches hold texts of similar length. Nothing is padded (see `network.ragged`), but attention
    works on groups of equally long texts, and a few large groups are quicker than many small ones.
@@ -8,7 +8,7 @@
    to 1.6 times as fast as one batch at a time with BLAS on two threads: attention, GELU and layer
    norms then use both cores, too. So every thread gets the same number of equally large batches.
 
-Results go back to the places of their texts, so that callers never see the order of the batches.
+Results are returned in the order of the texts, whatever the order of the batches.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ TOKEN_BUDGET = 2048
 # A batch of fewer tokens than this is not worth another thread.
 _LEAST_TOKENS = 128
 
-# From this many texts on, a terminal gets a progress bar without asking for one.
-_LONG_WORK = 500
+# From this many texts on, a progress bar is shown on a terminal by default.
+_PROGRESS_BAR_TEXTS = 500
 
 
 def plan_batches(lengths: Array, threads: int = 1, batch_size: int | None = None) -> list[Array]:
     """Sort texts by token count, longest first, and cut the sequence into batches of equal work.
 
     lengths     (n,)  tokens of each text
-    threads           that will run the batches
+    threads           number of threads that will run the batches
     batch_size        the most texts in a batch; None for no limit
     out               arrays of indices, which together hold each text once
     """
@@ -45,7 +45,7 @@ def plan_batches(lengths: Array, threads: int = 1, batch_size: int | None = None
         return []
     order = np.argsort(-lengths, kind="stable")
     ends = np.cumsum(lengths[order])
-    # The same number for every thread: all would wait for the one that had a batch more.
+    # The same number of batches for each thread, else all would wait for one with a batch more.
     count = threads * -(-int(ends[-1]) // (TOKEN_BUDGET * threads))
     count = max(1, min(count, int(ends[-1]) // _LEAST_TOKENS))
     cuts = np.searchsorted(ends, ends[-1] * np.arange(1, count) / count)
@@ -109,7 +109,7 @@ def fill_rows(
     show_progress_bar        None for a bar only on a terminal, and only for many texts
     """
     keep_freed_memory()
-    if show_progress_bar is None and len(lengths) < _LONG_WORK:
+    if show_progress_bar is None and len(lengths) < _PROGRESS_BAR_TEXTS:
         show_progress_bar = False
     batches = plan_batches(lengths, threads, batch_size)
     with progress_bar(len(lengths), show_progress_bar) as advance:

@@ -84,14 +84,14 @@ def predict_method(function: Callable[..., Any]) -> Predict:
 
 
 class ModelCard:
-    """Takes the results that evaluators report for a model's README."""
+    """The object that evaluators report their results to, for a model's README."""
 
     def set_evaluation_metrics(self, *results: object) -> None:
-        """Ignore the results: whoever calls an evaluator gets them as its return value."""
+        """Ignore the results: an evaluator also returns them to its caller."""
 
 
 class DropIn:
-    """Attributes and methods that sentence-transformers' evaluators, and their callers, expect."""
+    """Attributes and methods that sentence-transformers' evaluators and their callers expect."""
 
     device = "cpu"
     model_card_data = ModelCard()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What each pair of tokens contributes to the similarity of two texts.
+    """The contribution of each pair of tokens to the similarity of two texts.
 
     tokens_a, tokens_b  the tokens as they are spelt in the texts; special ones by their names
     contributions       (A, B) float64, whose sum is the similarity
@@ -69,7 +69,7 @@ def explain(model: BiEncoder, a: str, b: str) -> Explanation:
     TypeError
         If a or b is not a str.
     ValueError
-        If the model's similarity is not such a sum.
+        If the model's similarity is not a sum over pairs of tokens.
     """
     for name, text in (("a", a), ("b", b)):
         if not isinstance(text, str):

@@ -1,6 +1,6 @@
 """Steps after the network, in this order: truncate embeddings, scale them to length 1, quantise.
 
-The checks of which options of `encode` go together are here too, since most concern these steps.
+The options of `encode` are checked here too, since most checks concern these steps.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def check_output_options(
     if precision in ("int8", "uint8") and texts == 1:
         raise ValueError(
             f"inputs must be at least 2 texts for precision {precision!r}, got 1, whose codes "
-            "would all be equal; encode as float32, and use quantize_embeddings with ranges of many"
+            "would all be equal; encode as float32, and call quantize_embeddings with ranges"
         )
 
 
@@ -74,7 +74,7 @@ def finish_embeddings(
         if unit and truncate_dim < embeddings.shape[1] and not normalize:
             # Dot products of unit vectors are cosines; those of truncated ones are not.
             warn_caller(
-                f"embeddings cut to {truncate_dim} dimensions no longer have length 1; "
+                f"embeddings truncated to {truncate_dim} dimensions no longer have length 1; "
                 "pass normalize_embeddings=True if they should",
                 once=True,
             )
@@ -93,6 +93,6 @@ def truncate_embeddings(embeddings: ArrayLike, truncate_dim: int | None) -> Arra
 
 
 def normalize_embeddings(embeddings: ArrayLike) -> Array:
-    """Scale embeddings to length 1; zero vectors stay zero.  (n, D) or (D,) -> the same"""
+    """Scale embeddings to length 1; zero vectors stay zero.  (n, D) or (D,) -> same shape"""
     rows, _ = match_widths(embeddings, embeddings)
     return normalize_forward(rows).reshape(np.shape(embeddings))

@@ -18,7 +18,7 @@ from minisbert.system.disk import write_file
 _LONGEST_WORD = 16  # letters; longer words are shortened
 _CELL_COLUMNS = 5  # columns of a terminal: a sign, three digits, a shade
 
-# By the size of a number relative to the largest one.
+# One for each fifth of the largest absolute value.
 _SHADES = " ░▒▓█"
 # Backgrounds, of the 256 colours of terminals, for positive and for negative numbers.
 _REDS, _BLUES = (0, 224, 217, 210, 203), (0, 189, 153, 117, 75)
@@ -52,7 +52,7 @@ def write_heat_map(
         for word, numbers in zip(rows, values[:, part], strict=True):
             cells = "".join(_write_cell(number, largest, color) for number in numbers)
             lines.append((_pad(_shorten_word(word), label) + cells).rstrip())
-    lines.append(f"{values.sum():.4f} together, in hundredths")
+    lines.append(f"{values.sum():.4f} in sum; the cells are in hundredths")
     return "\n".join(lines)
 
 
@@ -78,7 +78,7 @@ def _write_cell(value: float, largest: float, color: bool) -> str:
 
 
 def _shorten_word(word: str) -> str:
-    """Replace what a terminal can't show in one line, and cut a long word."""
+    """Replace unprintable characters, and shorten a long word."""
     word = "".join(letter if letter.isprintable() else "·" for letter in word)
     return word if len(word) <= _LONGEST_WORD else word[: _LONGEST_WORD - 1] + "…"
 

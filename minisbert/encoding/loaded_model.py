@@ -1,4 +1,4 @@
-"""What bi-encoders and cross-encoders share: loading, parameters, saving."""
+"""The base class of bi-encoders and cross-encoders: loading, parameters, saving."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class LoadedModel(DropIn, ABC):
     def parameters(self) -> Mapping[str, Array]:
         """All parameters by name: the network's, and those of its head or its Dense modules.
 
-        Set them as a whole. They are used without a copy, so set them again after changing one in
-        place.
+        Assign the whole mapping. The arrays are not copied, so assign it again after changing one
+        in place.
         """
         return self._arranged.parameters
 
@@ -73,9 +73,9 @@ class LoadedModel(DropIn, ABC):
         Raises
         ------
         FileExistsError
-            If the path is anything else.
+            If anything else is at the path.
         ValueError
-            If a directory can't say what the model is: a bi-encoder loaded with `blocks=0`, or a
+            If the format can't describe the model: a bi-encoder loaded with `blocks=0`, or a
             cross-encoder whose `activation_fn` is a function of your own.
         OSError
             If the directory can't be written; an older model there stays.
@@ -99,12 +99,15 @@ class LoadedModel(DropIn, ABC):
         """Check a limit of tokens; `least` leaves room for special tokens and one of each text."""
         bert = self.config.bert
         positions = bert.max_position_embeddings - bert.position_offset
-        remedy = f"the model has {positions} positions, and some text must fit in"
+        remedy = (
+            f"the model has {positions} positions, and special tokens with one token of each text "
+            f"need {least}"
+        )
         return check_whole_number(name, tokens, least, most=positions, remedy=remedy)
 
     def _join(
         self, token_ids: Sequence[Array], types: Sequence[Array] | None = None
     ) -> tuple[Parameters, RaggedBatch]:
-        """Join sentences to one batch, and choose the parameters that are fastest for its size."""
+        """Join sentences into one batch, and choose the fastest parameters for its size."""
         batch = join_sentences(token_ids, types)
         return self._arranged.choose(len(batch.token_ids)), batch

@@ -44,7 +44,7 @@ def choose_prompt(
     prompt_name: str | None = None,
     prompt: str | None = None,
 ) -> str:
-    """Return the text to put in front: `prompt`, else that of `prompt_name`, else the default."""
+    """Return the prompt's text: `prompt`, else that of `prompt_name`, else the default one."""
     if prompt is not None:
         if not isinstance(prompt, str):
             raise TypeError(f"prompt must be a str, got {type(prompt).__name__}; give its text")
@@ -62,10 +62,10 @@ def choose_prompt_name(
     prompt_name: str | None = None,
     prompt: str | None = None,
 ) -> str | None:
-    """Return `prompt_name` if it or a prompt is given; else the best of a model's own names.
+    """Return `prompt_name` if it or a prompt is given; else choose among a model's own names.
 
-    That is the first of `names` whose prompt is not empty, else the first that exists: an empty
-    prompt of its own keeps the model's default prompt away.
+    Return the first of `names` whose prompt is not empty. If all are empty, return the first that
+    exists, so that its empty prompt replaces the model's default prompt; None if none exists.
     """
     if prompt_name is not None or prompt is not None:
         return prompt_name
@@ -74,9 +74,9 @@ def choose_prompt_name(
 
 
 def count_prompt_tokens(tokenizer: Tokenizer, pooling: PoolingConfig, prompt: str) -> int:
-    """Count the tokens at the front that the pooling leaves out: 0 unless the model excludes them.
+    """Count the tokens of a prompt that pooling leaves out; 0 if pooling includes the prompt.
 
-    A prompt's own closing token does not count, since it stands at the end of the whole text.
+    The closing special token is not counted, since it comes after the whole text.
     """
     if not prompt or pooling.include_prompt:
         return 0

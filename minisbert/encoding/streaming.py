@@ -27,13 +27,13 @@ from minisbert.system.progress import progress_bar
 if TYPE_CHECKING:
     from minisbert.encoding.signatures import BiEncoder
 
-# Texts that are encoded together, and that a kill can cost: a few seconds' work.
+# The texts of a chunk are encoded together, and lost together in a kill: a few seconds of work.
 CHUNK_TEXTS = 1024
 
 # The header of a .npy file, version 1.0: room for any number of rows, a multiple of 64 bytes.
 _HEADER_BYTES = 128
 
-# Options that change no embedding, so a resumed call may have others.
+# Options that change no embedding, so a resumed call may change them.
 _OPTIONS_WITHOUT_EFFECT = ("batch_size", "show_progress_bar", "on_truncate", "threads", "device")
 
 
@@ -50,7 +50,7 @@ def encode_iter(
     chunk : int
         The number of texts that are in memory at a time.
     **options
-        Those of `encode`. A warning of truncated texts numbers them from the start of their chunk.
+        Options of `encode`. A warning of truncated texts counts them from the start of their chunk.
 
     Yields
     ------
@@ -61,7 +61,7 @@ def encode_iter(
     TypeError
         If a text is not a str (the message names its index).
     ValueError
-        If an option has a value that it can't have, or needs all embeddings at once.
+        If an option is invalid, or needs all embeddings at once.
     """
     _check_arguments(texts, chunk, options)
     for piece in _cut_chunks(texts, chunk):
@@ -94,7 +94,7 @@ def encode_to_file(
     chunk : int
         The number of texts that are in memory at a time, and the most that a kill costs.
     **options
-        Those of `encode`. By default a bar appears on a terminal.
+        Options of `encode`. By default a progress bar is shown on a terminal.
 
     Returns
     -------
@@ -104,13 +104,14 @@ def encode_to_file(
     Raises
     ------
     FileExistsError
-        If the file is there and finished, and `resume` is not False.
+        If the file exists and is finished, and `resume` is not False.
     TypeError
         If a text is not a str (the message names its index).
     ValueError
         If an earlier call had other texts, another model or other options.
     OSError
-        If the disk is full, ...; complete rows stay, and the next call resumes after them.
+        If writing fails, as on a full disk; complete rows stay, and the next call resumes after
+        them.
     """
     _check_arguments(texts, chunk, options)
     if options.get("output_value", "sentence_embedding") != "sentence_embedding":
@@ -127,7 +128,7 @@ def encode_to_file(
     partial, journal = name_partial_files(path)
     if resume and path.exists() and not partial.exists():
         raise FileExistsError(
-            f"{path} must be a new file, but it is there and finished; "
+            f"{path} must be a new file, but it exists and is finished; "
             "pass resume=False to replace it"
         )
     # 1. Find out what an earlier call has done.
@@ -182,7 +183,7 @@ def name_partial_files(path: Path) -> tuple[Path, Path]:
 
 
 def _check_arguments(texts: Iterable[str], chunk: int, options: dict[str, Any]) -> None:
-    """Refuse what can't be cut into chunks, or can't be encoded chunk by chunk."""
+    """Refuse inputs that can't be divided into chunks, and options that need all texts at once."""
     if isinstance(texts, (str, bytes)) or not isinstance(texts, Iterable):
         raise TypeError(
             f"texts must be an iterable of str, got {type(texts).__name__}; pass a list of texts"
@@ -191,7 +192,7 @@ def _check_arguments(texts: Iterable[str], chunk: int, options: dict[str, Any]) 
     if options.get("precision") in ("int8", "uint8"):
         raise ValueError(
             "precision must be float32, binary or ubinary where embeddings come in chunks, got "
-            f"{options['precision']!r}, whose ranges would be others for each chunk; "
+            f"{options['precision']!r}, whose ranges would differ between chunks; "
             "encode as float32 and use quantize_embeddings"
         )
 

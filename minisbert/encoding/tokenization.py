@@ -1,8 +1,8 @@
 """Texts to token ids, by the model's own tokenizer file.
 
 The tokenizer is configured once, when it is loaded: reconfiguring it while another thread uses it
-fails. Truncation and padding that a tokenizer file sets are turned off, since they are often not
-those of the model. Texts are truncated here, after their tokens are counted.
+fails. Truncation and padding that a tokenizer file sets are turned off, since they often differ
+from the model's. Texts are truncated here, after their tokens are counted.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Tokenizer:
 
     def check_vocabulary(self, vocab_size: int) -> None:
         """Check that all ids are rows of a word table of `vocab_size` rows, else ValueError."""
-        # Special tokens have ids of the post-processor, which need not be in the vocabulary.
+        # The ids of special tokens come from the post-processor and may not be in the vocabulary.
         largest = max(*self._tokenizer.get_vocab().values(), *self._tokenizer.encode("").ids)
         if largest >= vocab_size:
             raise ValueError(
@@ -94,8 +94,8 @@ class Tokenizer:
     def encode(self, texts: Sequence[str], max_length: int) -> TokenIds:
         """Tokenise texts, special tokens included, and truncate them to `max_length` tokens.
 
-        One text at a time, since the library's batches start threads that don't survive a fork.
-        They would save 0.1 ms a text, a hundredth of the network's time.
+        Texts are tokenised one at a time, since the library's batches start threads that don't
+        survive a fork. Batches would save 0.1 ms per text, a hundredth of the network's time.
 
         Raises ValueError naming the index of a text that is not valid Unicode.
         """
@@ -135,8 +135,8 @@ class Tokenizer:
     def name_tokens(self, text: str, max_length: int) -> list[str]:
         """Return the tokens that `encode` makes of a text, as they are spelt in the text.
 
-        A token that continues a word begins with "##", as WordPiece writes it, whatever the
-        tokenizer; a special token is its name.
+        With any tokenizer, a token that continues a word begins with "##", as in WordPiece, and a
+        special token is its name.
         """
         encoding = self._encode_one(0, text)
         special = np.array(encoding.special_tokens_mask, bool)
@@ -174,11 +174,11 @@ class Tokenizer:
 
 
 def _truncate_text(ids: Array, special: Array, max_length: int, *, cut_front: bool) -> Array:
-    """Leave out one end of a text that is too long, but none of its special tokens.
+    """Truncate one text, but keep its special tokens.
 
-    ids        (T,)  token ids, or anything else of which there is one for each token
+    ids        (T,)  token ids, or another array with one element for each token
     special    (T,)  whether a token is a special one
-    cut_front        leave out tokens at the front instead of the end
+    cut_front        remove tokens at the front instead of the end
     out        (max_length,)
     """
     text = np.flatnonzero(~special)

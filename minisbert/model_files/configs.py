@@ -134,7 +134,7 @@ _TRANSFORMER_FILES = tuple(
     for family in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
 
-# Not only whole numbers: 1e30 may stand for no limit.
+# Not only whole numbers: some tokenizers write 1e30 for no limit.
 _LENGTH = Rule(
     f"a number of {_LEAST_LENGTH} or more",
     lambda value: type(value) in (int, float) and value >= _LEAST_LENGTH,
@@ -329,7 +329,7 @@ def override_reading(config: ModelConfig, pooling: str | None, blocks: int | Non
     """
     L = config.bert.num_hidden_layers
     if blocks is not None:
-        # The rows of ALBERT's narrow word table get the blocks' width only before the first block.
+        # ALBERT's word table is narrower than its blocks; rows are widened before the first block.
         least = int(config.bert.embedding_size != config.bert.hidden_size)
         remedy = f"pass another number, or leave it out for all {L} blocks"
         blocks = check_whole_number("blocks", blocks, least, most=L, remedy=remedy)

@@ -27,11 +27,10 @@ def read_cross_encoder_config(
 ) -> CrossEncoderConfig:
     """Read the configuration of a directory for sequence classification.
 
-    The activation stands in one of three places, by the version that wrote the directory. Without
-    one it is the sigmoid for one label, and the identity for several.
+    The activation is in one of three places, depending on the version that wrote the directory. If
+    it is in none, it is the sigmoid for one label, and the identity for several.
 
-    fresh_labels  the number of outputs of a head that is yet to be trained; the directory may then
-                  be any BERT's
+    fresh_labels  the number of outputs of a new head; the directory may then be that of any BERT
 
     Raises FileNotFoundError, or ValueError naming the file and what is wrong in it.
     """
@@ -42,7 +41,7 @@ def read_cross_encoder_config(
     # transformers' default is two labels.
     own = len(labels) if labels else fields.find("num_labels", SIZE, 2)
     num_labels = fresh_labels or own
-    # Where versions from 5.4 on, from 4.0 on, and older ones write the activation.
+    # Versions from 5.4 on, from 4.0 on, and older ones write the activation in different places.
     newest = read_fields(directory / "config_sentence_transformers.json", missing_ok=True)
     newer = Fields(fields.path, fields.find("sentence_transformers", OBJECT, {}))
     activation = (
@@ -80,7 +79,7 @@ def load_head(directory: Path, config: CrossEncoderConfig) -> dict[str, Array]:
 
 
 def has_head(directory: Path, labels: int) -> bool:
-    """Tell whether a directory has a trained head with this number of outputs."""
+    """Return whether a directory has a trained head with this number of outputs."""
     family = FAMILIES[read_bert_config(Path(directory) / "config.json").model_type]
     classifier = find_tensor(directory, f"{family.head.output}.weight")
     return classifier is not None and len(classifier) == labels

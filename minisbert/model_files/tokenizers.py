@@ -1,6 +1,6 @@
 """Read a model directory's tokenizer from tokenizer.json, or build it from older files.
 
-There are two kinds of those: WordPiece's vocabulary (vocab.txt; BERT, DistilBERT, MPNet), and
+There are two kinds of older files: WordPiece's vocabulary (vocab.txt; BERT, DistilBERT, MPNet), and
 byte-level BPE's vocabulary and merges (vocab.json and merges.txt; RoBERTa). `network.families` has
 each family's special tokens; a directory may name others.
 """
@@ -34,7 +34,7 @@ _SENTENCEPIECE_RECIPE = (
 def read_tokenizer(directory: Path, options: Fields) -> tokenizers.Tokenizer:
     """Read or build a directory's tokenizer; `options` are those of its tokenizer_config.json.
 
-    Raises FileNotFoundError if there are none of its files, ValueError for one that can't be read.
+    Raises FileNotFoundError if it has no tokenizer file, ValueError for one that can't be read.
     """
     for name, read in _READERS.items():
         if (directory / name).exists():
@@ -112,7 +112,7 @@ def _build_bpe(directory: Path, options: Fields) -> tokenizers.Tokenizer:
     return tokenizer
 
 
-# Files, of which the first that exists is read, and their readers.
+# File -> its reader; the first file that exists is read.
 _READERS: dict[str, Callable[[Path, Fields], tokenizers.Tokenizer]] = {
     "tokenizer.json": _read_whole,
     "vocab.txt": _build_wordpiece,
@@ -126,7 +126,7 @@ def _read_family(directory: Path) -> Family:
 
 
 def _find_special_tokens(directory: Path, options: Fields, family: Family) -> dict[str, str]:
-    """Return the special tokens by name: those of either of two files, else the family's own."""
+    """Return the special tokens by name, from either of two files, else the family's own."""
     older = read_fields(directory / "special_tokens_map.json", missing_ok=True)
     special = {}
     for name, own in family.special_tokens.items():
@@ -153,9 +153,9 @@ def _add_special_tokens(
     *,
     family: Family,
 ) -> None:
-    """Let a text hold special tokens, and put the separators around every text."""
-    # "[MASK]" written in a text is that token. Where a blank belongs to the word after it, the mask
-    # takes the blank before it along.
+    """Recognise special tokens in texts, and put the first and last token around every text."""
+    # "[MASK]" in a text is read as that token. In byte-level BPE a space belongs to the word after
+    # it, so the mask token includes the space before it.
     tokenizer.add_special_tokens(
         [
             tokenizers.AddedToken(

@@ -1,8 +1,8 @@
 """Read a checkpoint's weights as the network's parameters: BERT's names, checked shapes.
 
 Checkpoints differ in the prefix of their names, in the spelling of layer norms, and in what they
-hold beside the network; each family's own names stand in `network.families`. float32 tensors are
-views of the mapped file.
+hold beside the network; `network.families` has each family's own names. float32 tensors are views
+of the mapped file.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def load_tensors(
     for name in shapes:
         if name not in found:
             raise ValueError(
-                f"the weights in {directory} must have {name}, got them without it; {remedy}"
+                f"the weights in {directory} must have {name}, but it is missing; {remedy}"
             )
     return _check_tensors({name: found[name] for name in shapes}, shapes, directory)
 

@@ -193,7 +193,7 @@ class RowFile:
             if os.preadv(self.descriptor, [row.data], start) != width:
                 raise ValueError(
                     f"{self.path} must hold row {number} whole, but it was cut short; "
-                    "replace it by a whole copy"
+                    "replace it with a whole copy"
                 )
         return rows
 

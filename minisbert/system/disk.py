@@ -1,6 +1,6 @@
 """Files and directories that appear under their names whole, or not at all.
 
-Both are written beside their final name, brought to the disk, and renamed. A rename is one step:
+Both are written beside their final name, flushed to the disk, and renamed. A rename is one step:
 whoever opens the name, even after a crash, finds all of the old content or all of the new.
 
 Replacing a directory takes two steps, since Python has no call that swaps two directories: the old
@@ -26,7 +26,7 @@ def write_file(path: Path) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path` that takes this name when the block ends without error.
 
     After an error the temporary file is removed and the old file stays.
-    A link is followed; what is not a regular file (a device, a pipe) is written to, not replaced.
+    A link is followed. A device, a pipe or the like is written to, not replaced.
     """
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
@@ -47,9 +47,9 @@ def write_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def sync_directory(directory: Path) -> None:
-    """Bring the names of a directory's files to the disk; their contents are not looked at.
+    """Flush the names of a directory's files to the disk, but not the contents of the files.
 
-    Windows has no call for it; there, do nothing.
+    Do nothing on Windows, which has no call for it.
     """
     if os.name == "posix":
         descriptor = os.open(directory, os.O_RDONLY)
@@ -60,7 +60,7 @@ def sync_directory(directory: Path) -> None:
 
 
 def sync_tree(directory: Path) -> None:
-    """Bring every file and folder below a directory to the disk, contents and names."""
+    """Flush every file and folder below a directory to the disk, contents and names."""
     for folder, _, names in os.walk(directory):
         for name in names:
             with open(os.path.join(folder, name), "r+b") as file:
@@ -68,7 +68,7 @@ def sync_tree(directory: Path) -> None:
         sync_directory(Path(folder))
 
 
-# The last part of a temporary directory's name: whether it is to get the name, or had it before.
+# The end of a temporary directory's name: the new directory, or the old one that was renamed.
 _AGES = ("new", "old")
 
 
@@ -76,11 +76,11 @@ _AGES = ("new", "old")
 def write_directory(
     destination: str | os.PathLike[str], marker: str, names: Collection[str]
 ) -> Iterator[Path]:
-    """Make a temporary directory that takes the name `destination` when the block ends well.
+    """Make a temporary directory that takes the name `destination` if the block ends without error.
 
-    After an error it is removed, and what stood under the name stays. The block brings the files
-    to the disk itself, as `write_file` does. Of two processes that write to one name at the same
-    time, one fails.
+    After an error it is removed, and the old directory stays. The block itself must flush the files
+    to the disk, as `write_file` does. If two processes write to one name at the same time, one of
+    them fails.
 
     Raises FileExistsError as `check_destination` does, before the block runs.
     """
@@ -109,10 +109,10 @@ def check_destination(
 ) -> None:
     """Refuse to replace anything but an empty directory or one of the kind to be written.
 
-    A directory of that kind holds `marker`, and nothing that matches none of `names` (patterns as
-    shells have them), so that a user's own files beside a model are never lost.
+    A directory of that kind holds the file `marker`, and every name in it matches one of the shell
+    patterns `names`. So a user's own files beside a model are never lost.
 
-    Raises FileExistsError naming what stands there.
+    Raises FileExistsError naming what is there instead.
     """
     destination = _resolve(destination)
     if not destination.exists():
@@ -120,15 +120,16 @@ def check_destination(
     if not destination.is_dir():
         actual = "a file"
     elif os.path.ismount(destination) or Path.cwd().is_relative_to(destination):
-        actual = "one that can't be renamed, a mount point or the working directory"
+        actual = "a mount point or the working directory, which can't be renamed"
     else:
         found = sorted(os.listdir(destination))
         strange = [name for name in found if not any(fnmatch(name, like) for like in names)]
         if not found or (marker in found and not strange):
             return
-        actual = f"one with {strange[0]} in it" if strange else f"one without {marker}"
+        contents = f"with {strange[0]} in it" if strange else f"without {marker}"
+        actual = f"a directory {contents}"
     raise FileExistsError(
-        f"{destination} must be a new or empty directory, or an older one of its kind to replace, "
+        f"{destination} must be a new or empty directory, or an older one of the same kind, "
         f"got {actual}; choose another name, or move it away"
     )
 
@@ -151,12 +152,12 @@ def recover_directory(destination: str | os.PathLike[str]) -> None:
 def remove_directory(directory: str | os.PathLike[str]) -> None:
     """Remove a directory in one step: a kill leaves it whole, or nothing under its name."""
     directory = _resolve(directory)
-    # An unfinished new directory is what `recover_directory` removes after a kill.
+    # After a kill `recover_directory` removes it, since it has the name of an unfinished one.
     unfinished = directory.with_name(f".{directory.name}.{secrets.token_hex(8)}.{_AGES[0]}")
     os.replace(directory, unfinished)
     shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _resolve(path: str | os.PathLike[str]) -> Path:
-    """Return the path behind a name: links are followed, not replaced; ~ is the home directory."""
+    """Return the real path: expand ~ and follow links, so that they are not replaced."""
     return Path(os.path.realpath(os.path.expanduser(path)))

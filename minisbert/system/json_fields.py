@@ -66,7 +66,7 @@ class Fields:
     def find(self, name: str, rule: Rule, default: Any = REQUIRED) -> Any:
         """Return the value of a field, checked by a rule.
 
-        A field that is missing or null has the value `default`, if that is given.
+        For a field that is missing or null, return `default` if it is given.
 
         Raises ValueError naming the field and the file.
         """
@@ -120,10 +120,11 @@ def shorten(value: object) -> str:
 def check_relative(path: str, origin: Path) -> str:
     """Return a path that is written in the file `origin`, if it stays inside the model directory.
 
-    The spelling is checked, not the place: links may lead out of the directory, as all do in the
-    Hugging Face cache.
+    Only the spelling is checked: links may lead out of the directory, as all links in the Hugging
+    Face cache do.
 
-    Raises ValueError for a path that leaves, is unprintable, or is too long for a file's name.
+    Raises ValueError for a path that leaves the directory, is unprintable, or is too long for a
+    file's name.
     """
     leaves = path.startswith("/") or "\\" in path or ":" in path or ".." in path.split("/")
     if leaves or not path.isprintable() or len(path) > 255:

@@ -1,13 +1,13 @@
-"""Read arrays out of safetensors files, mapped, and write them.
+"""Read arrays from safetensors files by mapping them into memory, and write such files.
 
-A file is a header and the bytes of all tensors, one after another. The header is 8 bytes of
-length, then JSON: the type, shape and place of each tensor, and a table of texts, the metadata.
+A file is a header and the bytes of all tensors, one after another. The header is its length in 8
+bytes, then JSON: the type, shape and place of each tensor, and a table of strings, the metadata.
 (The format: https://github.com/huggingface/safetensors)
 
-The safetensors library checks a header, and no file is read that it refuses. Its NumPy tensors are
-copies, though, so the data are mapped here instead: a file opens at once, what nobody reads is
-never loaded, and processes share the memory of what they leave as it is (a model's word table,
-half of all-MiniLM-L6-v2; the rows of an index).
+The safetensors library checks the header, and a file that it refuses is not read. But it copies
+tensors for NumPy, so the data are mapped here instead: a file opens at once, data that nothing
+reads are never loaded, and processes share the memory of arrays that they don't change (a model's
+word table, half of all-MiniLM-L6-v2; the rows of an index).
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
     except (SafetensorError, OSError) as error:
         raise ValueError(
             f"{path} must be a whole safetensors file, got a damaged one ({error}); "
-            "replace it by a whole copy"
+            "replace it with a whole copy"
         ) from None
     with path.open("rb") as file:
         header, first = read_header(file)
@@ -81,7 +81,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
         except ValueError as error:
             raise ValueError(
                 f"{shorten(name)} in {path} must have a shape that NumPy can hold, "
-                f"got {shorten(shape)} ({error}); replace the file by a whole copy"
+                f"got {shorten(shape)} ({error}); replace the file with a whole copy"
             ) from None
     return arrays, metadata
 
@@ -117,7 +117,7 @@ def write_safetensors(path: Path, arrays: Mapping[str, Array], metadata: Mapping
 def read_header(file: BinaryIO) -> tuple[dict[str, Any], int]:
     """Read the header of a file that is known to be whole.
 
-    Returns its JSON, and the offset in the file from which it counts the places of tensors.
+    Returns its JSON, and the offset of the first tensor in the file, from which places are counted.
     """
     length = int.from_bytes(file.read(8), "little")
     return json.loads(file.read(length)), 8 + length
@@ -128,7 +128,7 @@ def make_header(
     metadata: Mapping[str, str],
     size: int | None = None,
 ) -> bytes:
-    """Return all that stands before the tensors, which follow without gaps in this order.
+    """Return the bytes before the tensors, which must follow in this order without gaps.
 
     tensors   name -> (a key of DTYPES, shape)
     metadata  name -> text

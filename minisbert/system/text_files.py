@@ -17,18 +17,18 @@ from minisbert.system.json_fields import shorten
 def file_error(
     path: str, must: str, got: object, *, remedy: str = "repair the line", line: int | None = None
 ) -> ValueError:
-    """Make the error of a file, or of one of its lines, that is not what it must be."""
+    """Return the error for a file, or for one of its lines, that breaks a rule."""
     where = path if line is None else f"line {line} of {path}"
     return ValueError(f"{where} {must}, got {got}; {remedy}")
 
 
 def read_texts(path: str, column: str | None = None, field: str | None = None) -> list[str]:
-    """Read one text a line, or one column or field of each row.
+    """Read one text per line, or one column or field of each row.
 
     path    a file, or "-" for standard input
-    column  of CSV, or of TSV if the path ends in .tsv: a name in the first row, or a number from 1,
-            with which the first row is a text too
-    field   of JSON lines: the name under which every object has a text
+    column  of CSV, or of TSV if the path ends in .tsv: a name in the first row, or a number from 1;
+            with a number the first row is not a header but is read, too
+    field   of JSON lines: the key of the text in every object
 
     Raises OSError if the file can't be read, ValueError naming a line that is malformed.
     """
@@ -51,9 +51,8 @@ def _read_column(path: str, kind: str, what: str, *, name: str) -> list[str]:
             raise file_error(path, must, "an empty file", remedy="is it the right file?")
         if name not in names:
             remedy = "choose one, or a number from 1" if what == "column" else "choose one"
-            raise ValueError(
-                f"{what} must be one of {', '.join(names)} in {path}, got {name!r}; {remedy}"
-            )
+            choices = ", ".join(map(repr, names))
+            raise ValueError(f"{what} must be one of {choices} in {path}, got {name!r}; {remedy}")
         place = names.index(name)
     texts = []
     for line, row in rows:
@@ -77,16 +76,17 @@ def read_lines(path: str) -> Iterator[str]:
             try:
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
-                byte = f"the byte 0x{error.object[error.start]:02x} at place {error.start + 1}"
+                byte = f"the byte 0x{error.object[error.start]:02x} at position {error.start + 1}"
                 remedy = "convert the file to UTF-8"
                 raise file_error(path, "must be UTF-8", byte, remedy=remedy, line=number) from None
 
 
 def read_table_rows(lines: Iterator[str], path: str, kind: str) -> Iterator[tuple[int, list[Any]]]:
-    """Yield the fields of each row after the number of its first line; blank lines are skipped.
+    """Yield the number of the first line of each row, and its fields; skip blank lines.
 
-    kind  "CSV"; "TSV", which has no quotes: a quotation mark is a part of the text; or "JSON",
-          whose first row are the names in the first object, and then what each object has for them
+    kind  "CSV"; "TSV", which has no quotes: a quotation mark is a part of the text; or "JSON" for
+          JSON lines: the first row holds the keys of the first object, and each object gives one
+          row, its values for these keys
     """
     if kind == "JSON":
         names = None
@@ -112,7 +112,7 @@ def read_table_rows(lines: Iterator[str], path: str, kind: str) -> Iterator[tupl
 
 
 def read_objects(lines: Iterator[str], path: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the object of each line of JSON lines after its number; blank lines are skipped."""
+    """Yield the number and the object of each line of JSON lines; skip blank lines."""
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue

@@ -1,4 +1,4 @@
-"""How many threads, the one owner of BLAS's thread limit, and rows shared out to threads."""
+"""Count threads, limit the threads of BLAS, and divide work between threads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 SMALLEST_PART = 1 << 21
 
 # A thread that is done with one part takes the next, since cores are seldom equally fast at every
-# moment. With several parts a thread, a scan of a million rows on two cores gains 5 %.
+# moment. With several parts per thread, a scan of a million rows on two cores gains 5 %.
 PARTS_PER_THREAD = 8
 
 
@@ -113,9 +113,9 @@ def run_parts(
     Threads start the parts in order, each taking the next one that is left.
 
     run       slice of the rows -> result
-    work      multiplications per row; little work is not worth a second thread
+    work      multiplications per row; a second thread starts only if there are enough in all
     threads   all cores of the process if None
-    multiple  every part but the last has a multiple of so many rows
+    multiple  every part but the last has a multiple of this many rows
     """
     threads = count_threads(threads)
     parts = _cut_rows(M, work, threads, multiple=multiple)

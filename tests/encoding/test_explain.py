@@ -22,7 +22,7 @@ LINEAR = ["cls", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"]
 @pytest.mark.parametrize("pooling", LINEAR)
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
 @pytest.mark.parametrize("truncate_dim", [None, 10])
-@pytest.mark.filterwarnings("ignore:embeddings cut to 10 dimensions")
+@pytest.mark.filterwarnings("ignore:embeddings truncated to 10 dimensions")
 def test_contributions_add_up(tiny_directory, pooling, similarity, truncate_dim):
     """Contributions add up to the similarity, for every pooling that is a weighted sum."""
     model = SentenceTransformer(
@@ -156,7 +156,7 @@ def test_heat_map():
         "      a    c    d",
         "cat  50█ -25▒   0",
         "is    4    0    0",
-        "0.2870 together, in hundredths",
+        "0.2870 in sum; the cells are in hundredths",
     ]
 
 
@@ -197,7 +197,7 @@ def test_command(tiny_directory, capsys):
     assert __main__.main(["explain", "a bird", "a cat", "--model", str(tiny_directory)]) == 0
     out = capsys.readouterr().out
     assert "bird" in out
-    assert "together, in hundredths" in out
+    assert "the cells are in hundredths" in out
     assert "\x1b" not in out
 
 

@@ -179,7 +179,7 @@ def test_a_kill_at_any_moment(tiny_directory, tmp_path, monkeypatch, name):
 def test_a_finished_file_stays(tiny, path):
     """A finished file is replaced only if asked for, and then only by a complete one."""
     tiny.encode_to_file(TEXTS, path)
-    with pytest.raises(FileExistsError, match=r"vectors.npy must be a new file, but it is there"):
+    with pytest.raises(FileExistsError, match=r"vectors.npy must be a new file, but it exists"):
         tiny.encode_to_file(TEXTS[:3], path)
     with pytest.raises(KeyError):
         tiny.encode_to_file(fail_at(TEXTS, 5), path, resume=False, chunk=2)

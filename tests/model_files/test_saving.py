@@ -376,8 +376,8 @@ def test_through_a_link(tiny, tmp_path):
     ("left", "message"),
     [
         (None, "got a file"),
-        ("config.json", "got one without model.safetensors"),
-        ("notes.txt", "got one with notes.txt in it"),
+        ("config.json", "got a directory without model.safetensors"),
+        ("notes.txt", "got a directory with notes.txt in it"),
     ],
 )
 def test_refused(tiny, tmp_path, monkeypatch, left, message):

@@ -70,7 +70,12 @@ def test_json_fields(write):
 @pytest.mark.parametrize(
     ("name", "content", "options", "message"),
     [
-        ("t.txt", b"a\nb\xff\n", {}, "line 2 of .* must be UTF-8, got the byte 0xff at place 2;"),
+        (
+            "t.txt",
+            b"a\nb\xff\n",
+            {},
+            "line 2 of .* must be UTF-8, got the byte 0xff at position 2",
+        ),
         ("t.txt", b"a\x00\n\xed\xa0\x80", {}, "line 2 of .* must be UTF-8, got the byte 0xed"),
         (
             "t.csv",
@@ -84,7 +89,7 @@ def test_json_fields(write):
             {"column": "0"},
             "line 1 of .* must have a text in column 0, got 2 columns",
         ),
-        ("t.csv", b"a,b\n", {"column": "c"}, "column must be one of a, b in .*, got 'c'"),
+        ("t.csv", b"a,b\n", {"column": "c"}, "column must be one of 'a', 'b' in .*, got 'c'"),
         (
             "t.csv",
             b"\n",
@@ -105,7 +110,7 @@ def test_json_fields(write):
             "t.jsonl",
             b'{"n": "a"}',
             {"field": "t"},
-            "field must be one of n in .*, got 't'; choose one",
+            "field must be one of 'n' in .*, got 't'; choose one",
         ),
         ("t.jsonl", b'{"t": "a"}\n{}', {"field": "t"}, "line 2 of .* in field t, got None"),
     ],

@@ -329,7 +329,7 @@ def test_notes_in_a_checkpoint(make_runner, monkeypatch):
         (runner.work / "notes.txt").write_text("mine")
 
     monkeypatch.setattr(training_run, "write_checkpoint", write)
-    with pytest.raises(FileExistsError, match=r"got one with notes.txt in it; .*move it away"):
+    with pytest.raises(FileExistsError, match="a directory with notes.txt in it; .*move it away"):
         runner.run()
     assert (runner.work / "notes.txt").read_text() == "mine"
 

@@ -501,7 +501,7 @@ def test_out_that_can_not_be_replaced(directories, no_steps, tmp_path):
     (tmp_path / "file").write_text("mine")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "notes.txt").write_text("mine")
-    for name, actual in (("file", "a file"), ("folder", "one with notes.txt in it")):
+    for name, actual in (("file", "a file"), ("folder", "a directory with notes.txt in it")):
         with pytest.raises(FileExistsError, match=f"{name} must be a new or empty .*got {actual}"):
             train(model, task, "cosine", out=tmp_path / name)
     assert (tmp_path / "folder" / "notes.txt").read_text() == "mine"
