@@ -33,7 +33,7 @@ int minisbert_supports(int kernel);
  *
  *   queries  query_count x dimension
  *   rows     row_count x dimension
- *   k        at most row_count
+ *   k        a larger k than row_count is taken as row_count
  *   scores   query_count x k, out, best first
  *   ids      query_count x k, out, row numbers counted from first_id
  *

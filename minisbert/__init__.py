@@ -1,7 +1,8 @@
 """Sentence-BERT in NumPy and a few small C files.
 
-The rooms, from top to bottom; nothing imports from a room above its own. Each room's `__init__.py`
-lists its files in reading order (tests/test_architecture.py holds both).
+The rooms, from top to bottom: nothing imports from a room above its own, so read from the bottom
+up. Each room's `__init__.py` lists its files in reading order (tests/test_architecture.py holds
+both).
 
     __main__        the entry point of the command line
     command_line    parser, commands, demo
@@ -32,6 +33,7 @@ from minisbert.arguments import TruncationWarning
 from minisbert.cross_encoder import CrossEncoder
 from minisbert.encoder import SentenceTransformer
 from minisbert.network.comparisons import (
+    dot_similarity,
     euclidean_similarity,
     manhattan_similarity,
     pairwise_cosine_similarity,
@@ -39,7 +41,7 @@ from minisbert.network.comparisons import (
     pairwise_euclidean_similarity,
     pairwise_manhattan_similarity,
 )
-from minisbert.network.similarity import cosine_similarity, dot_similarity
+from minisbert.network.similarity import cosine_similarity
 from minisbert.search.flat_index import FlatIndex
 from minisbert.search.quantization import quantize_embeddings
 from minisbert.search.scan import topk

@@ -14,7 +14,8 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from minisbert.command_line import COMMANDS, make_parser, notify
+from minisbert.command_line import COMMANDS
+from minisbert.command_line.parser import make_parser, notify
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,6 +1,7 @@
 """Functions of other modules, under the names that they have in sentence-transformers' `util`."""
 
 from minisbert.encoding.finishing import normalize_embeddings, truncate_embeddings
+from minisbert.network.comparisons import dot_similarity as dot_score
 from minisbert.network.comparisons import euclidean_similarity as euclidean_sim
 from minisbert.network.comparisons import manhattan_similarity as manhattan_sim
 from minisbert.network.comparisons import pairwise_cosine_similarity as pairwise_cos_sim
@@ -9,7 +10,6 @@ from minisbert.network.comparisons import pairwise_euclidean_similarity as pairw
 from minisbert.network.comparisons import pairwise_manhattan_similarity as pairwise_manhattan_sim
 from minisbert.network.similarity import cosine_similarity as cos_sim
 from minisbert.network.similarity import cosine_similarity as pytorch_cos_sim
-from minisbert.network.similarity import dot_similarity as dot_score
 from minisbert.search.mining import (
     community_detection,
     paraphrase_mining,

@@ -8,6 +8,7 @@ from typing import Any
 
 from minisbert.command_line.parser import Commands, argument, model_arguments
 from minisbert.command_line.text_commands import load_bi_encoder
+from minisbert.network.pooling import POOLINGS
 
 MODEL_COMMANDS = Commands()
 
@@ -87,7 +88,7 @@ _STS_FILE = argument(
 
 def _reading_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that run a network in another way than it was trained."""
-    parser.add_argument("--pooling", help="cls, mean or max; default the model's own")
+    parser.add_argument("--pooling", help=f"{', '.join(POOLINGS)}; default the model's own")
     parser.add_argument(
         "--blocks", type=int, help="run only the first blocks; 0 pools rows of the word table"
     )

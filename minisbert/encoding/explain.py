@@ -92,9 +92,10 @@ def explain(model: BiEncoder, a: str, b: str) -> Explanation:
 def _check_linear(config: ModelConfig, similarity: str) -> None:
     """Refuse a model whose similarity is not a sum over pairs of tokens."""
     modes = config.pooling.modes
-    if modes == ("max",) or len(modes) != 1:
+    linear = [name for name, pooling in POOLINGS.items() if pooling.is_linear]
+    if len(modes) != 1 or modes[0] not in linear:
         raise ValueError(
-            f"pooling must be one of {', '.join(name for name in POOLINGS if name != 'max')} to be "
+            f"pooling must be one of {', '.join(linear)} to be "
             f"explained, got {' and '.join(modes)}; only these are sums over tokens"
         )
     if not all(isinstance(module, NormalizeConfig) for module in config.modules):

@@ -116,6 +116,9 @@ class Tokenizer:
     def encode_pairs(self, pairs: Sequence[tuple[str, str]], max_length: int) -> TokenIds:
         """Tokenise pairs of texts; truncate the longer text of a pair until both fit.
 
+        The tokenizer's post-processor joins a pair: [CLS] a [SEP] b [SEP] with segments 0 and 1 in
+        BERT, <s> a </s></s> b </s> without segments in RoBERTa.
+
         Raises ValueError naming the index of a pair that is not valid Unicode.
         """
         ids, types = [], []

@@ -22,6 +22,7 @@ from minisbert.network.config import (
     PoolingConfig,
 )
 from minisbert.network.families import FAMILIES
+from minisbert.network.pooling import POOLINGS
 from minisbert.system.json_fields import (
     COUNT,
     FLAG,
@@ -217,13 +218,10 @@ POOLING_FLAGS = {
     "pooling_mode_lasttoken": "lasttoken",
 }
 _POOLING_MODES = Rule(
-    f"one or a list of {', '.join(POOLING_FLAGS.values())}",
+    f"one or a list of {', '.join(POOLINGS)}",
     lambda value: (
         bool(value)
-        and all(
-            mode in POOLING_FLAGS.values()
-            for mode in (value if isinstance(value, list) else [value])
-        )
+        and all(mode in [*POOLINGS] for mode in (value if isinstance(value, list) else [value]))
     ),
     "anything else is not supported",
 )
@@ -335,9 +333,9 @@ def override_reading(config: ModelConfig, pooling: str | None, blocks: int | Non
         blocks = check_whole_number("blocks", blocks, least, most=L, remedy=remedy)
         config = replace(config, bert=replace(config.bert, num_hidden_layers=blocks))
     if pooling is not None:
-        if pooling not in POOLING_FLAGS.values():
+        if pooling not in POOLINGS:
             raise ValueError(
-                f"pooling must be one of {', '.join(POOLING_FLAGS.values())}, got {pooling!r}; "
+                f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}; "
                 "leave it out for the model's own"
             )
         own = config.pooling

@@ -68,14 +68,14 @@ SATURATION = 10.0
 
 def gelu_backward(dout: Array, cache: list[Any]) -> Array:
     x, inverse_phi = cache.pop()
-    # 2. s
+    # s
     phi = 1 / inverse_phi
-    # 1. q(x²)
+    # q(x²)
     with np.errstate(over="ignore"):
         square = x * x
     np.minimum(square, SATURATION * SATURATION, out=square)
     derivative = _evaluate_polynomial(square, DERIVATIVE_COEFFICIENTS)
-    # 3. s + x s (1 - s) q(x²); s (1 - s) comes before x, which may be huge
+    # s + x s (1 - s) q(x²); s (1 - s) comes before x, which may be huge
     np.subtract(1, phi, out=square)
     square *= phi
     derivative *= square

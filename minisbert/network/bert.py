@@ -228,10 +228,12 @@ def block_forward(
     score_bias  (H, T, T)   added to attention scores, with the largest T; or None
     out         (N, D), or (B, D) with first_only; may be `hidden` without a cache
 
-    A block appends to the cache, in this order (classes of `layers.py`):
+    A block appends to the cache, in this order (classes of `layers.py` and `activations.py`):
 
         LinearCache     of the queries, of the keys, of the values
-        AttentionCache  and below it the weights of each group
+        arrays          of each group: the attention weights, the factors of dropout if there is
+                        an rng, and the weights that the values were multiplied by
+        AttentionCache  with the queries, keys and values
         LinearCache     of the layer that mixes the heads
         factors         of dropout
         LayerNormCache  after attention

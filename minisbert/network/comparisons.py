@@ -14,10 +14,15 @@ from numpy.typing import ArrayLike
 from minisbert.arrays import Array
 from minisbert.network.similarity import (
     cosine_similarity,
-    dot_similarity,
     match_widths,
     normalize_forward,
 )
+
+
+def dot_similarity(a: ArrayLike, b: ArrayLike) -> Array:
+    """Compute the dot product of all rows; shapes as `cosine_similarity`."""
+    a, b = match_widths(a, b)
+    return a @ b.T
 
 
 def euclidean_similarity(a: ArrayLike, b: ArrayLike) -> Array:

@@ -78,7 +78,7 @@ class BertConfig:
 
 @dataclass(frozen=True)
 class PoolingConfig:
-    """The poolings, keys of `pooling.POOLINGS`, whose results are concatenated."""
+    """The poolings, keys of `pooling.POOLINGS`, side by side; are tokens of a prompt included?"""
 
     modes: tuple[str, ...]
     include_prompt: bool = True

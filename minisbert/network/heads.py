@@ -2,6 +2,7 @@
 
 The head is two dense layers with an activation between them: in BERT a *pooler* with tanh and a
 *classifier* with one output for each label; other families use other names or activations.
+`encoding.tokenization.Tokenizer.encode_pairs` joins two texts into one input.
 """
 
 from __future__ import annotations

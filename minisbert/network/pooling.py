@@ -87,16 +87,18 @@ def spread_last(dpooled: Array, sentences: Array) -> Array:
 
 
 class Pooling(NamedTuple):
-    """One pooling: its forward and its backward."""
+    """One pooling: its forward, its backward, and whether it is a weighted sum of the tokens."""
 
     forward: Callable[[Array], Array]
     backward: Callable[[Array, Array], Array]
+    is_linear: bool = True
 
 
+# By name. A new pooling is two functions above, an entry here, and a value in test_pooling.py.
 POOLINGS = {
     "cls": Pooling(pool_cls, spread_cls),
     "mean": Pooling(pool_mean, spread_mean),
-    "max": Pooling(pool_max, spread_max),
+    "max": Pooling(pool_max, spread_max, is_linear=False),
     "mean_sqrt_len_tokens": Pooling(pool_mean_sqrt_length, spread_mean_sqrt_length),
     "weightedmean": Pooling(pool_weighted_mean, spread_weighted_mean),
     "lasttoken": Pooling(pool_last, spread_last),

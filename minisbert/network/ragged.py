@@ -67,7 +67,7 @@ def find_first_rows(groups: Sequence[Group]) -> tuple[Array, tuple[Group, ...]]:
     rows = [group.first + group.T * np.arange(group.B) for group in groups]
     counts = np.cumsum([0] + [group.B for group in groups])
     firsts = tuple(
-        Group(int(first), group.B, 1) for first, group in zip(counts, groups, strict=False)
+        Group(int(first), group.B, 1) for first, group in zip(counts[:-1], groups, strict=True)
     )
     return np.concatenate(rows), firsts
 

@@ -72,12 +72,6 @@ def cosine_similarity(a: ArrayLike, b: ArrayLike) -> Array:
     return normalize_forward(a) @ normalize_forward(b).T
 
 
-def dot_similarity(a: ArrayLike, b: ArrayLike) -> Array:
-    """Compute the dot product of all rows; shapes as `cosine_similarity`."""
-    a, b = match_widths(a, b)
-    return a @ b.T
-
-
 def match_widths(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
     """Return two sets of embeddings as rows of one width; a single vector becomes one row."""
     rows = []

@@ -1,6 +1,6 @@
 """The interface to C: which kernel runs, and every call into the compiled library.
 
-csrc/topk.h is the contract; cffi compiles it and the files beside it into `minisbert._topk`. Only
+csrc/topk.h is the contract; cffi compiles it and the files beside it (csrc/build_topk.py). Only
 this module knows that library, the kernels' numbers, and the layouts that C and Python share. Each
 `call_` function calls the C function of its name. C runs without the interpreter's lock, so several
 threads can scan at the same time.

@@ -26,6 +26,7 @@ def topk(
         Aligned float32 in row order is read in place, also from a memory map; anything else is
         converted, which takes a copy.
     k : int
+        1 or more; from the number of rows on, all rows are returned.
     threads : int, optional
         Threads that share the rows; by default as many as the process has cores.
 

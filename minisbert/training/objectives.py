@@ -282,7 +282,7 @@ def make_loss(
     return ChosenLoss(
         objective,
         {
-            option: default if given[option] is None else given[option]
+            option: default if given.get(option) is None else given[option]
             for option, default in objective.options.items()
         },
     )

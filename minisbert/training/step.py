@@ -142,7 +142,7 @@ class Trainer:
 
         self._run_halves(backward, len(rows))
         # 5. the sum of both halves
-        if len(rows) == 1:  # one pair of texts makes one half; the other has gradient 0
+        if len(rows) == 1:  # one pair of a cross-encoder; the other half has gradient 0
             words = self.halves[0][WORDS]
             for gradient in self.halves[1].values():
                 if isinstance(gradient, np.ndarray):

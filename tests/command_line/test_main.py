@@ -325,7 +325,7 @@ def test_evaluate_mistakes_are_one_sentence(fails, tiny_directory, sts, beir):
     assert "blocks must be a whole number from 0 to 2, got 3" in fails(
         "evaluate", "sts", sts, *model, "--blocks", 3
     )
-    assert "pooling must be one of cls, max, mean" in fails(
+    assert "pooling must be one of cls, mean, max" in fails(
         "evaluate", "sts", sts, *model, "--pooling", "median"
     )
     assert "k must be a whole number of 1 or more, got 0" in fails(

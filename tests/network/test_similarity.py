@@ -59,7 +59,7 @@ def test_near_rows_keep_their_distance():
 def test_half_precision_is_widened():
     """float16 input is compared in float32: 300 x 300 would overflow."""
     half = np.full(2, 300, np.float16)
-    assert similarity.dot_similarity(half, half).tolist() == [[180000.0]]
+    assert comparisons.dot_similarity(half, half).tolist() == [[180000.0]]
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from minisbert import FlatIndex
-from minisbert.network.comparisons import euclidean_similarity, manhattan_similarity
-from minisbert.network.similarity import cosine_similarity, dot_similarity
+from minisbert.network.comparisons import dot_similarity, euclidean_similarity, manhattan_similarity
+from minisbert.network.similarity import cosine_similarity
 from minisbert.search import mining as search
 from minisbert.search.index_rows import prepare_rows
 from minisbert.search.mining import (

@@ -17,11 +17,10 @@ from minisbert.training.checkpoints import find_work_directory
 from minisbert.training.development import Measure
 from minisbert.training.examples import make_examples, read_examples
 from minisbert.training.loop import train
-from minisbert.training.objectives import CLASSIFIER, OPTION_NAMES, find_objective
+from minisbert.training.objectives import CLASSIFIER, OBJECTIVES, OPTION_NAMES, find_objective
 from minisbert.training.settings import Settings
 from models import make_cross_encoder_directory, make_model_directory
 
-OBJECTIVES = ["cosine", "softmax", "triplet", "ranking", "binary", "classes"]
 QUICK = {"batch_size": 8, "learning_rate": 1e-3, "warmup": 0.0, "threads": 1}
 
 

@@ -11,11 +11,9 @@ from minisbert.network.bert import WORDS
 from minisbert.network.ragged import join_sentences
 from minisbert.system.threads import limit_blas, two_threads
 from minisbert.training.networks import make_network
-from minisbert.training.objectives import CLASSIFIER, make_classifier, make_loss
+from minisbert.training.objectives import CLASSIFIER, OBJECTIVES, make_classifier, make_loss
 from minisbert.training.step import Batch, Network, Trainer, divide_texts, make_generator
 from models import make_cross_encoder_directory
-
-OBJECTIVES = ["cosine", "softmax", "triplet", "ranking", "binary", "classes"]
 
 
 @pytest.fixture(params=OBJECTIVES)
