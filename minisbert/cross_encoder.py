@@ -2,8 +2,8 @@
 
 Every token of one text attends to every token of the other, unlike in a bi-encoder, which compares
 two finished embeddings. But the network runs once for every *pair* of texts, while a bi-encoder
-runs it once for every text. Names and defaults are those of sentence-transformers. `tokenization.py`
-joins a pair into one input, `network/heads.py` is the network.
+runs it once for every text. `tokenization.py` joins a pair into one input,
+`network/heads.py` is the network. Names and defaults are those of sentence-transformers.
 """
 
 from __future__ import annotations
