@@ -17,10 +17,11 @@ from minisbert.arrays import Array, Cache
 # GELU: x Phi(x), with Phi the normal distribution function (Hendrycks & Gimpel 2016).
 #
 # NumPy has no erf. Phi(x) = 1 / (1 + exp(-x p(x²))) exactly, if p(x²) = log(Phi(x) / Phi(-x)) / x,
-# and p is smooth enough for a polynomial of degree 6, which benchmarks/fit_gelu.py fits to minimise
-# the largest error: 7e-8 on [-100, 100], 6e-7 with float32's rounding. It is positive, so nothing
-# is clipped: where exp overflows to inf, x / inf = 0 is the right result. The cost is fourteen
-# multiplications and additions, one exp and one division: 7 % of the time of a block's products.
+# and p is smooth enough for a polynomial of degree 6, which tests/network/fit_gelu.py fits so that
+# the largest error is least: 7e-8 on [-100, 100], 6e-7 with float32's rounding. It is positive, so
+# nothing is clipped: where exp overflows to inf, x / inf = 0 is the right result. The cost is
+# fourteen multiplications and additions, one exp and one division: 7 % of the time of a block's
+# products.
 
 GELU_COEFFICIENTS = (
     1.5957684322075891e00,

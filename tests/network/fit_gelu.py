@@ -1,4 +1,6 @@
-"""Fit the polynomial of `activations.GELU_COEFFICIENTS` and print how far off GELU then is.
+"""Fit the polynomial of `activations.GELU_COEFFICIENTS` and print the largest error of GELU.
+
+    python tests/network/fit_gelu.py
 
 GELU is x Phi(x), with Phi the normal distribution function. Since Phi(-x) = 1 - Phi(x), it can be
 written with the logistic function of an odd function: Phi(x) = 1 / (1 + exp(-x p(x^2))) with
@@ -8,8 +10,6 @@ function needs no clipping at the ends.
 
 The best polynomial in the largest error of the *value* is found by Lawson's iteration: least
 squares, with each point's weight multiplied by its error, over and over.
-
-Run: python benchmarks/fit_gelu.py
 """
 
 import math
@@ -27,13 +27,12 @@ def normal_cdf(x: np.ndarray) -> np.ndarray:
 
 
 def fit() -> np.ndarray:
-    """Coefficients of p, lowest power first."""
+    """Return the coefficients of p, lowest power first."""
     x = END * np.sin(np.linspace(0.001, math.pi / 2, 4000))
-    square = x * x
-    upper, lower = normal_cdf(x), normal_cdf(-x)
+    square, upper, lower = x * x, normal_cdf(x), normal_cdf(-x)
     target = np.log(upper / lower) / x
-    # d(value) / dp = x^2 Phi(x) Phi(-x): what an error of p does to x Phi(x).
-    effect = x * x * upper * lower
+    # d(value) / dp = x^2 Phi(x) Phi(-x): the error of x Phi(x) for an error of p.
+    effect = square * upper * lower
     basis = np.polynomial.chebyshev.chebvander(2 * square / END**2 - 1, DEGREE)
     weights = np.full(len(x), 1 / len(x))
     for _ in range(3000):
@@ -49,6 +48,5 @@ if __name__ == "__main__":
     print("fitted:", *(f"{value:.9e}" for value in fit()), sep="\n  ")
     print("in use:", *(f"{value:.9e}" for value in GELU_COEFFICIENTS), sep="\n  ")
     x = np.linspace(-100, 100, 1_000_001).astype(np.float32)
-    truth = x.astype(np.float64) * normal_cdf(x)
-    error = np.abs(gelu_forward(x.copy()) - truth).max()
+    error = np.abs(gelu_forward(x.copy()) - x.astype(np.float64) * normal_cdf(x)).max()
     print(f"largest error on [-100, 100] in float32: {error:.2e}")
