@@ -9,7 +9,7 @@ KERNEL := $(wildcard csrc/*)
 export MINISBERT_REQUIRE_KERNEL := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo exercise test test-fast check check-sdist test-c test-parity soak bench-peers bench bench-costs bench-compare bench-search bench-train size clean
+.PHONY: help demo exercise test test-fast check check-sdist test-c test-parity soak bench-peers bench bench-costs bench-compare bench-search bench-train figures size clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -102,7 +102,7 @@ soak: $(VENV)/.installed-dev ## long runs: random cases for the scan of codes, k
 
 bench: $(VENV)/.installed-dev ## time encode, pairs and scan; the table goes to build/bench.txt
 	@mkdir -p build
-	$(BIN)/python -m pytest -o python_files='bench_*.py' --benchmark-columns=min,median,iqr,rounds \
+	$(BIN)/python -m pytest -o addopts= -o python_files='bench_*.py' --benchmark-columns=min,median,iqr,rounds \
 		--benchmark-group-by=func benchmarks > build/bench.txt; \
 		status=$$?; cat build/bench.txt; exit $$status
 
@@ -113,18 +113,21 @@ bench-costs: $(VENV)/.installed ## what bi- and cross-encoders cost here, with a
 bench-compare: $(PEERS)/.installed ## beside the peers, one script after another: about 20 minutes
 	$(PEERS)/bin/python benchmarks/compare_encode.py
 	$(PEERS)/bin/python benchmarks/compare_pairs.py
-	$(PEERS)/bin/python benchmarks/compare_topk.py
 	$(PEERS)/bin/python benchmarks/compare_startup.py
 
-bench-search: $(PEERS)/.installed ## codes beside the peers, their memory, ten million rows: an hour, 25 GB of disk
-	$(PEERS)/bin/python benchmarks/compare_codes.py
-	$(PEERS)/bin/python benchmarks/compare_memory.py
-	$(PEERS)/bin/python benchmarks/bench_scale.py
+bench-search: $(PEERS)/.installed ## search beside the peers, and ten million rows: an hour, 25 GB of disk
+	$(PEERS)/bin/python benchmarks/compare_search.py
+	$(PEERS)/bin/python benchmarks/compare_search.py --codes none --queries 1
+	$(PEERS)/bin/python benchmarks/measure_scale.py
 
-bench-train: $(PEERS)/.installed ## fine-tuning beside torch: how fast, and what comes of it: hours
-	$(PEERS)/bin/python benchmarks/compare_train.py speed
-	for task in sts pairs nli-pairs softmax ranking triplet; do \
-		$(PEERS)/bin/python benchmarks/compare_train.py quality $$task || exit 1; done
+bench-train: $(PEERS)/.installed ## fine-tuning beside torch: the time of steps, the quality of models: hours
+	for task in speed sts pairs nli-pairs softmax ranking triplet; do \
+		$(PEERS)/bin/python benchmarks/compare_train.py $$task || exit 1; done
+
+figures: $(VENV)/.installed-dev ## draw the pictures of the chapters
+	$(BIN)/python benchmarks/draw_figures.py
+	$(BIN)/python -m minisbert explain "A man is eating a bowl of pasta." \
+		"Someone has spaghetti for dinner." --out benchmarks/figures/explain.png > /dev/null
 
 size: $(VENV)/.installed ## lines of the core and of the rest
 	@$(BIN)/python tests/count_lines.py

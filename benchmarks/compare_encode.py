@@ -1,346 +1,238 @@
-"""How fast minisbert encodes, beside sentence-transformers, onnxruntime and NumPy's own products.
+"""Time encoding beside sentence-transformers, onnxruntime and NumPy's own matrix products.
 
-    python benchmarks/compare_encode.py [--model NAME] [--texts FILE] [--count 2000] [--rounds 5]
+    python benchmarks/compare_encode.py [--model NAME] [--count 2000] [--rounds 5]
 
-needs an environment with the peers (`make bench-peers`). Texts are one per line of FILE, else the
-sentences of the STS benchmark where MINISBERT_DATA is a folder that has it, else sentences from the
-docstrings of Python's standard library.
+needs the peers (`make bench-peers`). Texts are sentences of the STS benchmark (corpora.py), and all
+from texts to unit vectors counts. NumPy's products are the multiplications by the network's weights
+for the same tokens, at the best rate that NumPy reaches on these shapes with two threads.
 
-How it measures is told in turns.py. A rival's vectors must be minisbert's to 1e-5 under each of its
-settings. From texts to unit vectors everything counts: tokenising, sorting, padding, pooling.
-
-Not measured: loading (compare_startup.py), other models, more than two threads, GPUs.
+Not measured: loading (compare_startup.py), lower precisions, more than two threads, GPUs.
 """
 
-from __future__ import annotations
-
-import argparse
-import ast
 import itertools
-import os
-import random
-import re
-import statistics
-import sysconfig
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
-from turns import Worker, describe_machine, print_ratios, sweep, take_turns
+from corpora import MODEL, find_model, pad, read_texts
+from harness import Entry, Side, Worker, Workload, compare, parse_options, print_machine, say
 
+PACKAGES = ("tokenizers", "torch", "sentence-transformers", "onnxruntime")
 BATCH_SIZES = (8, 32, 128)
-THREADS = (1, 2)
 SHORT_TEXT = "How do I read a comma separated file?"
+QUIET = {"on_truncate": "ignore", "show_progress_bar": False}
 
 
-# Texts
-
-
-def read_texts(path: Path | None, count: int) -> list[str]:
-    """Up to `count` different texts, drawn with a fixed seed."""
-    data = Path(os.environ.get("MINISBERT_DATA", "")) / "stsbenchmark"
-    if path:
-        texts = path.read_text("utf-8").splitlines()
-    elif "MINISBERT_DATA" in os.environ and data.is_dir():
-        rows = [
-            line.split("\t")
-            for file in sorted(data.glob("*.csv"))
-            for line in file.read_text("utf-8").splitlines()
-        ]
-        texts = [text for row in rows for text in row[5:7]]
-    else:
-        texts = list(iterate_docstring_sentences())
-    texts = sorted({text.strip() for text in texts} - {""})
-    return random.Random(0).sample(texts, min(count, len(texts)))
-
-
-def iterate_docstring_sentences():
-    """Sentences of the docstrings in the standard library's sources, nothing imported."""
-    for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
-        for node in ast.walk(ast.parse(path.read_bytes())):
-            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
-                for paragraph in (ast.get_docstring(node) or "").split("\n\n"):
-                    yield from re.split(r"(?<=[.?!]) ", " ".join(paragraph.split()))
-
-
-# The sides. Each is made inside its own process, which alone imports the library.
-
-
-class Minisbert:
+class Minisbert(Side):
     """This library as it comes."""
 
-    name = "minisbert"
-    settings = ({},)
+    def __init__(self, directory: str, workloads: dict[str, Workload]) -> None:
+        self.workloads = workloads
+        self.load(directory)
 
-    def __init__(self, directory: str, texts: list[str]) -> None:
+    def load(self, directory: str) -> None:
         from minisbert import SentenceTransformer
 
-        self.texts = texts
         self.model = SentenceTransformer(directory)
 
-    def encode(self, texts: list[str]) -> np.ndarray:
-        return self.model.encode(texts, on_truncate="ignore", show_progress_bar=False)
-
-    def count_work(self) -> tuple[int, float]:
-        """Real tokens in the texts, and the products of weights that they need, in FLOP."""
-        bert = self.model.config.bert
-        D, F = bert.hidden_size, bert.intermediate_size
-        tokens = np.minimum(self.model.token_lengths(self.texts), self.model.max_seq_length).sum()
-        return int(tokens), 2.0 * bert.num_hidden_layers * (4 * D * D + 2 * D * F) * int(tokens)
-
-    def time_encode(self, setting: dict, step: int = 1) -> float:
-        """Seconds of every `step`th text, after a short one to warm up."""
-        texts = self.texts[::step]
-        self.encode([SHORT_TEXT], **setting)
-        start = time.perf_counter()
-        self.vectors = self.encode(texts, **setting)
-        return time.perf_counter() - start
-
-    def get_vectors(self) -> np.ndarray:
-        """What the last call of `time_encode` made."""
-        return self.vectors
-
-    def time_short(self, setting: dict) -> float:
-        """Median seconds of one short text."""
-        times = []
-        for _ in range(60):
-            start = time.perf_counter()
-            self.encode([SHORT_TEXT], **setting)
-            times.append(time.perf_counter() - start)
-        return statistics.median(times[10:])
+    def run(self, texts: list[str]) -> np.ndarray:
+        return self.model.encode(texts, **QUIET)
 
 
 class Torch(Minisbert):
     """sentence-transformers on torch."""
 
     name = "sentence-transformers"
-    default: ClassVar = {"batch_size": 32, "threads": None}
     settings = tuple(
-        {"batch_size": batch_size, "threads": threads}
-        for threads, batch_size in itertools.product(THREADS, BATCH_SIZES)
+        {"batch_size": size, "threads": threads}
+        for size, threads in ((32, 0), *itertools.product(BATCH_SIZES, (1, 2)))
     )
 
-    def __init__(self, directory: str, texts: list[str]) -> None:
+    def load(self, directory: str) -> None:
         import torch
+
+        self.torch, self.usual_threads = torch, torch.get_num_threads()
+        self.model = self.make_model(directory)
+
+    def make_model(self, directory: str):
         from sentence_transformers import SentenceTransformer
 
-        self.texts = texts
-        self.torch = torch
-        self.default_threads = torch.get_num_threads()
-        self.model = SentenceTransformer(directory, device="cpu")
+        return SentenceTransformer(directory, device="cpu")
 
-    def encode(self, texts: list[str], batch_size: int, threads: int | None) -> np.ndarray:
-        threads = threads or self.default_threads
-        if threads != self.torch.get_num_threads():
-            self.torch.set_num_threads(threads)
+    def prepare(self, batch_size: int, threads: int) -> None:
+        self.torch.set_num_threads(threads or self.usual_threads)
+
+    def run(self, texts: list[str], batch_size: int, threads: int) -> np.ndarray:
         return self.model.encode(texts, batch_size=batch_size, show_progress_bar=False)
 
 
 class Onnxruntime(Minisbert):
-    """onnxruntime in float32: texts sorted by tokens, padded batch by batch."""
+    """onnxruntime in float32: texts sorted by token count, padded batch by batch.
+
+    The graph is as torch exports it, or with attention fused; idle threads may spin or not.
+    """
 
     name = "onnxruntime"
-    default: ClassVar = {"batch_size": 32, "threads": 0, "graph": "exported", "spin": True}
+    inputs, limit = ("input_ids", "attention_mask"), 256
+    graphs = ("exported", "fused")
     settings = tuple(
-        {"batch_size": batch_size, "threads": threads, "graph": graph, "spin": spin}
-        for graph, (threads, spin), batch_size in itertools.product(
-            ("exported", "fused"), ((1, True), (2, True), (2, False)), BATCH_SIZES
+        {"graph": graph, "batch_size": size, "threads": threads, "spin": spin}
+        for graph, size, (threads, spin) in (
+            ("exported", 32, (0, True)),
+            *itertools.product(graphs, BATCH_SIZES, ((1, True), (2, True), (2, False))),
         )
     )
 
-    def __init__(self, directory: str, texts: list[str]) -> None:
+    def load(self, directory: str) -> None:
         from tokenizers import Tokenizer
 
-        self.texts = texts
+        self.sessions = {}
         self.tokenizer = Tokenizer.from_file(str(Path(directory) / "tokenizer.json"))
         self.tokenizer.no_padding()
-        self.tokenizer.enable_truncation(256)
-        self.sessions = {}
+        self.tokenizer.enable_truncation(self.limit)
         with tempfile.TemporaryDirectory() as folder:
-            self.graphs = {
-                graph: path.read_bytes() for graph, path in export(directory, Path(folder)).items()
-            }
+            self.exported = self.export(self.make_network(directory).eval(), Path(folder))
 
-    def open_session(self, threads: int, graph: str, spin: bool):
-        import onnxruntime
+    def make_network(self, directory: str):
+        from transformers import BertModel
 
-        key = threads, graph, spin
+        options = {"attn_implementation": "eager", "add_pooling_layer": False}
+        return BertModel.from_pretrained(directory, **options)
+
+    def finish(self, hidden: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        """Pool and normalize."""
+        weights = (mask / mask.sum(axis=1, keepdims=True)).astype(np.float32)
+        pooled = np.matmul(weights[:, None, :], hidden)[:, 0]
+        return pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
+
+    def export(self, network, folder: Path) -> dict[str, bytes]:
+        """Return the graphs by name."""
+        import torch
+        from onnxruntime.transformers.optimizer import optimize_model
+
+        class Outputs(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.network = network
+
+            def forward(self, *tensors):
+                return self.network(**dict(zip(names, tensors, strict=True)))[0]
+
+        names, axes = self.inputs, {0: "B", 1: "T"}
+        paths = {graph: folder / f"{graph}.onnx" for graph in self.graphs}
+        torch.onnx.export(
+            Outputs(),
+            (torch.ones((2, 7), dtype=torch.long),) * len(names),
+            paths["exported"],
+            dynamo=False,
+            opset_version=17,
+            input_names=list(names),
+            output_names=["out"],
+            dynamic_axes=dict.fromkeys((*names, "out"), axes),
+        )
+        if "fused" in paths:
+            sizes = network.config.num_attention_heads, network.config.hidden_size
+            fused = optimize_model(str(paths["exported"]), "bert", *sizes, opt_level=0)
+            fused.save_model_to_file(str(paths["fused"]))
+        return {graph: path.read_bytes() for graph, path in paths.items()}
+
+    def open_session(self, graph: str, threads: int, spin: bool):
+        from onnxruntime import InferenceSession, SessionOptions
+
+        key = graph, threads, spin
         if key not in self.sessions:
-            options = onnxruntime.SessionOptions()
+            options = SessionOptions()
             options.intra_op_num_threads = threads
             options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
-            self.sessions[key] = onnxruntime.InferenceSession(
-                self.graphs[graph], options, providers=["CPUExecutionProvider"]
-            )
+            provider = "CPUExecutionProvider"
+            self.sessions[key] = InferenceSession(self.exported[graph], options, [provider])
         return self.sessions[key]
 
-    def encode(self, texts: list[str], batch_size: int, **session_setting) -> np.ndarray:
+    def run(self, texts: list, batch_size: int, **session_setting) -> np.ndarray:
         session = self.open_session(**session_setting)
         encodings = self.tokenizer.encode_batch(texts)
         order = sorted(range(len(texts)), key=lambda i: -len(encodings[i].ids))
-        vectors = {}
+        answers = {}
         for start in range(0, len(order), batch_size):
-            indices = order[start : start + batch_size]
-            ids = np.zeros((len(indices), len(encodings[indices[0]].ids)), np.int64)
-            mask = np.zeros_like(ids)
-            for row, index in enumerate(indices):
-                tokens = encodings[index].ids
-                ids[row, : len(tokens)] = tokens
-                mask[row, : len(tokens)] = 1
-            (hidden,) = session.run(None, {"input_ids": ids, "attention_mask": mask})
-            weights = (mask / mask.sum(axis=1, keepdims=True)).astype(np.float32)
-            pooled = np.matmul(weights[:, None, :], hidden)[:, 0]
-            pooled /= np.linalg.norm(pooled, axis=1, keepdims=True)
-            vectors.update(zip(indices, pooled, strict=True))
-        return np.stack([vectors[i] for i in range(len(texts))])
+            rows = order[start : start + batch_size]
+            arrays = {
+                "input_ids": pad([encodings[i].ids for i in rows]),
+                "attention_mask": pad([encodings[i].attention_mask for i in rows]),
+                "token_type_ids": pad([encodings[i].type_ids for i in rows]),
+            }
+            (out,) = session.run(None, {name: arrays[name] for name in self.inputs})
+            answers |= zip(rows, self.finish(out, arrays["attention_mask"]), strict=True)
+        return np.stack([answers[i] for i in range(len(texts))])
 
 
-def export(directory: str, folder: Path) -> dict[str, Path]:
-    """The network as torch exports it, and with attention fused by onnxruntime's own optimiser."""
-    import torch
-    from onnxruntime.transformers.optimizer import optimize_model
-    from transformers import BertModel
-
-    bert = BertModel.from_pretrained(
-        directory, attn_implementation="eager", add_pooling_layer=False
-    ).eval()
-
-    class Hidden(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.bert = bert
-
-        def forward(self, input_ids, attention_mask):
-            return self.bert(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-
-    paths = {"exported": folder / "exported.onnx", "fused": folder / "fused.onnx"}
-    ids = torch.ones((2, 7), dtype=torch.long)
-    axes = {0: "B", 1: "T"}
-    torch.onnx.export(
-        Hidden(),
-        (ids, ids),
-        paths["exported"],
-        dynamo=False,
-        opset_version=17,
-        input_names=["input_ids", "attention_mask"],
-        output_names=["hidden"],
-        dynamic_axes={"input_ids": axes, "attention_mask": axes, "hidden": axes},
-    )
-    config = bert.config
-    fused = optimize_model(
-        str(paths["exported"]),
-        model_type="bert",
-        num_heads=config.num_attention_heads,
-        hidden_size=config.hidden_size,
-        opt_level=0,
-    )
-    fused.save_model_to_file(str(paths["fused"]))
-    return paths
-
-
-class Products:
-    """What NumPy itself reaches on the model's own matrix products, two threads."""
+class Products(Minisbert):
+    """The products of the weights alone."""
 
     name = "NumPy's products"
     ROWS = (256, 512, 1024, 2048)
 
-    def __init__(self, directory: str, texts: list[str]) -> None:
+    def load(self, directory: str) -> None:
         from threadpoolctl import ThreadpoolController
 
-        from minisbert.model_files.configs import read_bert_config
-
-        bert = read_bert_config(Path(directory) / "config.json")
-        D, F = bert.hidden_size, bert.intermediate_size
+        super().load(directory)
         self.blas = ThreadpoolController().select(user_api="blas")
-        rng = np.random.default_rng(0)
-        # (in, out) of one block's products: query, key, value, heads mixed, wide, narrow
-        shapes = [(D, D)] * 4 + [(D, F), (F, D)]
-        self.weights = [rng.standard_normal((out, into), dtype=np.float32) for into, out in shapes]
-        self.inputs = {
-            (N, into): rng.standard_normal((N, into), dtype=np.float32)
-            for N in self.ROWS
-            for into in (D, F)
-        }
+        bert, rng = self.model.config.bert, np.random.default_rng(0)
+        D, F, L = bert.hidden_size, bert.intermediate_size, bert.num_hidden_layers
+        # (out, in) of one block's weights: query, key, value, heads mixed, wide, narrow
+        shapes = [(D, D)] * 4 + [(F, D), (D, F)]
+        self.weights = [rng.standard_normal(shape, np.float32) for shape in shapes]
+        self.x = {width: rng.standard_normal((2048, width), np.float32) for width in (D, F)}
+        self.size = sum(weight.size for weight in self.weights)
+        tokens = self.model.token_lengths(self.workloads["all"].inputs)
+        self.tokens = int(np.minimum(tokens, self.model.max_seq_length).sum())
+        self.work = 2.0 * L * self.tokens * self.size  # FLOP
 
     def multiply(self, N: int, repeats: int) -> None:
         for _ in range(repeats):
             for weight in self.weights:
-                self.inputs[N, weight.shape[1]] @ weight.T
+                self.x[weight.shape[1]][:N] @ weight.T
 
-    def measure_rate(self) -> float:
-        """FLOP per second: the best of row counts and of the two ways to use two threads."""
-        best = 0.0
-        for N in self.ROWS:
-            repeats = 2 * 2048 // N
-            work = 2.0 * N * repeats * sum(weight.size for weight in self.weights)
-            with self.blas.limit(limits=2):
-                self.multiply(N, 1)
-                start = time.perf_counter()
-                self.multiply(N, repeats)
-                best = max(best, work / (time.perf_counter() - start))
-            with self.blas.limit(limits=1), ThreadPoolExecutor(2) as pool:
-                list(pool.map(self.multiply, (N, N), (1, 1)))
-                start = time.perf_counter()
-                list(pool.map(self.multiply, (N, N), (repeats, repeats)))
-                best = max(best, 2 * work / (time.perf_counter() - start))
-        return best
+    def time(self, workload: str, setting: dict) -> float:
+        """Return the seconds at the best rate of row counts; threads are BLAS's or Python's."""
+        rates = []
+        with ThreadPoolExecutor(2) as pool:
+            for N, blas_threads in itertools.product(self.ROWS, (2, 1)):
+                repeats, callers = 2 * self.ROWS[-1] // N, 3 - blas_threads
+                with self.blas.limit(limits=blas_threads):
+                    list(pool.map(self.multiply, [N] * callers, [1] * callers))
+                    start = time.perf_counter()
+                    list(pool.map(self.multiply, [N] * callers, [repeats] * callers))
+                    seconds = time.perf_counter() - start
+                rates.append(2.0 * N * repeats * callers * self.size / seconds)
+        return self.work / max(rates)
+
+
+def make_workloads(many: list, one: object) -> dict[str, Workload]:
+    return {"all": Workload(many, [one]), "one": Workload([one], [one], 50)}
+
+
+def compare_both(ours: list[Entry], rivals: list[Worker], rounds: int) -> np.ndarray:
+    """Compare on one input, without further entries, and on all; return the latter's times."""
+    for name, entries in {"one": ours[:1], "all": ours}.items():
+        expected = ours[0].worker.solve(name)
+        _, times = compare(name, entries, rivals, expected=expected, rounds=rounds)
+    return times
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--model", default="all-MiniLM-L6-v2", help="a name or a directory")
-    parser.add_argument("--texts", type=Path, help="a file with one text per line")
-    parser.add_argument("--count", type=int, default=2000, help="at most so many texts")
-    parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
-
-    from minisbert.model_files.hub import resolve_model
-
-    directory = str(resolve_model(arguments.model))
-    texts = read_texts(arguments.texts, arguments.count)
-    print(describe_machine())
-    ours, torch, onnxruntime, products = (
-        Worker(side, directory, texts) for side in (Minisbert, Torch, Onnxruntime, Products)
-    )
-    tokens, work = ours.ask("count_work")
-    print(f"texts     {len(texts)} of {tokens / len(texts):.1f} tokens on average")
-
-    print(
-        "\nThe rivals' settings: a quarter of the texts, one short text; then the best, all texts"
-    )
-    ours.ask("time_encode", {})
-    expected = ours.ask("get_vectors")
-    many, short = [("minisbert", ours, {})], [("minisbert", ours, {})]
-    for rival in (torch, onnxruntime):
-        best_many, best_short = sweep(rival, expected)
-        for sides, best in ((many, best_many), (short, best_short)):
-            sides.append((f"{rival.side.name} at its best", rival, best))
-            sides.append((f"{rival.side.name} by default", rival, rival.side.default))
-
-    print(f"\nAll texts, {arguments.rounds} rounds: median time, times minisbert's (range)")
-    # NumPy's rate is asked in every round too, as the last side.
-    rates = []
-    times = []
-    for _ in range(arguments.rounds):
-        times.append(take_turns(1, many, "time_encode")[0])
-        rates.append(products.ask("measure_rate"))
-    times = np.array(times)
-    print_ratios(many, times, 1, "s")
-    fractions = work / times[:, 0] / rates
-    print(
-        f"  NumPy's own products reach {np.median(rates) / 1e9:.0f} GFLOP/s; minisbert runs at "
-        f"{np.median(fractions):.0%} of that ({fractions.min():.0%} to {fractions.max():.0%}), "
-        f"counting the weights' products of real tokens only"
-    )
-
-    print(f"\nOne short text, {arguments.rounds} rounds: median time, times minisbert's (range)")
-    print_ratios(short, take_turns(arguments.rounds, short, "time_short"), 1000, "ms")
-    for worker in (ours, torch, onnxruntime, products):
-        worker.close()
+    options = parse_options(__doc__, model=MODEL, count=2000, rounds=5)
+    directory, texts = find_model(options.model), read_texts(options.count)
+    print_machine(*PACKAGES)
+    sides, workloads = (Minisbert, Products, Torch, Onnxruntime), make_workloads(texts, SHORT_TEXT)
+    ours, products, *rivals = (Worker(side, directory, workloads) for side in sides)
+    tokens, work = products.ask("get", "tokens"), products.ask("get", "work")
+    say("texts", f"{len(texts)} of {tokens / len(texts):.1f} tokens on average")
+    entries = [Entry("minisbert", ours, {}), Entry(products.name, products, {})]
+    times = compare_both(entries, rivals, options.rounds)
+    print(f"  NumPy's products run at {work / np.median(times[:, 1]) / 1e9:.0f} GFLOP/s")
 
 
 if __name__ == "__main__":

@@ -1,275 +1,251 @@
-"""Fine-tuning beside the same in torch: what comes of it, and how fast it goes.
+"""Compare fine-tuning with the same in torch: the time of a step, and the models that come out.
 
-    python benchmarks/compare_train.py quality TASK [--seeds 1 2 3] [--sides torch minisbert]
     python benchmarks/compare_train.py speed [--rounds 7]
+    python benchmarks/compare_train.py TASK [--seeds 1 2 3] [--sides torch minisbert] [--threads 2]
 
-needs an environment with the peers (`make bench-peers`) and real data in the folder that
-MINISBERT_DATA names. All start from --model, all-MiniLM-L6-v2.
+needs the peers (`make bench-peers`) and MINISBERT_DATA. TASKS lists the tasks; all start from
+--model, with a learning rate of 2e-5 and dropout 0.1. Each seed is trained on both sides, in a
+process of its own, and kept in --kept: what was stopped goes on. minisbert measures the models of
+both sides. `speed` makes steps of `sts` in turn, with dropout: forward, backward, clipping and
+AdamW, after both sides had the same first loss without dropout.
 
-Tasks, with batches of 16 (ranking: 64), a learning rate of 2e-5, dropout 0.1:
-
-    sts       cosine regression on the STS benchmark, 1 epoch
-    pairs     a cross-encoder on the STS benchmark, 4 epochs of binary cross-entropy
-    nli       a cross-encoder on 18,000 pairs of SNLI, 1 epoch of 3-way cross-entropy
-    nli-pairs what `pairs` does, from the model that `nli` made
-    softmax   (u, v, |u - v|) on 18,000 pairs of SNLI, 1 epoch
-    ranking   in-batch negatives on SNLI's entailment pairs, 1 epoch
-    triplet   premise, entailment, contradiction of SNLI, 4 epochs
-
-quality trains with each seed on both sides, each run in a process of its own, and measures both
-sides' models by minisbert, which also measures the model as it was. A model that was trained stays
-in --kept, and is only measured again.
-
-speed makes the steps of `sts` on both sides in turn, each in its own process, after the loss of the
-first batch, without dropout, was found to be the same. Torch takes part as it comes, and in every
-setting that came near the best in one turn. A step is forward, backward, clipping and AdamW.
-
-Not measured: GPUs, half precision, larger models, tokenising (each side does it before it starts).
+Not measured: tokenizing (each side does it before its steps), GPUs, half precision, larger models.
 """
 
-from __future__ import annotations
-
-import argparse
-import json
-import os
-import resource
-import subprocess
-import sys
-import time
+import timeit
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from train_tasks import TASKS, load_model, measure, read_task, train_one
+from corpora import DATA, MODEL, QUORA, STS, find_model, read_table
+from harness import Entry, Side, Worker, check, compare, parse_options, print_machine, say
 from train_torch import TorchTraining
-from turns import Worker, describe_machine, print_ratios, take_turns
 
-SIDES = ("torch", "minisbert")
-STEPS_A_TURN = 10
-NEAR = 1.3  # times the quickest setting's one turn
+STEPS = 10  # of a turn
 
 
-# What comes of it
+class Task(NamedTuple):
+    objective: str
+    file: str
+    epochs: int
+    batch_size: int
+    measures: tuple[str, ...]
+    cross_encoder: bool = False
+    after: str = ""  # the task whose model this one starts from
+    max_length: int = 256
 
 
-def find_run(side: str, name: str, seed: int, model: str, kept: Path, threads: int) -> Path:
-    """The folder of a run, which is made now if it is not kept."""
-    out = kept / f"{side}-{name}-{seed}"
-    if not (out / "run.json").exists():
-        if TASKS[name].after:
-            before = find_run(side, TASKS[name].after, seed, model, kept, threads)
-            model = str(before / "model")
+SNLI = "snli/train_18k.tsv"
+CORRELATIONS = ("STSb dev", "STSb test")
+RANKINGS = ("STSb dev", "Quora MRR@10")
+TASKS = {
+    "sts": Task("cosine", STS[0], 1, 16, CORRELATIONS),
+    "pairs": Task("binary", STS[0], 4, 16, CORRELATIONS, True),
+    "nli": Task("classes", SNLI, 1, 16, ("SNLI dev",), True),
+    "nli-pairs": Task("binary", STS[0], 4, 16, CORRELATIONS, True, "nli"),
+    "softmax": Task("softmax", SNLI, 1, 16, ("SNLI dev", "STSb dev")),  # of (u, v, |u - v|)
+    "ranking": Task("ranking", SNLI, 1, 64, RANKINGS),  # pairs of entailment
+    "triplet": Task("triplet", SNLI, 4, 16, RANKINGS),  # premise, entailment, contradiction
+}
+
+
+def read_task(task: Task):
+    """Return the examples of a task."""
+    from minisbert import read_examples
+
+    return read_examples(DATA / task.file, task.objective, cross_encoder=task.cross_encoder)[1]
+
+
+def load_model(directory: str, task: Task, seed: int, labels: int):
+    """Return minisbert's model to start from."""
+    from minisbert import CrossEncoder, SentenceTransformer
+
+    if not task.cross_encoder:
+        return SentenceTransformer(directory)
+    return CrossEncoder(directory, num_labels=labels, fresh_head=seed, max_length=task.max_length)
+
+
+def measure(task: Task, directory: Path | str, classifier: dict) -> dict[str, float]:
+    """Return every measure of a task for a model, x 100."""
+    from minisbert import CrossEncoder, SentenceTransformer, read_examples
+    from minisbert.evaluation.evaluate import evaluate_sts
+    from minisbert.evaluation.judged_files import read_sts
+    from minisbert.training.development import measure_development
+    from minisbert.training.objectives import make_loss
+
+    model = (CrossEncoder if task.cross_encoder else SentenceTransformer)(directory)
+    values = {}
+    for measured in task.measures:
+        if measured in CORRELATIONS:
+            pairs = read_sts(DATA / f"stsbenchmark/sts-{measured[5:]}.csv")
+            values[measured] = evaluate_sts(model, pairs).spearman
+        elif measured == "Quora MRR@10":
+            values[measured] = measure_duplicates(model)
+        elif classifier or task.cross_encoder:
+            classes = ("contradiction", "entailment", "neutral")
+            examples = read_examples(DATA / "snli/dev.tsv", "softmax", classes=classes)[1]
+            loss = make_loss("softmax")
+            found = measure_development(model, examples, loss, parameters=classifier)
+            values[measured] = found.value
+    return {measured: 100 * value for measured, value in values.items()}
+
+
+def measure_duplicates(model) -> float:
+    """Return MRR@10 of finding a question's duplicate among all others of pairs_dev.tsv."""
+    from minisbert import FlatIndex
+    from minisbert.evaluation.metrics import reciprocal_rank
+
+    rows = read_table(QUORA[0])
+    rows = [row for row in rows if len(row) == 4 and row[1].strip() and row[2].strip()]
+    places = {text: i for i, text in enumerate(dict.fromkeys(t for row in rows for t in row[1:3]))}
+    pairs = [(places[a], places[b]) for label, a, b, _ in rows if label == "1" and a != b]
+    vectors = model.encode(list(places), on_truncate="ignore", show_progress_bar=False)
+    asked, wanted = np.array(pairs).T
+    _, found = FlatIndex.from_embeddings(vectors).search(vectors[asked], 11)
+    grades = (row[row != i] == j for row, i, j in zip(found, asked, wanted, strict=True))
+    return float(np.mean([reciprocal_rank(grade, 10) for grade in grades]))
+
+
+class Training(Side):
+    """One training from beginning to end."""
+
+    def train(self, side: str, name: str, seed: int, model: str, out: Path, threads: int) -> None:
+        """Leave a model directory, and the losses and the classifier's parameters in run.npz."""
+        from minisbert import train
+
+        task = TASKS[name]
+        examples = read_task(task)
+        ours = load_model(model, task, seed, len(examples.classes) or 1)
+        if side == "minisbert":
+            sizes = {"epochs": task.epochs, "batch_size": task.batch_size}
+            options = {"seed": seed, "threads": threads, "on_truncate": "ignore"}
+            result = train(ours, examples, task.objective, **sizes, **options)
+            losses, classifier = result.losses, result.classifier
+        else:
+            theirs = TorchTraining(model, task, examples, seed, threads)
+            losses = [theirs.step() for _ in range(theirs.steps)]
+            found = theirs.get_parameters()
+            classifier = {key: found[key] for key in found if key.startswith("objective")}
+            ours.parameters = {key: found[key] for key in ours.parameters}
+        ours.save(out / "model", made_by=f"compare_train.py {name}")
+        np.savez(out / "run.npz", losses=losses, **classifier)
+
+
+def find_run(side: str, name: str, seed: int, options) -> Path:
+    """Return the folder of a run, which is made now if it is not kept."""
+    out = options.kept / f"{side}-{name}-{seed}"
+    if not (out / "run.npz").exists():
+        model, before = options.model, TASKS[name].after
+        if before:
+            model = str(find_run(side, before, seed, options) / "model")
         out.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, __file__, "train", side, name, str(seed), model, out]
-        subprocess.run([*map(str, command), str(threads)], check=True)
+        Worker(Training).ask("train", side, name, seed, model, out, options.threads)
     return out
 
 
-def compare_quality(
-    name: str, seeds: list[int], model: str, kept: Path, threads: int, sides: list[str]
-) -> None:
-    """Train what is not kept, measure all, print a line a run and the means."""
-    from minisbert.system.safetensors import read_safetensors
+def write_values(values: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:5.2f}" for name, value in values.items())
 
-    print(describe_machine())
-    task = TASKS[name]
-    print(
-        f"task      {name}: {task.objective}, {task.file}, {task.epochs} epochs of batches of "
-        f"{task.batch_size}"
-    )
+
+def compare_quality(name: str, options) -> None:
+    """Train what is not kept, measure all, print a line a run and the means."""
+    task, means = TASKS[name], {}
+    say("task", f"{name}, {task.epochs} epochs of batches of {task.batch_size} of {task.file}")
     if not task.cross_encoder:
-        print(f"  {'before':12}         {show(measure(name, model, {}))}")
-    means = {}
-    for side in sides:
+        print(f"  {'before':12}         {write_values(measure(task, options.model, {}))}")
+    for side in options.sides:
         rows = []
-        for seed in seeds:
-            out = find_run(side, name, seed, model, kept, threads)
-            classifier = read_safetensors(out / "classifier.safetensors")[0]
-            figures = measure(name, out / "model", classifier)
-            run = json.loads((out / "run.json").read_text())
-            last = np.mean(run["losses"][-100:])
-            print(
-                f"  {side:12} seed {seed:2} {show(figures)}  loss of the last 100 steps {last:.4f}",
-                flush=True,
-            )
-            rows.append(list(figures.values()))
+        for seed in options.seeds:
+            out = find_run(side, name, seed, options)
+            run = dict(np.load(out / "run.npz"))
+            last = f"loss of the last 100 steps {run.pop('losses')[-100:].mean():.4f}"
+            values = measure(task, out / "model", run)
+            print(f"  {side:12} seed {seed:2} {write_values(values)}  {last}", flush=True)
+            rows.append(list(values.values()))
         means[side] = np.mean(rows, axis=0)
-        spread = np.ptp(rows, axis=0)
-        print(
-            f"  {side:12} mean    {show(dict(zip(figures, means[side], strict=True)))}"
-            f"  spread {', '.join(f'{s:.2f}' for s in spread)}"
-        )
-    if len(means) == len(SIDES):
+        spread = ", ".join(f"{value:.2f}" for value in np.ptp(rows, axis=0))
+        shown = write_values(dict(zip(values, means[side], strict=True)))
+        print(f"  {side:12} mean    {shown}  spread {spread}")
+    if len(means) > 1:
         difference = means["minisbert"] - means["torch"]
         print(f"  minisbert's means less torch's: {', '.join(f'{d:+.2f}' for d in difference)}")
 
 
-def show(figures: dict[str, float]) -> str:
-    return "  ".join(f"{name} {value:5.2f}" for name, value in figures.items())
+class MinisbertSteps(Side):
+    """minisbert's steps of `sts`, by its public `train`, which counts their seconds itself."""
 
+    def __init__(self, directory: str, *arguments) -> None:
+        self.task, self.done = TASKS["sts"], 0
+        self.examples = read_task(self.task)
+        self.load(directory, *arguments)
 
-# How fast it goes
+    def load(self, directory: str) -> None:
+        self.model = load_model(directory, self.task, 0, 1)
+        rows = list(zip(*self.examples.texts, self.examples.labels, strict=True))
+        self.rows = [rows[i] for i in np.random.default_rng([0, 0]).permutation(len(rows))]
 
+    def train(self, steps: int, **options):
+        """Train on the examples of the next steps."""
+        from minisbert import train
 
-class MinisbertSteps:
-    """minisbert's steps of the sts task."""
-
-    name = "minisbert"
-
-    def __init__(self, directory: str, _: object) -> None:
-        from minisbert.system.threads import keep_freed_memory, two_threads
-        from minisbert.training.networks import make_network
-        from minisbert.training.objectives import make_loss
-        from minisbert.training.run import Run
-        from minisbert.training.settings import Settings
-        from minisbert.training.step import Trainer
-
-        task = TASKS["sts"]
-        model = load_model(directory, task, 0)
-        parameters = {name: np.array(array) for name, array in model.parameters.items()}
-        keep_freed_memory()
-        loss = make_loss(task.objective)
-        self.threads = two_threads(2)  # until the process ends
-        run_both = self.threads.__enter__()
-        self.trainer = Trainer(make_network(model.config), loss, parameters, run_both=run_both)
-        self.run = Run(
-            model,
-            self.trainer,
-            loss,
-            examples=read_task(task),
-            development=None,
-            settings=Settings(),
-            evaluate_every=None,
-            on_truncate="ignore",
-        )
+        size = self.task.batch_size
+        chosen = self.rows[self.done * size :][: steps * size]
+        return train(self.model, chosen, "cosine", batch_size=size, threads=2, **options)
 
     def first_loss(self) -> float:
-        return self.trainer.differentiate(self.run.choose_batch(0)[0], None)[0]
+        return self.train(1, learning_rate=0.0, dropout=False).losses[0]
 
-    def time_steps(self, setting: dict) -> float:
-        start = time.perf_counter()
-        for _ in range(STEPS_A_TURN):
-            self.run.step(None)
-        return (time.perf_counter() - start) / STEPS_A_TURN
-
-    def measure_peak(self) -> float:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-    def count_tokens(self) -> float:
-        return self.run.tokens / self.run.progress.step
+    def time(self, workload: str, setting: dict) -> float:
+        """Return the seconds of a step."""
+        result = self.train(STEPS)
+        self.done = (self.done + STEPS) % (len(self.rows) // self.task.batch_size - STEPS)
+        self.tokens = result.tokens / STEPS
+        return result.seconds / STEPS
 
 
 class TorchSteps(MinisbertSteps):
     """torch's steps of the same task."""
 
-    name = "torch"
+    settings = ({"threads": 2}, {"threads": 1})
 
-    def __init__(self, directory: str, attention: str) -> None:
-        task = TASKS["sts"]
-        self.training = TorchTraining(directory, task, read_task(task), 0, 2, attention)
+    def load(self, directory: str, attention: str) -> None:
+        self.name = f"torch, {attention}"
+        self.training = TorchTraining(directory, self.task, self.examples, 0, 2, attention)
+        self.first_loss = self.training.first_loss
 
-    def first_loss(self) -> float:
-        self.training.model.eval()
-        loss = self.training.first_loss()
-        self.training.model.train()
-        return loss
-
-    def time_steps(self, setting: dict) -> float:
-        threads = setting["threads"]
-        if threads != self.training.torch.get_num_threads():
-            self.training.torch.set_num_threads(threads)
-        start = time.perf_counter()
-        for _ in range(STEPS_A_TURN):
-            self.training.step()
-        return (time.perf_counter() - start) / STEPS_A_TURN
+    def time(self, workload: str, setting: dict) -> float:
+        """Return the seconds of a step, after one that does not count."""
+        self.training.torch.set_num_threads(setting["threads"])
+        self.training.step()
+        return timeit.timeit(self.training.step, number=STEPS) / STEPS
 
 
-def compare_speed(rounds: int, model: str) -> None:
-    """Try torch's settings, then take turns with all that came near the best."""
-    print(describe_machine())
-    ours = Worker(MinisbertSteps, model, [])
-    rivals = {attention: Worker(TorchSteps, model, attention) for attention in ("sdpa", "eager")}
+def compare_speed(options) -> None:
+    """Time the steps of both sides, and print rates and memory."""
+    ours, model = Worker(MinisbertSteps, options.model), options.model
+    rivals = [Worker(TorchSteps, model, attention) for attention in ("sdpa", "eager")]
     expected = ours.ask("first_loss")
-    ours.ask("time_steps", {})
-    print("\nTorch's settings: one turn each, after another to warm up")
-    swept = []
-    for attention, worker in rivals.items():
-        loss = worker.ask("first_loss")
-        if not abs(loss - expected) <= 1e-5:
-            raise SystemExit(f"torch has another first loss, {loss}, not {expected}")
-        for threads in (1, 2):
-            setting = {"threads": threads}
-            worker.ask("time_steps", setting)
-            swept.append((worker.ask("time_steps", setting), attention, setting))
-            print(f"  {1 / swept[-1][0]:5.2f} steps/s  attention {attention}, threads {threads}")
-    quickest = min(seconds for seconds, _, _ in swept)
-    sides = [("minisbert", ours, {})]
-    for seconds, attention, setting in swept:
-        default = attention == "sdpa" and setting["threads"] == os.cpu_count()
-        # One turn is too noisy to tell settings apart that are near each other.
-        if default or seconds < NEAR * quickest:
-            name = f"torch, {attention}{', as it comes' if default else ''}"
-            sides.append((name, rivals[attention], setting))
-    print(f"\nSeconds a step, {rounds} rounds of {STEPS_A_TURN} steps: median, times minisbert's")
-    times = take_turns(rounds, sides, "time_steps")
-    print_ratios(sides, times, 1, "s")
-    medians = np.median(times, axis=0)
-    best = 1 + int(medians[1:].argmin())
-    for side in (0, best):
-        name, worker, _ = sides[side]
-        print(
-            f"  {name:34} {1 / medians[side]:5.2f} steps/s, peak memory "
-            f"{worker.ask('measure_peak'):.0f} MB"
-        )
-    ratio = np.median(times[:, best] / times[:, 0])
-    print(f"  minisbert makes {ratio:.2f} times the steps of torch at its best, {sides[best][0]}")
-    print(f"  {ours.ask('count_tokens'):.0f} tokens a step on average, without padding")
-    for worker in (ours, *rivals.values()):
-        worker.close()
+    for rival in rivals:
+        check(rival.name, rival.ask("first_loss"), expected)
+    entries = [Entry("minisbert", ours, {})]
+    entries, times = compare("one step", entries, rivals, expected=None, rounds=options.rounds)
+    medians, tokens = np.median(times, axis=0), ours.ask("get", "tokens")
+    for i in (0, 1 + int(medians[1:].argmin())):
+        (peak,), rate = entries[i].worker.ask("read_memory", "VmHWM"), 1 / medians[i]
+        print(f"  {entries[i].label:34} {rate:.2f} steps/s, peak memory {peak:.0f} MB")
+    print(f"  {tokens:.0f} tokens a step in the last turn, without padding")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    quality = commands.add_parser("quality")
-    quality.add_argument("task", choices=TASKS)
-    quality.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    quality.add_argument("--kept", type=Path, default=Path("build/train"))
-    quality.add_argument("--threads", type=int, default=2)
-    quality.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES)
-    speed = commands.add_parser("speed")
-    speed.add_argument("--rounds", type=int, default=7)
-    for command in (quality, speed):
-        command.add_argument("--model", default="all-MiniLM-L6-v2", help="a name or a directory")
-    train = commands.add_parser("train")
-    for name in ("side", "task", "seed", "model", "out", "threads"):
-        train.add_argument(name)
-    arguments = parser.parse_args()
-    if arguments.command == "train":
-        train_one(
-            arguments.side,
-            arguments.task,
-            int(arguments.seed),
-            arguments.model,
-            Path(arguments.out),
-            int(arguments.threads),
-        )
-        return
-
-    from minisbert.model_files.hub import resolve_model
-
-    model = str(resolve_model(arguments.model))
-    if arguments.command == "speed":
-        compare_speed(arguments.rounds, model)
+    names = {"model": MODEL, "kept": Path("build/train"), "sides": ["torch", "minisbert"]}
+    options = parse_options(__doc__, task=str, rounds=7, seeds=[1, 2, 3], threads=2, **names)
+    options.model = find_model(options.model)
+    print_machine("torch", "transformers")
+    if options.task == "speed":
+        compare_speed(options)
     else:
-        compare_quality(
-            arguments.task,
-            arguments.seeds,
-            model,
-            arguments.kept,
-            arguments.threads,
-            arguments.sides,
-        )
+        compare_quality(options.task, options)
 
 
 if __name__ == "__main__":

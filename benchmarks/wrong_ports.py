@@ -3,20 +3,18 @@
     MINISBERT_DATA=data python benchmarks/wrong_ports.py
 
 Each mistake is one line of a padded port: tests/plain_bert.py, in minibatches of 32 texts in file
-order, gets a wrong mask, a wrong pooling or a wrong length. Needs real data in the folder that
-MINISBERT_DATA names: the dev set of the STS benchmark (short texts), and SciFact (long ones).
+order, gets a wrong mask, a wrong pooling or a wrong length. It needs MINISBERT_DATA: the dev set of
+the STS benchmark (short texts), and SciFact (long ones).
 """
 
-from __future__ import annotations
-
-import os
 import sys
 from pathlib import Path
 
 import numpy as np
 
+from corpora import DATA, MODEL, STS, pad
+from harness import print_machine
 from minisbert import SentenceTransformer
-from minisbert.costs.machine import describe_machine
 from minisbert.evaluation.evaluate import evaluate_retrieval
 from minisbert.evaluation.judged_files import read_beir, read_sts
 from minisbert.evaluation.metrics import spearman
@@ -25,10 +23,9 @@ from minisbert.network.activations import gelu_forward
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 import plain_bert
 
-DATA = Path(os.environ.get("MINISBERT_DATA", "data"))
-MODEL = "all-MiniLM-L6-v2"
 BATCH_SIZE = 32
 RIGHT_LENGTH, WRONG_LENGTH = 256, 128
+HEADER = f"{'':24} {'mean cos':>8} {'lowest':>8}"
 
 # The same to 1e-6, and many times faster than math.erf called for one number at a time.
 plain_bert.gelu = gelu_forward
@@ -40,14 +37,10 @@ def encode_padded(model: SentenceTransformer, texts: list[str]) -> dict[str, np.
     sentences = model.tokenizer.encode(texts, RIGHT_LENGTH).ids
     for start in range(0, len(texts), BATCH_SIZE):
         batch = sentences[start : start + BATCH_SIZE]
-        longest = max(map(len, batch))
-        ids = np.stack([np.pad(sentence, (0, longest - len(sentence))) for sentence in batch])
-        mask = np.stack([np.arange(longest) < len(sentence) for sentence in batch])
+        ids, mask = pad(batch), pad([np.ones_like(sentence) for sentence in batch]) > 0
         nothing_masked = np.ones_like(mask)
-        masked, unmasked = (
-            plain_bert.plain_bert(model.parameters, model.config.bert, ids, seen)
-            for seen in (mask, nothing_masked)
-        )
+        inputs = model.parameters, model.config.bert, ids
+        masked, unmasked = (plain_bert.plain_bert(*inputs, m) for m in (mask, nothing_masked))
         for name, vectors in {
             "right": plain_bert.mean_pool(masked, mask),
             "no mask in the softmax": plain_bert.mean_pool(unmasked, mask),
@@ -60,45 +53,40 @@ def encode_padded(model: SentenceTransformer, texts: list[str]) -> dict[str, np.
     return {name: np.concatenate(batches) for name, batches in found.items()}
 
 
-def print_row(name: str, cosines: np.ndarray, quality: float) -> None:
+def print_row(name: str, wrong: np.ndarray, right: np.ndarray, quality: float) -> None:
+    cosines = np.einsum("bd,bd->b", wrong, right)
     print(f"{name:24} {cosines.mean():8.3f} {cosines.min():8.3f} {100 * quality:10.2f}")
 
 
 def measure_padding(model: SentenceTransformer) -> None:
     """Print what mistakes with padding and pooling cost on short texts."""
-    pairs = read_sts(DATA / "stsbenchmark/sts-dev.csv")
+    pairs = read_sts(DATA / STS[1])
     texts = [*pairs.first, *pairs.second]
     vectors = encode_padded(model, texts)
     difference = np.abs(vectors["right"] - model.encode(texts)).max()
     assert difference < 1e-5, f"the padded port must be right first, but is {difference} off"
     print(f"\nSTS benchmark dev, {len(texts)} texts\n{HEADER} {'Spearman':>10}")
     for name, wrong in vectors.items():
-        first, second = np.split(wrong, 2)
-        scores = np.einsum("bd,bd->b", first, second)
-        cosines = np.einsum("bd,bd->b", wrong, vectors["right"])
-        print_row(name, cosines, spearman(pairs.scores, scores))
+        scores = np.einsum("bd,bd->b", *np.split(wrong, 2))
+        print_row(name, wrong, vectors["right"], spearman(pairs.scores, scores))
 
 
 def measure_truncation(model: SentenceTransformer) -> None:
     """Print what half of the right length costs on long texts."""
-    task = read_beir(DATA / "scifact")
+    task, vectors = read_beir(DATA / "scifact"), []
     documents = list(task.documents.values())
     long = [text for text in documents[:300] if model.token_lengths([text])[0] > WRONG_LENGTH]
     print(f"\nSciFact: cosines of {len(long)} documents, nDCG@10 of all {len(documents)}")
     print(f"{HEADER} {'nDCG@10':>10}")
-    vectors = []
     for length in (RIGHT_LENGTH, WRONG_LENGTH):
         model.max_seq_length = length
         vectors.append(model.encode(long, on_truncate="ignore"))
-        cosines = np.einsum("bd,bd->b", vectors[0], vectors[-1])
-        print_row(f"{length} tokens", cosines, evaluate_retrieval(model, task).measures["nDCG@10"])
+        quality = evaluate_retrieval(model, task).measures["nDCG@10"]
+        print_row(f"{length} tokens", vectors[-1], vectors[0], quality)
 
-
-HEADER = f"{'':24} {'mean cos':>8} {'lowest':>8}"
 
 if __name__ == "__main__":
-    for name, fact in describe_machine().items():
-        print(f"{name:8} {fact}")
+    print_machine()
     model = SentenceTransformer(MODEL)
     measure_padding(model)
     measure_truncation(model)
