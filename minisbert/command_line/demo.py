@@ -60,7 +60,7 @@ def prepare_index(model: SentenceTransformer, directory: Path) -> TextIndex:
         entries = standard_library.read_standard_library()
     texts = [f"{name} {sentence}" for name, sentence in entries]
     with _report_time(f"encode {len(texts)} entries"):
-        # A few docstrings are grammars without a full stop: truncating these is fine.
+        # A few docstrings are long grammars without a full stop, which may be truncated.
         embeddings = model.encode(texts, show_progress_bar=True, on_truncate="ignore")
     with _report_time(f"save the index in {directory}"):
         index = TextIndex.from_embeddings(embeddings, texts, model_name=DEFAULT_MODEL)

@@ -32,11 +32,11 @@ def _train(arguments: argparse.Namespace) -> None:
     "bench",
     "measure what bi- and cross-encoders cost on this machine",
     model_arguments(),
-    argument("--seconds", type=float, default=120, help="how long to measure; default 120"),
+    argument("--seconds", type=float, default=120, help="seconds to measure for; default 120"),
     argument(
         "--texts",
         metavar="FILE",
-        help="texts, one a line; default docstrings of Python's standard library",
+        help="texts, one per line; default docstrings of Python's standard library",
     ),
     argument("--out", default="costs", metavar="DIR", help="directory for figures; default costs"),
     argument(
@@ -45,7 +45,7 @@ def _train(arguments: argparse.Namespace) -> None:
         metavar="MODEL",
         help="a trained cross-encoder, to measure quality beside cost",
     ),
-    argument("--pairs", metavar="FILE", help="judged pairs to measure quality on"),
+    argument("--pairs", metavar="FILE", help="pairs with human scores, to measure quality on"),
 )
 def _bench(arguments: argparse.Namespace) -> None:
     from minisbert.command_line.standard_library import read_standard_library
@@ -77,7 +77,9 @@ def _bench(arguments: argparse.Namespace) -> None:
     )
 
 
-MODEL_COMMANDS.add_group("evaluate", "measure how good a model is, on files that people judged")
+MODEL_COMMANDS.add_group(
+    "evaluate", "measure the quality of a model on texts with human judgements"
+)
 
 _STS_FILE = argument(
     "file",
@@ -87,10 +89,12 @@ _STS_FILE = argument(
 
 
 def _reading_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that run a network in another way than it was trained."""
+    """Add --pooling and --blocks, which change how the network is run."""
     parser.add_argument("--pooling", help=f"{', '.join(POOLINGS)}; default the model's own")
     parser.add_argument(
-        "--blocks", type=int, help="run only the first blocks; 0 pools rows of the word table"
+        "--blocks",
+        type=int,
+        help="run only this many blocks; with 0 the word table's rows are pooled",
     )
 
 
@@ -129,8 +133,8 @@ def _evaluate_sts(arguments: argparse.Namespace) -> None:
     "evaluate retrieval",
     "print nDCG and other measures of exact search",
     model_arguments(),
-    argument("directory", metavar="DIR", help="corpus.jsonl, queries.jsonl, qrels"),
-    argument("--split", default="test", help="name of a file in qrels; default test"),
+    argument("directory", metavar="DIR", help="with corpus.jsonl, queries.jsonl and qrels/"),
+    argument("--split", default="test", help="a file in qrels, without .tsv; default test"),
     argument("-k", type=int, default=10, help="depth of nDCG and MRR; default 10"),
     _reading_arguments,
 )
@@ -199,7 +203,7 @@ def _info(arguments: argparse.Namespace) -> None:
 @MODEL_COMMANDS.add(
     "demo",
     "search Python's standard library by meaning",
-    argument("question", nargs="?", metavar="QUESTION"),
+    argument("question", nargs="?", metavar="QUESTION", help="default three example questions"),
 )
 def _demo(arguments: argparse.Namespace) -> None:
     from minisbert.command_line.demo import run_demo

@@ -2,11 +2,12 @@
 
 A command is a function of the parsed arguments, declared where it is defined:
 
-    @COMMANDS.add("greet", "print a greeting", argument("name", help="whom to greet"))
+    @COMMANDS.add("greet", "print a greeting", argument("name", help="name to greet"))
     def _greet(arguments: argparse.Namespace) -> None:
         print(f"Hello, {arguments.name}!")
 
-Functions import what they need when they run, so that no command waits for what another needs.
+A command's function imports what it needs when it runs, so that no command waits for the imports of
+another.
 """
 
 from __future__ import annotations
@@ -67,9 +68,9 @@ def model_arguments(default: str | None = DEFAULT_MODEL) -> AddArguments:
     """Declare --model and --threads."""
 
     def add(parser: argparse.ArgumentParser) -> None:
-        source = default or "the one that the index was made with"
+        source = default or "the model that made the index"
         parser.add_argument("--model", default=default, help=f"name or directory; default {source}")
-        parser.add_argument("--threads", type=int, help="cores to use; default all")
+        parser.add_argument("--threads", type=int, help="number of cores to use; default all")
 
     return add
 
@@ -77,8 +78,8 @@ def model_arguments(default: str | None = DEFAULT_MODEL) -> AddArguments:
 class Parser(argparse.ArgumentParser):
     """An argument parser that reports a mistake in one sentence, as other errors are.
 
-    add_later  functions that add arguments when the parser is used: one command alone is used, so
-               what the others' arguments need is not imported
+    add_later  functions that add arguments when the parser is used, so that only the command in use
+               imports what its arguments need
     """
 
     add_later: tuple[AddArguments, ...] = ()
@@ -90,7 +91,7 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def exit(self, status: int = 0, message: str | None = None) -> Any:
-        sys.stdout.flush()  # an error in writing the help shows here, where `main` catches it
+        sys.stdout.flush()  # an error in writing the help is raised here, where `main` catches it
         super().exit(status, message)
 
     def error(self, message: str) -> Any:

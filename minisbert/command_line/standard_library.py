@@ -57,7 +57,7 @@ class Entry(NamedTuple):
 
 
 class Module(NamedTuple):
-    """What is needed of one module.
+    """The docstrings, imports and exports of one module.
 
     docstrings  of its classes and functions by name, and its own under ""
     imports     pairs of a module and the set of names imported from it, {"*"} for all
@@ -72,9 +72,9 @@ class Module(NamedTuple):
 def read_standard_library() -> list[Entry]:
     """Read the entries of the running Python's standard library, sorted by name.
 
-    A name is listed under the module where people look for it. That is the module that imports it,
-    if it comes from a private module, as csv imports from _csv, or by a star from its own package
-    or from C, as os imports from posix.
+    A name is listed under the module where people look for it. Usually that is the module that
+    defines it. It is the module that imports it if it comes from a private module (csv imports from
+    _csv), or with a star from its own package or a C module (os imports from posix).
     """
     sources = {name: read_source(name, path) for name, path in _find_sources()}
     modules = _read_compiled_modules() | sources

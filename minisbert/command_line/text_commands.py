@@ -18,7 +18,9 @@ TEXT_COMMANDS = Commands()
 
 
 @TEXT_COMMANDS.add(
-    "fetch", "fetch a model by name and print its directory", argument("name", metavar="NAME")
+    "fetch",
+    "fetch a model by name and print its directory",
+    argument("name", metavar="NAME", help="name or organisation/name of a model on the hub"),
 )
 def _fetch(arguments: argparse.Namespace) -> None:
     from minisbert.model_files.hub import fetch_model
@@ -27,7 +29,7 @@ def _fetch(arguments: argparse.Namespace) -> None:
 
 
 def _file_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that say where in a table the texts are."""
+    """Add the arguments for reading texts from a column or a field of a file."""
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--column", help="column of a CSV or TSV file: its name or its number")
     kind.add_argument("--field", help="field of the objects in a JSON lines file: its name")
@@ -37,8 +39,8 @@ def _file_arguments(parser: argparse.ArgumentParser) -> None:
     "encode",
     "print or save the embeddings of texts",
     model_arguments(),
-    argument("texts", nargs="*", metavar="TEXT"),
-    argument("--file", help="texts, one a line; default standard input"),
+    argument("texts", nargs="*", metavar="TEXT", help="text to encode; default those of --file"),
+    argument("--file", help="texts, one per line; default standard input"),
     _file_arguments,
     argument("--out", help="a .npy or .jsonl file to write, instead of printing JSON lines"),
 )
@@ -83,8 +85,8 @@ def _write_json_lines(texts: Sequence[str], embeddings: Any) -> Iterator[str]:
     "similarity",
     "print the similarity of two texts",
     model_arguments(),
-    argument("a", metavar="A"),
-    argument("b", metavar="B"),
+    argument("a", metavar="A", help="first text"),
+    argument("b", metavar="B", help="second text"),
 )
 def _similarity(arguments: argparse.Namespace) -> None:
     model = load_bi_encoder(arguments)
@@ -96,8 +98,8 @@ def _similarity(arguments: argparse.Namespace) -> None:
     "explain",
     "show what each pair of tokens contributes to a similarity",
     model_arguments(),
-    argument("a", metavar="A"),
-    argument("b", metavar="B"),
+    argument("a", metavar="A", help="first text"),
+    argument("b", metavar="B", help="second text"),
     argument("--out", metavar="FILE", help="draw a picture too: .png, .svg or .pdf"),
 )
 def _explain(arguments: argparse.Namespace) -> None:
@@ -115,7 +117,7 @@ def _explain(arguments: argparse.Namespace) -> None:
             draw_heat_map(*matrix, title=title, path=Path(arguments.out))
         except ModuleNotFoundError:
             raise ValueError(
-                "--out must be left out without matplotlib, which draws, got a file; "
+                "--out must be left out, since matplotlib is not installed; "
                 "`pip install minisbert[plots]`"
             ) from None
     color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
@@ -124,11 +126,11 @@ def _explain(arguments: argparse.Namespace) -> None:
 
 @TEXT_COMMANDS.add(
     "index",
-    "make a directory of texts that can be searched",
+    "make an index of texts for `minisbert search`",
     model_arguments(),
-    argument("file", metavar="FILE", help="texts, one a line; - is standard input"),
+    argument("file", metavar="FILE", help="texts, one per line; - is standard input"),
     _file_arguments,
-    argument("--out", required=True, metavar="DIR", help="directory to make"),
+    argument("--out", required=True, metavar="DIR", help="directory for the index"),
 )
 def _index(arguments: argparse.Namespace) -> None:
     from minisbert.search.text_index import TextIndex
@@ -173,10 +175,10 @@ def _check_index_directory(directory: Path) -> None:
     "print the texts that are most similar to a query",
     model_arguments(default=None),
     argument("directory", metavar="DIR", help="directory that `minisbert index` made"),
-    argument("query", metavar="QUERY"),
+    argument("query", metavar="QUERY", help="text to search for"),
     argument("-k", type=int, default=10, help="number of texts to print; default 10"),
-    argument("--rerank", metavar="MODEL", help="cross-encoder to re-rank candidates by"),
-    argument("--candidates", type=int, default=50, help="number of candidates; default 50"),
+    argument("--rerank", metavar="MODEL", help="cross-encoder that re-ranks the best texts"),
+    argument("--candidates", type=int, default=50, help="number of texts to re-rank; default 50"),
     argument("--json", action="store_true", help="print a JSON object for each text"),
 )
 def _search(arguments: argparse.Namespace) -> None:
@@ -185,7 +187,7 @@ def _search(arguments: argparse.Namespace) -> None:
 
     index = TextIndex.load(arguments.directory)
     if arguments.model is None:
-        # The user named an index, not a model, so nothing is fetched for the name in the index.
+        # The user named an index, not a model, so a model that only the index names is not fetched.
         arguments.model = resolve_model(index.vectors.model_name, fetch=False)
     query = load_bi_encoder(arguments).encode_query(arguments.query)
     depth = arguments.k

@@ -23,7 +23,7 @@ from minisbert.training.run import TrainableModel
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Train as the arguments say, and print what is done."""
+    """Train as the arguments say, and print the progress."""
     check_out_directory(arguments.out, arguments.resume)
     objective, examples = read_examples(
         arguments.file,
@@ -70,7 +70,9 @@ def run(arguments: argparse.Namespace) -> None:
             f"before {100 * before:.2f}"
         )
         if not best > before:
-            print("No evaluation was better than before: look at examples and learning rate.")
+            print(
+                "No evaluation was better than before training: check examples and learning rate."
+            )
     print(f"saved        {arguments.out}")
 
 
@@ -80,14 +82,14 @@ def split_names(names: str | None) -> list[str] | None:
 
 
 def describe_examples(examples: Examples) -> str:
-    """Say how many examples there are, and of what kind."""
-    line = f"{len(examples.lines)} of {len(examples.texts)} texts"
+    """Describe examples in one line: their number, their texts, their labels."""
+    line = f"{len(examples.lines)}, each {len(examples.texts)} texts"
     if examples.classes:
         counts = np.bincount(examples.labels, minlength=len(examples.classes))  # type: ignore
         named = zip(examples.classes, counts, strict=True)
-        line += ": " + ", ".join(f"{count} {name}" for name, count in named)
+        line += " and a class: " + ", ".join(f"{count} {name}" for name, count in named)
     elif examples.labels is not None:
-        line += f" with scores, {examples.labels.mean():.2f} on average"
+        line += f" and a score, {examples.labels.mean():.2f} on average"
     if examples.left_out:
         line += f"; {examples.left_out} lines left out"
     return line
@@ -96,7 +98,11 @@ def describe_examples(examples: Examples) -> str:
 def read_development(
     arguments: argparse.Namespace, objective: str, examples: Examples
 ) -> Examples | None:
-    """Read the held-out examples: for the objective of their columns, or else that of training."""
+    """Read the held-out examples, by default for the objective that is inferred from their columns.
+
+    Classes are read for the objective of training if that has no classes (triplets or ranking from
+    NLI), and are numbered as in training if it has.
+    """
     if arguments.development is None:
         return None
     columns = split_names(arguments.development_columns or arguments.columns)
@@ -105,7 +111,7 @@ def read_development(
         arguments.development, None, columns, scale=arguments.scale, cross_encoder=cross
     )
     if found.classes and inferred != objective and not examples.classes:
-        # Classes of NLI serve triplets and ranking as well.
+        # Pairs with classes of NLI can also be read as triplets, or for ranking.
         _, found = read_examples(arguments.development, objective, columns, cross_encoder=cross)
     elif found.classes:
         _, found = read_examples(
@@ -117,7 +123,7 @@ def read_development(
 def load_model(
     arguments: argparse.Namespace, classes: int, seed: int
 ) -> tuple[TrainableModel, str]:
-    """Load the model to train; return it and what to say of its head."""
+    """Load the model to train; return it, and words about its head for the report."""
     if not arguments.cross_encoder:
         model = SentenceTransformer(arguments.model, threads=arguments.threads)
         if arguments.max_length is not None:

@@ -16,10 +16,10 @@ from minisbert.training.objectives import OPTION_NAMES
 _SETTINGS = {
     "epochs": "passes over all examples",
     "batch_size": "examples in a minibatch",
-    "learning_rate": "the highest rate: it rises, then falls to 0",
+    "learning_rate": "highest learning rate, reached after the warm-up; it then falls to 0",
     "warmup": "fraction of the steps in which the learning rate rises",
-    "weight_decay": "decay of all but biases and layer norms",
-    "clip_norm": "the largest norm of a step's gradient",
+    "weight_decay": "weight decay of all parameters except biases and layer norms",
+    "clip_norm": "largest norm of a gradient; larger gradients are scaled down",
     "seed": "seed of shuffling, dropout and a new head",
 }
 
@@ -27,7 +27,9 @@ _SETTINGS = {
 def add_train_options(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `minisbert train`, apart from --model and --threads."""
     parser.add_argument("file", metavar="FILE", help="examples: CSV, TSV or JSON lines")
-    parser.add_argument("--out", required=True, metavar="DIR", help="directory to make")
+    parser.add_argument(
+        "--out", required=True, metavar="DIR", help="directory for the trained model"
+    )
     parser.add_argument(
         "--cross-encoder",
         action="store_true",
@@ -37,17 +39,24 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
         "--objective",
         metavar="NAME",
         help=f"{_join_names(False)}; for a cross-encoder {_join_names(True)}; "
-        "default the first of them that fits the columns",
+        "default the first that fits the columns of the file",
     )
     parser.add_argument(
         "--columns", help="names or numbers of columns, separated by commas: texts, then the label"
     )
-    parser.add_argument("--scale", type=float, help="the score that stands for 1; default 1")
+    parser.add_argument(
+        "--scale",
+        type=float,
+        help="highest possible score, by which scores are divided; default 1, or 5 for a file in "
+        "the layout of the STS benchmark",
+    )
     parser.add_argument(
         "--development", metavar="FILE", help="held-out examples to choose the best model by"
     )
     parser.add_argument(
-        "--development-columns", metavar="COLUMNS", help="its columns; default those of --columns"
+        "--development-columns",
+        metavar="COLUMNS",
+        help="columns of that file; default those of --columns",
     )
     parser.add_argument(
         "--evaluate-every",
@@ -57,7 +66,9 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--resume", action="store_true", help="resume from the last checkpoint")
     parser.add_argument(
-        "--max-length", type=int, help="truncate texts to so many tokens; default the model's limit"
+        "--max-length",
+        type=int,
+        help="most tokens of a text, which is truncated after them; default the model's limit",
     )
     parser.add_argument(
         "--no-dropout", dest="dropout", action="store_false", help="train without dropout"
@@ -77,7 +88,9 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
             dest=f"objective_{name}",
             metavar=name.upper(),
             type=type(next(iter(defaults.values()))),
-            help="; ".join(f"{name} of {user}, default {d}" for user, d in defaults.items()),
+            help="; ".join(
+                f"{name} of the objective {user}, default {d}" for user, d in defaults.items()
+            ),
         )
 
 

@@ -1,13 +1,13 @@
 """The cost model: predict the time of comparing n sentences from measurements at smaller n.
 
 A way of comparing sentences does countable work: forward passes, tokens in them, rows scanned. The
-model is a sum of counts times rates, in seconds per count, that are not negative:
+model is a sum of counts times rates, which are in seconds per count and not negative:
 
     seconds  ≈  Σ_i  rate_i · count_i
 
 `fit_costs` finds the rates from measurements. To test the model, `predict_largest` fits it without
-the two largest sizes, predicts these, and so shows the prediction error of sizes that the fit has
-not seen. `extrapolate` predicts sizes that would take too long to measure.
+the two largest sizes, then predicts these: their prediction error is that of sizes outside the
+fit. `extrapolate` predicts sizes that would take too long to measure.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def find_crossover(
     *,
     most: int = 1000,
 ) -> int | None:
-    """Find the least n from which on the bi-encoder is faster than another way.
+    """Find the smallest n from which on the bi-encoder is faster than another way.
 
     bi, other  their measurements
     tokens     of a sentence, on average

@@ -32,8 +32,7 @@ def run_cost_lab(
 ) -> None:
     """Measure costs for about `seconds`, print a report, and write all figures into a directory.
 
-    With a trained cross-encoder and judged pairs, measure the quality of the ways too, after that
-    time.
+    With a trained cross-encoder and judged pairs, then measure the quality of the ways too.
 
     Raises ValueError for too few different texts or too little time.
     """
@@ -41,10 +40,10 @@ def run_cost_lab(
     if len(different) < _LEAST_TEXTS:
         raise ValueError(
             f"texts must be at least {_LEAST_TEXTS} different ones, got {len(different)}; "
-            "give a longer file"
+            "give a file with more texts"
         )
     if not seconds >= 5:
-        raise ValueError(f"seconds must be 5 or more, got {seconds:g}; give it time to measure")
+        raise ValueError(f"seconds must be 5 or more, got {seconds:g}; pass a larger number")
     sample = random.Random(0).sample(different, min(len(different), SIZES[-1]))
     machine = {**describe_machine(), "date": time.strftime("%Y-%m-%d"), "seconds": f"{seconds:g}"}
     with _show_time_left(seconds) as report:

@@ -17,7 +17,7 @@ from minisbert.system.threads import count_threads
 def describe_machine(*packages: str) -> dict[str, str]:
     """Return names and values to print: system, versions, threads, BLAS, the kernel of the scan.
 
-    packages  names of further packages whose versions to tell
+    packages  names of other packages whose versions to include
 
     Raises importlib.metadata.PackageNotFoundError for a package that is not installed.
     """
@@ -36,7 +36,7 @@ def describe_machine(*packages: str) -> dict[str, str]:
 
 
 def _name_processor() -> str:
-    """Return the processor's name as the system tells it."""
+    """Return the processor's name as the system reports it."""
     try:
         found = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text("utf-8"))
     except OSError:

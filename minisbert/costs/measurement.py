@@ -4,9 +4,9 @@
 2. *batched*  the same cross-encoder at its best: pairs sorted by length, batched, on all cores
 3. *bi*       a bi-encoder, run once for every sentence, then all pairs by the C scan
 
-All three use the same sentences, the same code and a network of the same size, so that only the
-ways differ. The cross-encoder has the bi-encoder's weights and a fresh head: the time of a matrix
-product does not depend on its numbers. Tokenising is part of every way.
+All three use the same sentences, the same code and a network of the same size, so that they differ
+only in the way of comparing. The cross-encoder has the bi-encoder's weights and a fresh head: the
+time of a matrix product does not depend on its numbers. Tokenising is part of every way.
 
 Each way is measured at growing sizes while its share of the time lasts; what would take longer is
 extrapolated (see `cost_model`).
@@ -33,7 +33,7 @@ SIZES = (
     *(int(first * power) for power in (10, 100, 1000) for first in (1, 1.5, 2, 3, 4, 5, 7)),
     10_000,
 )
-# Of the time, for each way. What remains is for `measure_rates` and `measure_rerank`.
+# The share of the time for each way. The rest is for `measure_rates` and `measure_rerank`.
 _TIME_SHARES = {"naive": 0.35, "batched": 0.35, "bi": 0.12}
 
 QUIET: dict[str, Any] = {"on_truncate": "ignore", "show_progress_bar": False}
@@ -45,7 +45,7 @@ class Costs:
 
     lengths       (n,)  tokens of each sentence
     measurements        of all ways, smaller sizes first
-    rates               what is done in a second, each time it was measured, by its name
+    rates               kind of work -> how much was done in a second, for each repeat
     rerank              number of candidates -> seconds of each query
     complete            whether the run was not interrupted
     """
@@ -140,7 +140,7 @@ def measure_way(
 ) -> Iterator[Measurement]:
     """Measure one way at growing sizes, while the model predicts that the next fits the budget.
 
-    run      compares some texts in this way
+    run      compares a list of texts in this way
     lengths  (n,)     tokens of each text
     budget   seconds  for all sizes together
     """

@@ -1,4 +1,4 @@
-"""Measure quality beside cost: score pairs that people have judged, in three ways, and time each.
+"""Measure quality beside cost: score pairs with human scores in three ways, and time each.
 
 1. *bi*       cosines of embeddings, each different text encoded once
 2. *cross*    a trained cross-encoder on every pair

@@ -1,11 +1,11 @@
-"""How good a model is: measures, and files of texts that people have judged.
+"""Measure the quality of models on texts with human judgements.
 
 In reading order; a file imports only from those before it:
 
     metrics        correlation, ranking measures, F1 at a threshold
     tables         CSV, TSV and JSON lines with texts and labels
     judged_files   files of STS pairs, retrieval tasks in the layout of BEIR
-    evaluate       a model measured on them
+    evaluate       measure a model on such files
 """
 
 from minisbert.evaluation.evaluate import (

@@ -21,7 +21,7 @@ from minisbert.evaluation.metrics import (
 from minisbert.search.flat_index import FlatIndex
 
 RECALL_DEPTHS = (1, 10, 100)
-PRECISION_DEPTH = 100  # of MAP
+PRECISION_DEPTH = 100  # of mean average precision (MAP)
 
 
 class StsResult(NamedTuple):
@@ -36,12 +36,12 @@ class RetrievalResult(NamedTuple):
     """Means over the queries, and counts.
 
     measures           name -> mean, from 0 to 1
-    queries            that were searched for
-    documents          in the corpus
-    cut_documents      longer than the model reads, so truncated
+    queries            queries that were searched for
+    documents          documents in the corpus
+    cut_documents      documents that were truncated
     unknown_queries    judged ids that queries.jsonl does not have; left out
     unknown_documents  judged ids that corpus.jsonl does not have; never found, so missed
-    idle_queries       without a relevant document; left out
+    idle_queries       queries without a relevant document; left out
     """
 
     measures: dict[str, float]

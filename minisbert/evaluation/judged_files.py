@@ -1,7 +1,7 @@
 """Files of judged texts: STS pairs with human scores, and retrieval tasks in the layout of BEIR.
 
-They are read as they are published. A malformed line is an error that names it, never skipped: a
-measure over the readable part of a file would not be comparable.
+They are read as they are published. A malformed line is not skipped but an error that names it: a
+measure on a part of a file could not be compared with other results.
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ def precision_recall(scores: ArrayLike, labels: ArrayLike, threshold: float) -> 
 
 
 def choose_threshold(scores: ArrayLike, labels: ArrayLike) -> float:
-    """Return the threshold of the best F1: halfway between two neighbouring scores, or the lowest.
+    """Return the threshold of the best F1: between two neighbouring scores, or the lowest score.
 
     Of thresholds with the same F1 it is the highest. Choose it on other data than you measure on.
     """
@@ -151,7 +151,7 @@ def choose_threshold(scores: ArrayLike, labels: ArrayLike) -> float:
     order = np.argsort(-scores, kind="stable")
     scores, labels = scores[order], labels[order]
     f1 = 2 * np.cumsum(labels) / (np.arange(1, 1 + len(labels)) + labels.sum())
-    # No threshold separates equal scores: only after the last of them can be cut.
+    # No threshold separates equal scores, so the cut can only be after the last of them.
     last = np.append(scores[1:] < scores[:-1], True)
     cut = int(np.argmax(np.where(last, f1, -1.0)))
     return float(scores[cut : cut + 2].mean())
@@ -164,7 +164,7 @@ def _read_pair(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if a.ndim != 1 or a.shape != b.shape or len(a) < 2:
         raise ValueError(
-            f"values must be two rows of equally many numbers, 2 or more, got shapes {a.shape} and "
+            f"values must be two rows of equal length, 2 or more, got shapes {a.shape} and "
             f"{b.shape}; pass pairs of numbers"
         )
     _check_finite(a)
@@ -191,7 +191,7 @@ def _read_labelled(scores: ArrayLike, labels: ArrayLike) -> tuple[Array, Array]:
         )
     _check_finite(scores)
     if not np.isin(labels, (0, 1)).all():
-        raise ValueError("labels must be 0 or 1, got others; choose which of them mean 1")
+        raise ValueError("labels must be 0 or 1, got others; map them to 0 and 1")
     return scores, labels.astype(bool)
 
 

@@ -1,7 +1,8 @@
-"""Tables of texts and labels: CSV, TSV or JSON lines, and which of their columns are which.
+"""Read texts and labels from CSV, TSV or JSON lines, and find their columns.
 
-The columns are named by the caller, or known by their names in the first line, or by the layout of
-two published files without such a line: the STS benchmark and a four-column sample of SNLI.
+The caller names the columns, or they are recognised by their names in the first line, or by the
+layout of two published files without such a line: the STS benchmark and a four-column sample of
+SNLI.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import Any, NamedTuple
 from minisbert.system.json_fields import shorten
 from minisbert.system.text_files import file_error, read_lines, read_table_rows
 
-# Names of columns of texts; the first that are all there are taken. Names are compared folded: in
-# lower case, without underscores, hyphens and spaces.
+# Groups of names of text columns; the first group that a file has completely is used. Names are
+# compared folded: in lower case, without underscores, hyphens and spaces.
 TEXT_NAMES = (
     *(("anchor", "positive", "negative"), ("query", "positive", "negative")),
     *(("query", "pos", "neg"), ("premise", "entailment", "contradiction")),
@@ -40,10 +41,10 @@ class Table(NamedTuple):
 
     names   of the columns of texts, then of that of labels; numbers from 1 without a header
     texts   two or three columns of texts
-    labels  as they are written, but classes of SNLI by name; empty without a column of labels
+    labels  as in the file, but classes of SNLI by name; empty without a column of labels
     lines   the line of each example
     scored  whether the labels are known to be scores, by their column's name or by the layout
-    best    the score that stands for 1
+    best    the highest possible score, by which scores are divided
     """
 
     names: tuple[str, ...]
@@ -59,7 +60,7 @@ class TableLayout(NamedTuple):
 
     width   columns of a line, or the fewest if lines may be `wider`
     header  the names of all columns, if the first line holds them
-    codes   what stands in the file -> name of a class
+    codes   label in the file -> name of a class
     """
 
     width: int
@@ -86,8 +87,8 @@ def read_table(
     path      JSON lines if it ends in .jsonl or .ndjson or the first line starts with "{"; TSV,
               without quotes, if it ends in .tsv or the first line has a tab; else CSV
     columns   of the texts, then of the label, each a name or a number from 1; with numbers alone
-              the first line is an example, unless it holds known names. Labels are then taken as
-              they stand. Default: columns with known names
+              the first line is an example, unless it holds known names. Labels are then used
+              unchanged. Default: columns with known names
     labelled  whether the third of three `columns` is a label; one with a label's name always is.
               Default: it is one unless it has the name of a third text, such as negative
 
@@ -119,7 +120,7 @@ def read_table(
     for number, label in zip(table.lines, table.labels, strict=True):
         if label not in layout.codes:
             must = f"must have one of {', '.join(layout.codes)} as its class"
-            remedy = "repair the line, or name the columns (--columns) to take labels as they stand"
+            remedy = "repair the line, or name the columns (--columns) to keep labels as they are"
             raise file_error(path, must, shorten(label), remedy=remedy, line=number)
     return table._replace(labels=[layout.codes[label] for label in table.labels])
 
@@ -131,10 +132,10 @@ def take_columns(
     *,
     blank: bool = False,
 ) -> Table:
-    """Take the texts and labels out of numbered rows.
+    """Return the texts and labels of numbered rows as columns.
 
     Raises ValueError for a row that has too few or too many columns, or a text or label that is
-    missing, or blank unless it may be `blank`.
+    missing, or is blank although `blank` is false.
     """
     places = layout.texts if layout.label is None else (*layout.texts, layout.label)
     names = tuple(layout.header[place] if layout.header else str(place + 1) for place in places)
@@ -155,7 +156,7 @@ def take_columns(
 
 
 def read_number(text: str) -> float:
-    """Return the number that a text is, or NaN if it is none."""
+    """Convert a text to a number, or to NaN if it is not one."""
     try:
         return float(text)
     except ValueError:
@@ -163,7 +164,7 @@ def read_number(text: str) -> float:
 
 
 def _open_rows(path: str) -> tuple[str, Iterator[tuple[int, list[Any]]]]:
-    """Return the format of a file, and its rows after their line numbers."""
+    """Return the format of a file, and its rows with their line numbers."""
     lines, head, first = read_lines(path), [], ""
     while not first.strip() and (line := next(lines, None)) is not None:
         head.append(first := line)
@@ -171,7 +172,7 @@ def _open_rows(path: str) -> tuple[str, Iterator[tuple[int, list[Any]]]]:
         kind = "JSON"
     else:
         kind = "TSV" if path.lower().endswith(".tsv") or "\t" in first else "CSV"
-    # Lines are joined again, and not read again: the file may be a pipe.
+    # The lines read so far are put back in front, since the file may be a pipe.
     return kind, read_table_rows(chain(head, lines), path, kind)
 
 
@@ -205,7 +206,7 @@ def _find_columns(
     if len(columns) not in (2, 3):
         raise ValueError(
             "columns must be two texts, three texts, or two texts and a label, "
-            f"got {len(columns)} columns; name 2 or 3"
+            f"got {len(columns)}; name 2 or 3"
         )
     folded, places = [_fold(name) for name in row], []
     for column in columns:
@@ -240,7 +241,7 @@ def _fold(name: str) -> str:
 
 
 def _write_label(value: Any) -> str:
-    """Write a label as a string, "" for what can't be one; true and false of JSON are 1 and 0."""
+    """Return a label as a string, "" if it can't be one; true and false of JSON become 1 and 0."""
     if isinstance(value, bool):
         return str(int(value))
     return str(value).strip() if isinstance(value, (str, int, float)) else ""

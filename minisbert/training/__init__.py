@@ -37,8 +37,8 @@ __all__ = [
     "train",
 ]
 
-# Imported when asked for: every start of the command line reads the table of objectives, and few
-# starts go on to train.
+# Imported on first use: every start of the command line reads the table of objectives, but few
+# starts train.
 _LATER = {
     **dict.fromkeys(("Examples", "make_examples", "read_examples"), "examples"),
     **dict.fromkeys(("TrainingResult", "train"), "loop"),

@@ -1,4 +1,4 @@
-"""Checkpoints: all that it takes to resume an interrupted run as if it had not been interrupted.
+"""Checkpoints: everything needed to resume a run with the same result as without interruption.
 
 A checkpoint is a directory that is written beside its name and renamed whole. It holds the best
 model so far as a model directory, the parameters and moments of the current step, and the settings
@@ -29,10 +29,10 @@ CHECKPOINT_FILES = (STATE_FILE, TENSORS_FILE, MODEL_FOLDER)
 
 @dataclass
 class Progress:
-    """How far a run has come.
+    """The progress of a run.
 
-    step      steps made
-    losses    of every step
+    step      number of steps made
+    losses    the loss of every step
     measure   the name of the measure, or "" before an evaluation
     measures  (step, value) of each evaluation
     """
@@ -46,8 +46,8 @@ class Progress:
     def best_step(self) -> int:
         """The step of the best evaluation, the earliest of equal ones.
 
-        The evaluation before the first step does not count, nor do those that are NaN. If there is
-        no other it is the last step.
+        The evaluation before the first step does not count, nor does NaN. Without any other
+        evaluation return the last step.
         """
         trained = [(value, -step) for step, value in self.measures if step and value == value]
         return -max(trained)[1] if trained else self.step
@@ -75,7 +75,7 @@ def write_checkpoint(
 
     identity    settings that must be the same to resume, as JSON can hold them
     save_model  writes the best model to a directory
-    others      name -> array, the best parameters of the objective
+    others      name -> array, the objective's own parameters of the best model
 
     Raises OSError if it can't be written; the previous one stays.
     """
@@ -83,7 +83,7 @@ def write_checkpoint(
     for name, parameter in optimizer.parameters.items():
         seen = optimizer.rows.get(name)
         tensors[f"parameter/{name}"] = parameter
-        # Moments of a table fill only as many slots as it has rows that were seen.
+        # Only the first slots of a table's moments are in use: one for each row seen so far.
         tensors[f"first/{name}"] = optimizer.first[name][: None if seen is None else len(seen)]
         tensors[f"second/{name}"] = optimizer.second[name][: None if seen is None else len(seen)]
         if seen is not None:
@@ -102,9 +102,9 @@ def read_checkpoint(
 ) -> tuple[Progress, dict[str, Array]] | None:
     """Read a checkpoint into the parameters and moments of an optimizer; None if there is none.
 
-    Returns the progress, and the best parameters of the objective.
+    Returns the progress, and the objective's own parameters of the best model.
 
-    Raises ValueError if it is of a run with another identity, naming what differs.
+    Raises ValueError naming what differs if the checkpoint is that of another run.
     """
     recover_directory(directory)
     if not (directory / STATE_FILE).exists():
@@ -115,7 +115,7 @@ def read_checkpoint(
             raise ValueError(
                 f"{name} must be that of the checkpoint in {directory} to resume, "
                 f"{state['run'].get(name)}, got {value}; "
-                f"start with the same and a freshly loaded model, or remove {directory}"
+                f"start with the same {name} and a freshly loaded model, or remove {directory}"
             )
     tensors, _ = read_safetensors(directory / TENSORS_FILE)
     optimizer.step = state["step"]
@@ -136,6 +136,6 @@ def read_checkpoint(
 
 
 def find_work_directory(out: str | os.PathLike[str]) -> Path:
-    """Return the directory of the checkpoints of a model that is trained for `out`: beside it."""
+    """Return the directory of checkpoints: beside `out`, with ".training" after its name."""
     path = Path(os.path.realpath(os.path.expanduser(out)))
     return path.with_name(f"{path.name}.training")

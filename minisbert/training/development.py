@@ -1,4 +1,4 @@
-"""How good a model in training is on held-out examples: one measure, chosen by their labels."""
+"""Measure a model on held-out examples by one number, chosen by the kind of their labels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from minisbert.training.objectives import ChosenLoss
 
 _MRR_DEPTH = 10
 
-# Options of `encode` and `predict`: the run has warned of long texts before.
+# Options of `encode` and `predict`: the run has already warned of long texts.
 _QUIETLY: dict[str, Any] = {"on_truncate": "ignore", "show_progress_bar": False}
 
 
@@ -36,12 +36,12 @@ def measure_development(
     """Measure a model on held-out examples.
 
     model       SentenceTransformer or CrossEncoder
-    loss        what it is trained on; classes of a bi-encoder need one with a classifier
-    parameters  in training, the classifier's among them
+    loss        of the training; for classes a bi-encoder needs one with a classifier
+    parameters  the trained parameters, with the classifier's
 
     Scores are measured by Spearman's correlation, classes by accuracy, triplets by how often the
-    positive is nearer than the negative, pairs without a label by MRR@10 of finding the second text
-    of each among those of all.
+    positive is nearer than the negative, and pairs without labels by MRR@10, where the query is the
+    first text of a pair and the candidates are the second texts of all pairs.
     """
     if examples.labels is None:
         vectors = encode_once(model.encode, *examples.texts, **_QUIETLY)
@@ -70,7 +70,7 @@ def measure_ranking(first: Array, second: Array, texts: list[str]) -> float:
 
     first   (n, E)
     second  (n, E)   embeddings of the texts
-    texts   n        equal ones are equally right
+    texts   n        candidates; where several are equal, each of them is right
     """
     _, found = topk(normalize_forward(first), normalize_forward(second), _MRR_DEPTH)
     names = np.unique(texts, return_inverse=True)[1]  # a number for each different text

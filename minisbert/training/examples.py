@@ -1,7 +1,7 @@
 """Examples to train on: read from a file or taken from memory, and checked for their objective.
 
-Nothing is rescaled or left out in silence: scores must be in [0, 1] or come with their scale, and
-lines that an objective can't use are counted.
+Nothing is rescaled or left out silently: scores must be in [0, 1] or have a known scale, and lines
+that an objective can't use are counted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from minisbert.system.text_files import file_error
 from minisbert.training.objectives import Objective, find_objective, infer_objective
 
 NLI_CLASSES = ("contradiction", "entailment", "neutral")
-_MANY_CLASSES = 20  # up to that many are plausible however few the examples are
+_MANY_CLASSES = 20  # up to this number, classes are plausible even for few examples
 _OTHER_COLUMNS = "choose another objective, or say which columns to use (--columns)"
 
 
@@ -50,7 +50,9 @@ def read_examples(
     scale: float | None = None,
     cross_encoder: bool = False,
 ) -> tuple[str, Examples]:
-    """Read examples from CSV, TSV or JSON lines; return the objective, given or inferred, and them.
+    """Read examples from CSV, TSV or JSON lines; return them after the objective.
+
+    The objective is the given one, or inferred from the columns and labels.
 
     Scores of the STS benchmark as published are divided by 5. Pairs with the classes of natural
     language inference (NLI) also serve "ranking", which takes the entailment pairs, and "triplet",
@@ -61,7 +63,7 @@ def read_examples(
     ----------
     path : str or PathLike
     objective : str, optional
-        A name in `minisbert.training.OBJECTIVES`; by default the first there for the columns.
+        A name in `minisbert.training.OBJECTIVES`; by default the first that fits the columns.
         Labels are scores if their column's name says so (score, similarity, is_duplicate, ...), if
         some are fractions or if there is a `scale`, else classes.
     columns : sequence of str, optional
@@ -70,9 +72,9 @@ def read_examples(
     classes : sequence of str, optional
         The classes by number, as a development file needs them; by default the file's, sorted.
     scale : float, optional
-        The score that stands for 1: scores are divided by it.
+        The highest possible score: scores are divided by it.
     cross_encoder : bool
-        Whether the objective has to be one for a cross-encoder.
+        Whether the objective must be one for a cross-encoder.
 
     Raises
     ------
@@ -82,7 +84,9 @@ def read_examples(
         If it does not hold what the objective needs; the message names the line.
     """
     if scale is not None and not 0 < scale < math.inf:
-        raise ValueError(f"scale must be a number above 0, got {scale}; give the best score")
+        raise ValueError(
+            f"scale must be a number above 0, got {scale}; pass the highest possible score"
+        )
     given = None if objective is None else find_objective(objective, cross_encoder or None)
     path = os.fspath(path)
     table = read_table(path, columns, None if given is None else bool(given.labels))
@@ -112,7 +116,7 @@ def read_examples(
 def make_examples(
     rows: Examples | Iterable[Sequence[Any]], objective: str, classes: Sequence[str] | None = None
 ) -> Examples:
-    """Make examples of rows in memory, each its texts, then its label if the objective needs one.
+    """Make examples from rows in memory: the texts, then the label if the objective needs one.
 
     `classes` as in `read_examples`; Examples are returned as they are. Rows are counted from 1.
 
@@ -132,10 +136,10 @@ def make_examples(
         ):
             raise TypeError(
                 f"row {number} of the examples must be {chosen.needs}, got {shorten(row)}; "
-                "give tuples"
+                "pass a tuple of these"
             )
     if not rows:
-        raise ValueError("the examples must be one or more, got none; give tuples")
+        raise ValueError("the examples must be one or more, got none; pass a list of tuples")
     texts = [list(column) for column in zip(*rows, strict=True)]
     labels = [str(label) for label in texts.pop()] if labelled else []
     names = tuple(str(number) for number in range(1, len(rows[0]) + 1))
@@ -144,7 +148,7 @@ def make_examples(
 
 
 def _fits(table: Table, objective: Objective) -> bool:
-    """Return whether a table has what an objective needs, or NLI's classes to take it from."""
+    """Return whether a table has what an objective needs, or NLI classes to make it from."""
     if objective.labels or not table.labels:
         return bool(table.labels) == bool(objective.labels) and len(table.texts) in objective.texts
     return _is_nli(table.labels)
@@ -170,14 +174,14 @@ def _take_examples(
 
 
 def _take_scores(table: Table, best: float, path: str) -> Examples:
-    """Take pairs with scores, divided by the best."""
+    """Take pairs with scores, divided by the highest possible score."""
     scores = np.array([read_number(label) for label in table.labels])
     for number, label, score in zip(table.lines, table.labels, scores, strict=True):
         if not 0 <= score <= best:
             remedy = "repair the line"
             if best < score < math.inf:
                 top = math.ceil(scores[np.isfinite(scores)].max())
-                remedy = f"pass scale={top} if {top} is the best (--scale {top})"
+                remedy = f"pass scale={top} if {top} is the highest (--scale {top})"
             got = shorten(label) if math.isnan(score) else f"{score:g}"
             must = f"must have a score from 0 to {best:g}"
             raise file_error(path, must, got, remedy=remedy, line=number)
@@ -186,7 +190,7 @@ def _take_scores(table: Table, best: float, path: str) -> Examples:
 
 def _take_classes(table: Table, classes: Sequence[str] | None, path: str) -> Examples:
     """Take pairs with class numbers."""
-    # Among other classes than those of NLI, the mark of no consensus may be a class.
+    # With classes other than those of NLI, the mark of no consensus may be a class.
     missing = {NO_CONSENSUS} if _is_nli(table.labels) else set()
     rows = [row for row, label in enumerate(table.labels) if label not in missing]
     labels = [table.labels[row] for row in rows]
@@ -214,7 +218,7 @@ def _find_classes(labels: Sequence[str], column: str, path: str) -> list[str]:
     """Sort the classes of a training file by name, or by value if all are numbers."""
     classes = sorted(set(labels))
     if len(classes) < 2:
-        must, got = "must have examples of two classes or more", f"only {shorten(classes[0])}"
+        must, got = "must have two classes or more", f"only {shorten(classes[0])}"
         raise file_error(path, must, got, remedy="is it the right file?")
     many = len(classes) > max(_MANY_CLASSES, len(labels) // 2)
     if many or any(map(_is_fraction, classes)):

@@ -1,4 +1,4 @@
-"""`train`: steps, and after every so many of them an evaluation and a checkpoint."""
+"""`train`: the loop over all steps, with evaluations and checkpoints between them."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from minisbert.training.step import Trainer
 
 
 class TrainingResult(NamedTuple):
-    """The course of a run.
+    """The result of a run, apart from the model.
 
-    losses      of every step, before it
+    losses      the loss of every step, before its update
     measure     the name of the measure on the development examples, or ""
     measures    (step, value) of each evaluation; step 0 is the model before training
     best_step   the step whose model was kept
-    tokens      that went through the network in this process, special ones included
-    seconds     that its steps took
+    tokens      tokens that went through the network in this process, special ones included
+    seconds     time that its steps took
     classifier  the parameters of the objective's own classifier; empty if it has none
     """
 
@@ -80,10 +80,10 @@ def train(
     Parameters
     ----------
     model : SentenceTransformer or CrossEncoder
-        It has the best parameters afterwards: those of the best evaluation, or of the last step.
+        Afterwards it has the parameters of the best evaluation, or without any of the last step.
     examples : Examples or iterable of tuples
-        See `read_examples`; or each example as its texts and, if the objective needs one, its
-        label: a number from 0 to 1, or the name of a class.
+        From `read_examples`; or one tuple for each example, of its texts and, if the objective
+        needs one, its label: a number from 0 to 1, or the name of a class.
     objective : str
         A name in `minisbert.training.OBJECTIVES`, such as "cosine" or "ranking"; "binary" and
         "classes" are for a CrossEncoder.
@@ -92,21 +92,21 @@ def train(
     batch_size : int
         Examples in a minibatch.
     learning_rate : float
-        The highest; it rises during warm-up, then falls to 0.
+        The highest learning rate: it rises to this during warm-up, then falls to 0.
     warmup : float
         The fraction of all steps over which the learning rate rises.
     weight_decay : float
-        Of all parameters but biases and layer norms.
+        Weight decay of all parameters except biases and layer norms.
     clip_norm : float
-        The longest gradient of a step; longer ones are scaled down.
+        The largest norm of a gradient; larger gradients are scaled down.
     dropout : bool
-        Whether there is any; the rates are those of the model's config.json.
+        Whether to use dropout, with the rates of the model's config.json.
     seed : int
-        Of shuffles, dropout and a new classifier.
+        Seed of shuffles, dropout and a new classifier.
     margin, scale : float
         Options of objectives (margin of "triplet", scale of "ranking"); None for their defaults.
     concatenation : str
-        Likewise, of "softmax": what the classifier reads, such as "u,v,|u-v|".
+        Option of "softmax": the input of the classifier, such as "u,v,|u-v|".
     development : Examples or iterable of tuples
         Held-out examples; evaluated before the first step, every `evaluate_every` steps, and after
         the last step.
@@ -116,10 +116,10 @@ def train(
         A directory for the model. Until it is complete, checkpoints are beside it, in `out` with
         ".training" after its name.
     resume : bool
-        Continue from the checkpoint, if there is one. The weights are in the end, to the last bit,
-        those of a run that was never interrupted, on this machine and with these libraries.
+        Continue from the checkpoint, if there is one. On the same machine and with the same
+        libraries, the final weights are to the last bit those of an uninterrupted run.
     threads : int
-        Two are used if there are two or more; results don't depend on it.
+        At most two are used; results don't depend on their number.
     show_progress_bar : bool
         By default a bar is shown on a terminal.
     on_truncate : "warn", "error" or "ignore"
@@ -136,9 +136,9 @@ def train(
     Raises
     ------
     TypeError, ValueError
-        If an option or an example is not what it must be, or the checkpoint is another run's.
+        If an option or an example is invalid, or the checkpoint is that of another run.
     FileExistsError
-        If there is an unfinished run and `resume` is not given, or something else under `out`.
+        If there is an unfinished run and `resume` is false, or if `out` holds other files.
     FloatingPointError
         If loss or gradients are not finite; the last checkpoint is kept.
     OSError
@@ -236,7 +236,7 @@ def train(
 
 
 def check_out_directory(out: str | os.PathLike[str], resume: bool) -> None:
-    """Refuse, before any work, to write over other files, or to resume where there is nothing to.
+    """Refuse, before any work, to write over other files, or to resume a run that is complete.
 
     Raises FileExistsError.
     """
@@ -253,7 +253,7 @@ def check_out_directory(out: str | os.PathLike[str], resume: bool) -> None:
         )
     if resume and not unfinished and (out / WEIGHTS_FILE).exists():
         raise FileExistsError(
-            f"{out} must be unfinished to resume, but it is complete; "
+            f"{out} must be an unfinished training to resume, but it is complete; "
             "leave out resume to train anew"
         )
 
@@ -274,13 +274,13 @@ def _check_fit(
         raise ValueError(
             "classes of the development examples must be "
             f"{', '.join(examples.classes) or 'none'}, as in training, "
-            f"got {', '.join(development.classes)}; use others"
+            f"got {', '.join(development.classes)}; use examples with the same classes"
         )
     if objective.cross_encoder and (
         development.labels is None or bool(development.classes) != bool(examples.classes)
     ):
         raise ValueError(
-            f"development examples must have {objective.labels}, got others; use others"
+            f"development examples must have {objective.labels}, as in training; use other examples"
         )
     if development.labels is not None and not development.classes and len(development.lines) < 2:
         raise ValueError(
@@ -290,6 +290,6 @@ def _check_fit(
     if overlap:
         warnings.warn(
             f"{overlap} of {len(development.lines)} development examples are also training "
-            "examples: the measure will be too high",
+            "examples, so the measure will be too high",
             stacklevel=3,
         )

@@ -1,4 +1,4 @@
-"""The table of objectives: for each loss one record of what examples, model and options it needs.
+"""The table of objectives: for each loss one record of the examples, model and options it needs.
 
 `train` and the command line take an objective by its name. Whatever else depends on the objective
 reads its record: the readers of files, the checks of examples, the help of the command line. A test
@@ -30,7 +30,7 @@ class Objective(NamedTuple):
     name             as users write it
     texts            how many texts an example may have
     labels           "scores" from 0 to 1, "classes", or "" for none
-    forward          (*outputs, labels, cache=, **options) -> mean loss; no labels if there are none
+    forward          (*outputs, labels, cache=, **options) -> mean loss; labels only if needed
     backward         (dloss, cache) -> the gradient of each output
     summary          what is minimised, in a few words
     source           the publication or library that it follows
@@ -43,8 +43,8 @@ class Objective(NamedTuple):
     make_parameters  (k, E, seed=, **options) -> name -> array, for k classes and width E
     classify         (*outputs, **parameters, **options) -> logits (B, k), to measure accuracy
 
-    A parameter objective.classifier.weight is passed to `forward` as weight, the array for its
-    gradient to `backward` as dweight; `backward` returns such gradients after the others.
+    The parameter objective.classifier.weight is passed to `forward` as weight, and the array for
+    its gradient to `backward` as dweight; `backward` returns such gradients after the others.
     """
 
     name: str
@@ -181,7 +181,7 @@ def find_objective(name: str, cross_encoder: bool | None = None) -> Objective:
 
 
 def infer_objective(texts: int, labels: str, cross_encoder: bool) -> Objective | None:
-    """Return the first objective for so many texts and such labels, None if there is none."""
+    """Return the first objective for a number of texts and a kind of labels, None if none fits."""
     wanted = labels, cross_encoder
     for objective in OBJECTIVES.values():
         if wanted == (objective.labels, objective.cross_encoder) and texts in objective.texts:
@@ -207,7 +207,7 @@ class ChosenLoss(NamedTuple):
 
         outputs     (B, E) for each text of an example, or one (B, k) of logits
         labels      (B,)   scores or class numbers, or None
-        parameters         all that are trained, the objective's own among them
+        parameters         all trained parameters, with the objective's own
         """
         known = (labels,) if self.objective.labels else ()
         own = _find_own(parameters)
@@ -235,7 +235,7 @@ class ChosenLoss(NamedTuple):
         return self.objective.classify(*outputs, **_find_own(parameters), **self.options)
 
     def describe(self) -> str:
-        """Say what is minimised, with the options."""
+        """Return the loss in words, with the options."""
         options = (
             f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
             for name, value in self.options.items()
@@ -261,8 +261,8 @@ def make_loss(
 ) -> ChosenLoss:
     """Look an objective up by its name and choose its options; None means its default.
 
-    margin         by which a negative has to be farther than the positive
-    scale          by which cosines are multiplied before a softmax
+    margin         least difference between the distances of a negative and the positive
+    scale          factor of the cosines before the softmax
     concatenation  one of `losses.CONCATENATIONS`
 
     Raises ValueError for an unknown name, or an option that is out of range.

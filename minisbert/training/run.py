@@ -1,4 +1,4 @@
-"""A run: which examples make a minibatch, when the model is measured, which one is kept."""
+"""A run: its minibatches and steps, its evaluations, its checkpoints, and the best model."""
 
 from __future__ import annotations
 
@@ -37,13 +37,14 @@ TrainableModel = SentenceTransformer | CrossEncoder
 
 
 class Run:
-    """A model in training, and what every step and evaluation changes.
+    """A model in training, and the state that steps and evaluations change.
 
-    steps     of all epochs
-    every     steps from one evaluation to the next
+    steps     number of steps of all epochs
+    every     number of steps from one evaluation to the next
     progress  steps, losses and measures so far
     best      the best parameters so far, name -> array; the current ones without evaluations
-    tokens    that went through the network in this process, in so many `seconds`
+    tokens    tokens that went through the network in this process
+    seconds   time that its steps took
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class Run:
         self.own = set(model.parameters)
         self.per_epoch = -(-len(examples.lines) // settings.batch_size)
         self.every = evaluate_every or self.per_epoch
-        # Whatever must be the same to resume from a checkpoint.
+        # Everything that must be the same to resume from a checkpoint.
         self.identity = {
             **{"objective": loss.objective.name, **asdict(settings), **loss.options},
             "examples": _hash_examples(examples),
@@ -156,7 +157,7 @@ class Run:
         return f"{line}  {self.progress.measure} {100 * value:.2f}"
 
     def save(self, work: Path, made_by: str) -> None:
-        """Write a checkpoint; raises OSError, the previous one stays."""
+        """Write a checkpoint; if that fails with OSError, the previous one stays."""
 
         def save_model(directory: Path) -> None:
             self.use_best()
@@ -231,7 +232,7 @@ def training_bar(run: Run, shown: bool | None) -> Iterator[Callable[[], None]]:
 def _tokenize(
     model: TrainableModel, examples: Examples, on_truncate: OnTruncate
 ) -> tuple[list[list[Array]], list[Array] | None]:
-    """Return the token ids of each column; for a cross-encoder one of pairs, and segment ids."""
+    """Return the token ids of each column; for a cross-encoder those of the pairs, and types."""
     limit = _find_limit(model)
     if isinstance(model, CrossEncoder):
         tokens = model.tokenizer.encode_pairs(list(zip(*examples.texts, strict=True)), limit)

@@ -10,17 +10,15 @@ from minisbert.arguments import check_whole_number
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run depends on beside its model, examples and objective.
-
-    The defaults are the paper's (section 3.1).
+    """The settings of a run; the defaults are the paper's (section 3.1).
 
     epochs         passes over all examples
     batch_size     examples in a minibatch
-    learning_rate  the highest: it rises during warm-up, then falls to 0
+    learning_rate  the highest: the rate rises to it during warm-up, then falls to 0
     warmup         fraction of the steps over which the learning rate rises
-    weight_decay   of all parameters but biases and layer norms
-    clip_norm      the longest gradient of a step; longer ones are scaled down
-    dropout        whether there is any; the rates are those of the model's config.json
+    weight_decay   of all parameters except biases and layer norms
+    clip_norm      the largest norm of a gradient; larger gradients are scaled down
+    dropout        whether to use dropout, with the rates of the model's config.json
     seed           of shuffles, dropout and a new classifier
     """
 

@@ -54,8 +54,8 @@ def test_scores(run, write, tiny_directory, tmp_path):
     lines = [line.split("  ") for line in out.splitlines()]
     assert out.splitlines()[:4] == [
         "objective    cosine: mean squared error of the cosine, inferred from the columns",
-        "examples     16 of 2 texts with scores, 0.50 on average",
-        "development  6 of 2 texts with scores, 0.50 on average",
+        "examples     16, each 2 texts and a score, 0.50 on average",
+        "development  6, each 2 texts and a score, 0.50 on average",
         f"model        {tiny_directory}",
     ]
     assert [line[0] for line in lines[4:6]] == ["step 0 of 2", "step 2 of 2"]
@@ -86,7 +86,7 @@ def test_classes_of_a_cross_encoder(run, write, tmp_path):
     code, out, _ = run(file, *options, *QUICK)
     assert code == 0
     assert out.splitlines()[0].startswith("objective    classes: cross-entropy, inferred")
-    assert out.splitlines()[1] == "examples     8 of 2 texts: 4 other, 4 same"
+    assert out.splitlines()[1] == "examples     8, each 2 texts and a class: 4 other, 4 same"
     assert out.splitlines()[2] == f"model        {directory}, with a new head"
     CrossEncoder(tmp_path / "out")
     config = json.loads((tmp_path / "out" / "config.json").read_text())
@@ -150,4 +150,4 @@ def test_help_lists_objectives_and_defaults(run):
         assert f"default {default}" in shown
     for objective in OBJECTIVES.values():
         for value in objective.options.values():
-            assert f"of {objective.name}, default {value}" in shown
+            assert f"of the objective {objective.name}, default {value}" in shown

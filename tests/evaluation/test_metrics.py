@@ -141,7 +141,7 @@ def test_chosen_threshold_is_the_best_of_all():
     ("measure", "arguments", "sentence"),
     [
         (pearson, ([1, 2], [1, 2, 3]), r"values must be two rows .* got shapes \(2,\) and \(3,\)"),
-        (spearman, ([1], [1]), "equally many numbers, 2 or more"),
+        (spearman, ([1], [1]), "rows of equal length, 2 or more"),
         (spearman, ([1, math.nan], [1, 2]), "values must be finite, got nan at index 1"),
         (pearson, ([1, 2], [1, math.inf]), "values must be finite, got inf at index 1"),
         (ndcg, ([[1]], [1], 10), r"grades must be a row of numbers, got shape \(1, 1\)"),

@@ -216,8 +216,8 @@ def test_malformed_files(write, name, content, sentence):
         ),
         (["x", "0"], "columns must be among 'x', 'y', 'w' in .*, got '0'"),
         (["1", "4"], "columns must be among 'x', 'y', 'w' in .*, got '4'"),
-        (["x"], "columns must be two texts, .*, got 1 columns; name 2 or 3"),
-        (["x", "y", "w", "x"], "columns must be two texts, .*, got 4 columns"),
+        (["x"], "columns must be two texts, .*, got 1; name 2 or 3"),
+        (["x", "y", "w", "x"], "columns must be two texts, .*, got 4"),
     ],
 )
 def test_missing_columns(write, columns, sentence):

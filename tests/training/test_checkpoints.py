@@ -329,7 +329,7 @@ def test_notes_in_a_checkpoint(make_runner, monkeypatch):
         (runner.work / "notes.txt").write_text("mine")
 
     monkeypatch.setattr(training_run, "write_checkpoint", write)
-    with pytest.raises(FileExistsError, match="a directory with notes.txt in it; .*move it away"):
+    with pytest.raises(FileExistsError, match=r"a directory with notes.txt in it; .*move it"):
         runner.run()
     assert (runner.work / "notes.txt").read_text() == "mine"
 
@@ -429,7 +429,7 @@ def test_a_finished_run_is_not_gone_on_with(make_runner):
     runner = make_runner("last")
     runner.run(epochs=1)
     with pytest.raises(
-        FileExistsError, match="out must be unfinished to resume, but it is complete"
+        FileExistsError, match="out must be an unfinished training to resume, but it is complete"
     ):
         runner.run(epochs=1, resume=True)
 

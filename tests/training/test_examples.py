@@ -182,7 +182,7 @@ def test_triplets_of_nli(write):
             join("a,b,score", 0.5, 3.8, 4.2),
             {},
             r"line 3 of .*e.csv must have a score from 0 to 1, got 3.8; "
-            r"pass scale=5 if 5 is the best \(--scale 5\)",
+            r"pass scale=5 if 5 is the highest \(--scale 5\)",
         ),
         (join("a,b,score", 6), {"scale": 5}, "line 2 of .* from 0 to 5, got 6; pass scale=6 if 6"),
         (join("a,b,score", 0.5, -0.1), {}, "line 3 of .* from 0 to 1, got -0.1; repair the line"),
@@ -190,14 +190,18 @@ def test_triplets_of_nli(write):
         (join("a,b,score", 0.5, "inf"), {}, "line 3 of .* from 0 to 1, got inf; repair the line"),
         (join("a,b,label", 0.5, "good"), {}, "line 3 of .* must have a score .*, got 'good'; "),
         (NLI, {"objective": "binary"}, "line 2 of .* must have a score .*, got 'contradiction'"),
-        (NLI, {"scale": 0}, "scale must be a number above 0, got 0; give the best score"),
+        (
+            NLI,
+            {"scale": 0},
+            "scale must be a number above 0, got 0; pass the highest possible score",
+        ),
         (NLI, {"scale": float("nan")}, "scale must be a number above 0, got nan"),
         (NLI, {"scale": 5, "objective": "softmax"}, "scale must be left out for softmax, got 5"),
         # classes
         (
             join("a,b,label", "x", "x"),
             {},
-            "must have examples of two classes or more, got only 'x'; is",
+            "must have two classes or more, got only 'x'; is",
         ),
         (
             join("a,b,label", "-", "-"),
