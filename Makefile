@@ -31,7 +31,7 @@ demo: $(VENV)/.installed ## search the standard library by meaning; QUERY="..." 
 exercise: $(VENV)/.installed ## check your answer to exercise N: make exercise N=1 (tests/exercises/README.md)
 	@$(BIN)/python tests/exercises $(N)
 
-# Both in two processes. Here a file stays in one of them, since some fixtures of files take seconds.
+# Both targets run two processes. Here all tests of a file run in one, since some fixtures take seconds.
 test: $(VENV)/.installed-dev ## all fast and real tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
@@ -43,7 +43,7 @@ check: $(VENV)/.installed-dev ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# A copy of the sources, since setuptools would also take what an older build has listed.
+# Built from a copy of the sources, since setuptools would add files that an older build has listed.
 SDIST := build/sdist
 
 check-sdist: $(VENV)/.installed-dev ## build the source distribution, install it elsewhere, use it

@@ -1,4 +1,4 @@
-"""Tell cffi how to compile the C files; setup.py names this file to cffi."""
+"""Tell cffi how to compile the C files; setup.py passes this file to cffi."""
 
 import sys
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Use an installed minisbert: `make check-sdist` runs this in an environment of its own.
 
-The kernel must be there, a search must find what NumPy finds without it, and the files that are no
-modules must have come along.
+The kernel must be there, a search must give the same with the kernel and with NumPy, and files that
+are not modules must be installed, too.
 """
 
 import os

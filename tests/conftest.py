@@ -13,7 +13,7 @@ from models import make_model_directory
 
 
 def pytest_collection_modifyitems(items):
-    """Mark what needs the real weights or real data as slow, examples in documentation too."""
+    """Mark tests and doctests that need the real weights or real data as slow."""
     for item in items:
         if isinstance(item, pytest.DoctestItem):
             is_real = any("MiniLM" in example.source for example in item.dtest.examples)
@@ -55,7 +55,7 @@ def tiny(tiny_directory) -> SentenceTransformer:
 
 @pytest.fixture
 def two_blas_threads():
-    """BLAS at two threads on any machine, put back afterwards."""
+    """Limit BLAS to two threads on any machine, and restore its threads afterwards."""
     with threadpool_limits(2, user_api="blas"):
         if count_blas_threads() != 2:
             pytest.skip("this NumPy's BLAS has one thread only: nothing to restore")

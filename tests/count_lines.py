@@ -28,7 +28,7 @@ def count_lines(path: Path) -> int:
 
 
 def measure_core() -> dict[str, int]:
-    """The files of the core and their lines."""
+    """Return the files of the core and their numbers of lines."""
     return {name: count_lines(ROOT / name) for name in CORE}
 
 

@@ -29,7 +29,7 @@ def differentiate(function: Callable[[], float], array: np.ndarray) -> np.ndarra
 
 
 def check_gradient(gradient: np.ndarray, expected: np.ndarray) -> None:
-    """Fail if they differ by more than TOLERANCE of the largest, or if all are about zero."""
+    """Fail if they differ by more than TOLERANCE of the largest element, or if all are near 0."""
     assert gradient.shape == expected.shape, (
         f"a gradient must have shape {expected.shape}, got {gradient.shape}"
     )

@@ -1,6 +1,6 @@
 """Train in a child process and kill it, so that it can't clean up.
 
-Run as a script it is the child, which prints what it begins and ends.
+Run as a script, this file is the child: it prints when a checkpoint begins and when it ends.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ def write_job(path: Path, **job: Any) -> Path:
 
     model          a directory
     cross_encoder  whether it is one
-    arguments      of `train`, but for the model
+    arguments      arguments of `train`, without the model
     """
     path.write_text(json.dumps(job))
     return path
 
 
 def run_child(job: Path, wait_for: str | None = None, delay: float = 0) -> tuple[bool, list[str]]:
-    """Start a training or resume it; kill it so many seconds after it printed a line.
+    """Start a training or resume it; kill it `delay` seconds after it printed a line.
 
-    Returns whether it was killed, not done before that, and all that it printed.
+    Returns whether it was killed before its end, and the lines that it printed.
     """
     root = str(Path(minisbert.__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": root}

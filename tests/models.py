@@ -162,7 +162,7 @@ def make_cross_encoder_directory(
 ) -> Path:
     """Write a random BERT with a classification head. `fields` go into config.json.
 
-    The new format is what sentence-transformers saves from 5.4 on, the old one anybody's.
+    The new format is that of sentence-transformers from 5.4 on, the old one that of transformers.
     """
     path.mkdir(parents=True, exist_ok=True)
     labels = {str(label): f"LABEL_{label}" for label in range(num_labels)}
@@ -205,7 +205,7 @@ def make_cross_encoder_directory(
 
 
 def describe_network(fields: dict[str, object]) -> dict[str, object]:
-    """A config.json of SIZES and other fields, under the names that its family gives them."""
+    """Return a config.json of SIZES and other fields, under the family's names of the fields."""
     content = {**SIZES, **fields}
     family = FAMILIES.get(str(content["model_type"]))
     if family is None:
@@ -225,7 +225,7 @@ def draw(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.ndar
 
 
 def write_tokenizer(path: Path) -> None:
-    """A WordPiece tokenizer.json and vocab.txt, the former with truncation and padding baked in."""
+    """Write vocab.txt, and a WordPiece tokenizer.json that stores truncation and padding."""
     (path / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n", "utf-8")
     ids = {word: row for row, word in enumerate(VOCABULARY)}
     tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
@@ -243,7 +243,7 @@ def write_tokenizer(path: Path) -> None:
 
 
 def write_bpe(path: Path, texts: Sequence[str], prefix_space: bool = False) -> None:
-    """A byte-level BPE tokenizer.json as RoBERTa's, and the same as vocab.json and merges.txt."""
+    """Write RoBERTa's byte-level BPE as tokenizer.json, and as vocab.json and merges.txt."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix_space)
     special = ["<s>", "<pad>", "</s>", "<unk>"]
@@ -264,13 +264,13 @@ def write_json(path: Path, content: object) -> None:
 
 
 def edit_json(path: Path, **changes: object) -> None:
-    """Change fields of a JSON object on disk; None takes a field out."""
+    """Change fields of a JSON object on disk; None removes a field."""
     content = json.loads(path.read_text("utf-8")) | changes
     write_json(path, {name: value for name, value in content.items() if value is not None})
 
 
 def find_map(array: np.ndarray) -> np.memmap | None:
-    """The memory map that an array is a view of, or None."""
+    """Return the memory map that an array is a view of, or None."""
     while array is not None and not isinstance(array, np.memmap):
         array = getattr(array, "base", None)
     return array

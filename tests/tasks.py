@@ -12,12 +12,12 @@ WORD_LIST = [word for word in WORDS.split() if word.isalpha()]
 
 
 def make_text(rng: np.random.Generator) -> str:
-    """From 2 to 6 words."""
+    """Make a text of 2 to 6 words."""
     return " ".join(rng.choice(WORD_LIST, rng.integers(2, 7)))
 
 
 def make_task(objective: str, n: int, seed: int = 0) -> list[tuple[Any, ...]]:
-    """Rows as `train` takes them: two texts belong together if one is the other shuffled."""
+    """Make rows for `train`: two texts belong together if one is the other shuffled."""
     rng = np.random.default_rng([seed, n])
     rows: list[tuple[Any, ...]] = []
     for number in range(n):

@@ -29,7 +29,7 @@ def test_no_upper_limit():
 
 
 def test_positive_number_may_be_left_out():
-    """None stands for a number that is left out."""
+    """None is returned unchanged."""
     assert check_positive("k", None) is None
     assert type(check_positive("k", np.int64(1))) is int
     with pytest.raises(ValueError, match=r"^k must be a whole number of 1 or more, got 0; leave"):
@@ -44,12 +44,12 @@ def test_texts(texts):
 
 @pytest.mark.parametrize("texts", ["a", b"a", {"a": "b"}, 7, None])
 def test_no_texts(texts):
-    """A single text, a mapping and what is no iterable are refused by their type."""
+    """A single text, a mapping and an object that is not iterable are refused by their type."""
     with pytest.raises(TypeError, match=f"^queries must be .* got {type(texts).__name__}; pass a"):
         check_texts(texts, "queries")
 
 
 def test_one_other_object_among_texts():
-    """The first object that is no text is named by its index."""
+    """The first object that is not a text is named by its index."""
     with pytest.raises(TypeError, match=r"^inputs must hold only str, got float at index 1; "):
         check_texts(["a", float("nan"), None])

@@ -16,7 +16,7 @@ from models import edit_json, make_cross_encoder_directory, make_model_directory
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "pairs.json").read_text("utf-8"))
 PAIRS = [tuple(pair) for pair in GOLDEN["pairs"]]
 
-# Two float32 programs on a small network; a wrong segment or a wrong cut is 1e-2 off.
+# Two float32 programs on a small network; a wrong segment or truncation differs by 1e-2.
 SAME_MODEL = 1e-5
 # One program, other batches: only BLAS's last bits may differ.
 SAME_PAIR = 1e-6
@@ -43,7 +43,7 @@ def test_logits_are_those_of_transformers(labels, tmp_path):
     got = model.predict(PAIRS, return_logits=True, on_truncate="ignore")
     assert got.shape == expected.shape
     assert np.abs(got - expected).max() <= SAME_MODEL
-    # The comparison tells pairs turned round, which differ in segments and cuts alone.
+    # The comparison finds pairs in reverse order, which differ only in segments and truncation.
     turned = model.predict([pair[::-1] for pair in PAIRS], return_logits=True, on_truncate="ignore")
     assert np.abs(turned - expected).max() > 100 * SAME_MODEL
 
@@ -73,8 +73,8 @@ def test_first_tokens_alone_are_those_of_the_whole_last_block(model):
     assert np.abs(first - whole[rows]).max() <= SAME_PAIR
 
 
-def test_cls_pooling_takes_the_same_saving(tmp_path, monkeypatch):
-    """A CLS-pooled bi-encoder gives the same vectors with and without that saving."""
+def test_cls_pooling_computes_first_tokens_alone(tmp_path, monkeypatch):
+    """A CLS-pooled bi-encoder gives the same vectors if its last block computes all tokens."""
     model = SentenceTransformer(make_model_directory(tmp_path, pooling=("cls",)))
     texts = ["a bird", "the old bird sings all day", ""]
     saved = model.encode(texts)
@@ -245,7 +245,7 @@ def test_rank_is_by_logits(model):
 
 
 def test_truncated_pairs(model):
-    """Pairs beyond the limit are warned of, refused, or truncated silently, as asked."""
+    """Pairs beyond the limit are truncated with a warning, refused, or truncated silently."""
     long = ("cat " * 60, "dog " * 60)
     with pytest.warns(TruncationWarning, match="1 of 2 texts are longer than the 64 tokens"):
         model.predict([("a", "b"), long])

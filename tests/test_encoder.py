@@ -61,7 +61,7 @@ def test_prompt_is_put_in_front(tiny_directory):
         tiny_directory, prompts={"find": "a bird "}, default_prompt_name="find"
     )
     assert np.array_equal(default.encode("sings"), expected)
-    # the empty prompt for queries stands in the way of the default one
+    # the empty prompt for queries replaces the default one
     assert np.array_equal(default.encode_query("sings"), model.encode("sings"))
 
 
@@ -72,7 +72,7 @@ def test_encode_document_takes_the_first_prompt_with_text(tiny_directory):
 
 
 def test_truncation_warns_every_time_and_says_what(tiny):
-    """Texts beyond the limit are warned of in every call, with number and indices."""
+    """Every call warns of texts beyond the limit, with their number and indices."""
     tiny.max_seq_length = 8
     texts = ["a", "a " * 50, "bird " * 20]
     for _ in range(2):
@@ -93,7 +93,7 @@ def test_truncation_warns_every_time_and_says_what(tiny):
 
 
 def test_truncate_dim_keeps_the_first_dimensions(tiny):
-    """`truncate_dim` keeps the first dimensions, and warns if they don't have length 1."""
+    """`truncate_dim` keeps the first dimensions, and warns if embeddings lose their length of 1."""
     whole = tiny.encode(WORDS)
     with pytest.warns(UserWarning, match="no longer have length 1"):
         cut = tiny.encode(WORDS, truncate_dim=8)
@@ -173,7 +173,7 @@ def test_max_seq_length_stays_within_the_positions(tiny, tokens):
         tiny.max_seq_length = tokens
 
 
-# Reading a network in another way
+# Other poolings and fewer blocks
 
 
 def test_all_blocks_and_own_pooling_change_nothing(tiny, tiny_directory):
@@ -213,7 +213,7 @@ def test_pooling_in_place_of_the_models_own(tiny_directory, tmp_path, pooling):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"pooling": "median"}, "pooling must be one of cls, max, mean, .*, got 'median'"),
+        ({"pooling": "median"}, "pooling must be one of cls, mean, max, .*, got 'median'"),
         ({"pooling": ["mean"]}, "pooling must be one of"),
         ({"blocks": 3}, "blocks must be a whole number from 0 to 2, got 3"),
         ({"blocks": -1}, "blocks must be a whole number from 0 to 2, got -1"),

@@ -43,7 +43,7 @@ def find_anchors(text: str) -> set[str]:
 
 
 def find_broken_links(page: Path, root: Path) -> list[str]:
-    """Links of a page to nothing, or out of the repository; web addresses are only read."""
+    """Return links to nothing or out of the repository; web addresses are only checked for form."""
     broken = []
     for target in find_links(page.read_text("utf-8")):
         url = urlsplit(target)
@@ -131,7 +131,7 @@ def test_good_links_are_accepted(root):
     ],
 )
 def test_broken_link_is_found(root, link):
-    """A missing file or heading, a way out of the repository and half an address are found."""
+    """A missing file or heading, a path out of the repository and half an address are found."""
     page = root / "page.md"
     page.write_text(f"# Twice\n\n[good](#twice), {link}.\n", "utf-8")
     assert len(find_broken_links(page, root)) == 1

@@ -91,7 +91,7 @@ def test_search(codes):
 
 
 def test_real_model(minilm):
-    """The same with all-MiniLM-L6-v2, encoding and searching at once."""
+    """All-MiniLM-L6-v2: threads that encode and search at once get the results of one thread."""
     before = read_blas_threads()
     texts = ["Two dogs run.", "Prices rose in May.", "Der Hund schläft.", "A cat is asleep. " * 20]
     lists, expected = make_calls(minilm.encode, texts, 4)

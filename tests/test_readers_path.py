@@ -20,7 +20,7 @@ def test_reading_list_is_the_core():
 
 
 def test_list_of_links_finds_another_order():
-    """The check above sees an order that is not the core's, and leaves out what is no module."""
+    """The check above finds an order that is not the core's, and ignores links to other files."""
     page = "[b](network/bert.py), [a](arrays.py), [topk](../csrc/topk.h), `config.py`"
     assert list_links(page) == ["minisbert/network/bert.py", "minisbert/arrays.py"]
 

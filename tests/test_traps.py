@@ -1,7 +1,7 @@
-"""The traps that ports of sentence-transformers fall into, each by a named test.
+"""The mistakes that ports of sentence-transformers make, with a named test for each.
 
-Where a file has its test already, the table names it; the others stand below, one a trap. Traps 3,
-5, 7 and 12 can't be made on ragged batches, which have no padding: their tests hold that to be so.
+The table names the tests in other files; the other tests are below. Mistakes 3, 5, 7 and 12 are
+impossible on ragged batches, which have no padding: their tests check that.
 
    1  tokenizer.json cuts at 128 tokens, the model reads 256
       test_tokenization.test_minilm_reads_beyond_128_tokens
@@ -27,17 +27,17 @@ Where a file has its test already, the table names it; the others stand below, o
       test_tokenization.test_do_lower_case
   16  a Dense module after the pooling forgotten
       test_encoder.test_modules_after_pooling_are_run
-  17  a cross-encoder's logits taken for probabilities, or back
+  17  a cross-encoder's logits taken for probabilities, or the reverse
       test_cross_encoder.test_directory_names_the_activation
   18  ranking by sigmoids that are all 1.0
       test_cross_encoder.test_rank_is_by_logits
-  19  int8 ranges of the one text that is encoded
+  19  int8 ranges taken from the one text that is encoded
       test_finishing.test_one_text_gives_no_ranges
   20  int8 codes beyond the ranges wrap around
       test_quantization.test_values_beyond_the_ranges_are_clipped
   21  ties and NaN in any order
       test_topk.test_order_is_total
-  22  a tokenizer that is set anew for each call breaks in threads
+  22  a tokenizer that is reconfigured in each call fails in threads
       test_tokenization.test_sixteen_threads_share_one_tokenizer
   23  an overlong text takes the tokenizer's memory and time
       test_tokenization.test_megabyte_of_text
@@ -101,7 +101,7 @@ def test_trap_07_the_last_and_the_first_token_are_the_texts_own(tmp_path, mode):
 
 
 def test_trap_12_no_text_is_without_tokens(tiny):
-    """The shortest text has its two special tokens, so that no softmax is over nothing."""
+    """The shortest text has its two special tokens, so that no softmax is over zero tokens."""
     texts = ["", " ", "\n", "\u200b", "\x00"]
     assert tiny.token_lengths(texts).min() == 2
     assert np.isfinite(tiny.encode(texts)).all()

@@ -25,7 +25,7 @@ def test_every_name_is_a_function_of_elsewhere():
 
 
 def test_names_are_those_of_the_functions():
-    """The short names stand for the functions with the long ones."""
+    """The short names are the functions with the long names."""
     assert util.cos_sim is minisbert.cosine_similarity
     assert util.dot_score is minisbert.dot_similarity
     assert util.euclidean_sim is minisbert.euclidean_similarity

@@ -1,6 +1,6 @@
 """Calls whose types are checked by test_types.py; never run.
 
-A line that is to be refused says so by `type: ignore`: mypy complains of one that it doesn't need.
+A line that mypy must refuse has a `type: ignore`; mypy reports one that is not needed.
 """
 
 from collections.abc import Iterator

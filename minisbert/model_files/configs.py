@@ -333,7 +333,7 @@ def override_reading(config: ModelConfig, pooling: str | None, blocks: int | Non
         blocks = check_whole_number("blocks", blocks, least, most=L, remedy=remedy)
         config = replace(config, bert=replace(config.bert, num_hidden_layers=blocks))
     if pooling is not None:
-        if pooling not in POOLINGS:
+        if pooling not in [*POOLINGS]:
             raise ValueError(
                 f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}; "
                 "leave it out for the model's own"

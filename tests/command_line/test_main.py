@@ -135,7 +135,7 @@ def test_similarity(run, tiny, tiny_directory):
 
 
 def test_index_leaves_blank_texts_out(run, tiny_directory, lines, tmp_path):
-    """index tells how many texts it took and how many blank ones it left out."""
+    """index prints how many texts it took and how many blank ones it left out."""
     options = ("--out", tmp_path / "new", "--model", tiny_directory, "--threads", 1)
     code, out, error = run("index", lines, *options)
     assert code == 0
@@ -492,7 +492,7 @@ def test_interrupt_ends_quietly(tiny_directory):
         # A shell's background job, which the tests may be, leaves Ctrl-C ignored in its children.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    # The command is past its imports, and waits, when it has taken more than a pipe holds.
+    # When it has read more than a pipe holds, the command is past its imports, and waits.
     child.stdin.write(b"a cat\n" * 30_000)
     child.send_signal(signal.SIGINT)
     _, error = child.communicate(timeout=60)

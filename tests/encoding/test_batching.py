@@ -1,4 +1,4 @@
-"""Batches: how texts are planned into them, how they run, and where results go."""
+"""Batches are planned and run, and results go to the rows of their texts."""
 
 import numpy as np
 import pytest

@@ -40,7 +40,7 @@ def test_contributions_add_up(tiny_directory, pooling, similarity, truncate_dim)
 
 
 def test_contributions_add_up_with_the_real_model(minilm):
-    """They do for all-MiniLM-L6-v2, whose embeddings have length 1, for 45 pairs."""
+    """Contributions add up for 45 pairs with all-MiniLM-L6-v2, whose embeddings have length 1."""
     texts = [
         "The weather is lovely today.",
         "It's so sunny outside!",
@@ -63,7 +63,7 @@ def model_similarity(model, a, b):
 
 
 def test_a_wrong_contribution_is_seen(minilm):
-    """The comparison rejects a contribution that is off by 2e-6."""
+    """The comparison above rejects a contribution that is off by 2e-6."""
     found = minilm.explain("A cat sleeps.", "A dog sleeps.")
     found.contributions[2, 2] += 2e-6
     expected = model_similarity(minilm, "A cat sleeps.", "A dog sleeps.")
@@ -144,7 +144,7 @@ def test_a_text_must_be_one(tiny):
         tiny.explain("a", ["b"])
 
 
-# --- for the eye ---
+# --- heat maps ---
 
 VALUES = np.array([[0.5, -0.25, 0.001], [0.04, 0.0, -0.004]])
 

@@ -77,7 +77,7 @@ def test_token_embeddings_are_cut_with_the_text(tiny):
     tiny.max_seq_length = 8
     tokens = tiny.encode("a " * 50, output_value="token_embeddings", on_truncate="ignore")
     assert tokens.shape == (8, 32)
-    assert tokens.base is None  # its own memory, not a piece of the batch's
+    assert tokens.base is None  # owns its memory, is not a view of the batch
 
 
 @pytest.mark.parametrize(
@@ -93,6 +93,6 @@ def test_token_embeddings_are_cut_with_the_text(tiny):
     ],
 )
 def test_unknown_outputs_are_refused(tiny, options, sentence):
-    """Unknown outputs and precisions are refused, and steps that token vectors don't have."""
+    """Unknown outputs and precisions are refused, and options that token vectors can't have."""
     with pytest.raises(ValueError, match=sentence):
         tiny.encode(TEXTS, **options)

@@ -42,7 +42,7 @@ def count_encoded(model, monkeypatch):
 
 @pytest.mark.parametrize("chunk", [1, 5, 23, 100])
 def test_one_by_one(tiny, chunk):
-    """Each text gets the same vector as among all, in the order of the texts."""
+    """Vectors come in the order of the texts, the same as if all were encoded at once."""
     found = list(tiny.encode_iter(iter(TEXTS), chunk))
     assert is_near(np.array(found), tiny.encode(TEXTS))
 
@@ -74,7 +74,7 @@ def test_options_are_those_of_encode(tiny):
     ],
 )
 def test_texts_must_be_texts(tiny, path, texts, message):
-    """Anything else is refused, by its index among all texts."""
+    """Anything but a text is refused by its index among all texts."""
     with pytest.raises(TypeError, match=message):
         list(tiny.encode_iter(texts, 2))
     with pytest.raises(TypeError, match=message):
@@ -136,7 +136,7 @@ def test_resuming(tiny, path, monkeypatch, index):
 
 
 class Killed(BaseException):
-    """Stands for a kill: nothing runs after it."""
+    """Simulate a kill: nothing may run after it."""
 
 
 @pytest.mark.slow

@@ -314,7 +314,7 @@ def test_ids_beyond_the_word_table(directory):
 
 
 def test_special_id_beyond_the_word_table(directory):
-    """So is one whose special tokens have ids that are not in its vocabulary."""
+    """A tokenizer is refused, too, if only its special tokens have ids beyond the word table."""
     tokenizer = LibraryTokenizer.from_file(str(directory / "tokenizer.json"))
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", SEP), ("[CLS]", 99))
     tokenizer.save(str(directory / "tokenizer.json"))
@@ -323,7 +323,7 @@ def test_special_id_beyond_the_word_table(directory):
 
 
 def build_other(kind):
-    """Make a tokenizer of another kind than WordPiece, with truncation, without special tokens."""
+    """Make a tokenizer that is not WordPiece, with truncation, without special tokens."""
     words = {"[UNK]": 0, "t": 1, "h": 2, "th": 3}
     model = {
         "BPE": models.BPE(words, [("t", "h")], unk_token="[UNK]"),
@@ -472,7 +472,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
 def test_fork_after_use(directory):
     """Tokenising starts no thread: a process may fork, and both tokenise on without a warning."""
-    # Newer Pythons warn of any fork beside threads, and BLAS has some.
+    # Newer versions of Python warn if a process with threads forks, and BLAS has threads.
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK, str(directory)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

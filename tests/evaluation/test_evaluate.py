@@ -46,7 +46,7 @@ TASK = RetrievalTask(
 )
 
 
-# Likeness
+# Similarity
 
 
 def test_sts_of_a_bi_encoder(tiny):
@@ -69,7 +69,7 @@ def test_sts_by_hand():
 
 
 def test_sts_of_a_cross_encoder():
-    """A model that predicts scores of pairs is asked for them, all at once and in order."""
+    """A model with `predict` scores the pairs itself, all at once and in order."""
     asked = []
     model = SimpleNamespace(predict=lambda pairs: asked.extend(pairs) or [1, 2, 3, 4])
     result = evaluate_sts(model, PAIRS)
@@ -78,7 +78,7 @@ def test_sts_of_a_cross_encoder():
 
 
 def test_scores_that_are_not_one_a_pair_are_refused():
-    """A cross-encoder of three labels can't be correlated, nor can scores that are no numbers."""
+    """Scores of three labels, and scores that are not numbers, are refused."""
     with pytest.raises(ValueError, match=r"one score for each of the 4 pairs, got .* \(4, 3\)"):
         evaluate_sts(SimpleNamespace(predict=lambda pairs: np.ones((4, 3))), PAIRS)
     with pytest.raises(ValueError, match="values must be finite, got nan at index 2"):
@@ -168,6 +168,6 @@ def test_dot_product_where_the_model_says_so():
     ],
 )
 def test_tasks_without_an_answer_are_refused(change, k, sentence):
-    """Where nothing could be measured, one sentence says why."""
+    """A task on which nothing can be measured is refused in one sentence."""
     with pytest.raises(ValueError, match=sentence):
         evaluate_retrieval(Compass(), TASK._replace(**change), k)

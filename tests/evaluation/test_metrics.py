@@ -95,7 +95,7 @@ def test_nothing_relevant_or_nothing_found_is_zero():
     assert ndcg([0, -1], [-1], 10) == recall([-1], [-1], 10) == 0
 
 
-# Yes or no by a threshold
+# Binary classification by a threshold
 
 
 def test_precision_recall_by_hand():

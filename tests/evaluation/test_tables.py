@@ -1,4 +1,4 @@
-"""Tables of examples: formats, columns by name, by layout and as named, and malformed lines."""
+"""Tables of examples: their formats, how columns are found, and malformed lines."""
 
 import os
 import threading
@@ -36,7 +36,7 @@ def write(tmp_path):
     ],
 )
 def test_formats(write, name, content):
-    """CSV and JSON lines give the same; a quoted line end is part of a text, blank lines are none.
+    """CSV and JSON lines give the same: quoted line ends belong to texts, blank lines are skipped.
 
     An example's line is the one where it starts.
     """
@@ -94,7 +94,7 @@ def test_sts_benchmark(write):
     ],
 )
 def test_classes_of_snli(write, content):
-    """The two ways of coding SNLI's classes, and their names, all end as names."""
+    """Both codings of SNLI's classes, and the names themselves, are read as names."""
     table = read_table(write("snli.tsv", content))
     assert table.texts == (["s", "u", "w"], ["t", "v", "x"])
     assert table.labels == ["neutral", "contradiction", "entailment"]
@@ -120,7 +120,7 @@ def test_names(write, names):
 
 
 def test_named_columns(write):
-    """Columns are named or numbered in the order that is wanted; labels are taken as they stand."""
+    """Columns can be named or numbered in any order; their labels are not changed."""
     path = write("e.csv", "label,Hypothesis,premise,q r\n0,a,b,c\n2,d,e,f\n")
     table = read_table(path, ["Q R", "2", "label"])
     assert table.names == ("q r", "Hypothesis", "label")
@@ -153,7 +153,7 @@ def test_numbered_columns(write):
     ],
 )
 def test_third_column(write, third, labelled, texts):
-    """A third column is a label or a text as its name says, else as is asked, else a label."""
+    """A third column is a label or a text by its name, else as the caller says, else a label."""
     path = write("e.csv", f"x,y,{third}\na,b,c\n")
     assert len(read_table(path, ["x", "y", third], labelled).texts) == texts
 
@@ -221,12 +221,12 @@ def test_malformed_files(write, name, content, sentence):
     ],
 )
 def test_missing_columns(write, columns, sentence):
-    """A missing column is named, and so are those that there are."""
+    """The error names a missing column and those of the file."""
     with pytest.raises(ValueError, match=sentence):
         read_table(write("e.csv", "x,y,w\na,b,1\n"), columns)
 
 
 def test_score_names_are_folded():
-    """Names in the tables are spelled as headers are compared."""
+    """Names in the tables are folded, as headers are before they are compared."""
     names = [name for names in (*TEXT_NAMES, SCORE_NAMES) for name in names]
     assert all(name == name.lower() and name.isalnum() for name in names)

@@ -220,7 +220,7 @@ def test_positions_of_bert_start_at_the_first(directory):
     ids=["stated", "tokenizer's", "none", "sentinel", "float sentinel", "beyond the positions"],
 )
 def test_length_limit(directory, stated, model_max_length, limit):
-    """What the module says comes first, then the tokenizer; never more than the positions."""
+    """The limit is the module's, else the tokenizer's, and at most the number of positions."""
     edit_json(directory / "sentence_bert_config.json", max_seq_length=stated)
     write_json(directory / "tokenizer_config.json", {"model_max_length": model_max_length})
     assert read_model_config(directory).max_seq_length == limit

@@ -425,7 +425,7 @@ def fail_at(function, count):
 @pytest.mark.parametrize("old", [False, True])
 @pytest.mark.parametrize(("owner", "step"), [(os, "fsync"), (os, "replace"), (Path, "mkdir")])
 def test_full_disk(tiny, tmp_path, owner, step, old):
-    """Whichever step fails, what stood there stays, and nothing half-written is left behind."""
+    """Whichever step fails, the old directory stays, and nothing half-written is left behind."""
     saved = tmp_path / "saved"
     if old:
         make_model_directory(saved, pooling=("cls",))
@@ -461,13 +461,13 @@ def test_recovery_after_a_kill(tiny, tmp_path):
     before = read_tree(tmp_path / "saved")
     shutil.copytree(tmp_path / "saved", tmp_path / ".saved.0123456789abcdef.new")
     os.rename(tmp_path / "saved", tmp_path / ".saved.0123456789abcdef.old")
-    (tmp_path / ".saved.mine").mkdir()  # not of our making
+    (tmp_path / ".saved.mine").mkdir()  # not made by minisbert
 
     recover_directory(tmp_path / "saved")
     assert read_tree(tmp_path / "saved") == before
     assert sorted(os.listdir(tmp_path)) == [".saved.mine", "saved"]
 
-    # Killed earlier or later, the rest is cleared away by the next that writes there.
+    # What processes killed at other moments left is removed by the next save to that name.
     shutil.copytree(tmp_path / "saved", tmp_path / ".saved.0123456789abcdef.new")
     shutil.copytree(tmp_path / "saved", tmp_path / ".saved.fedcba9876543210.old")
     tiny.save(tmp_path / "saved")

@@ -204,7 +204,7 @@ def test_missing_weights(directory):
 
 
 class Bomb:
-    """A pickle of it leaves a file behind when it is loaded."""
+    """An object whose pickle writes a file when it is loaded."""
 
     def __init__(self, path):
         self.path = path

@@ -19,7 +19,7 @@ def write(path, content):
 
 
 def test_failure_keeps_the_old_file(tmp_path):
-    """Whatever fails while writing, the old file stays and nothing else is left behind."""
+    """After any failure while writing, the old file stays and nothing else is left behind."""
     path = tmp_path / "file"
     path.write_bytes(b"old")
 
@@ -37,7 +37,7 @@ def test_failure_keeps_the_old_file(tmp_path):
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
 def test_failing_step_keeps_the_old_file(tmp_path, monkeypatch, step):
-    """A full disk may show only when the data are forced out, or renamed: the old file stays."""
+    """A full disk that fails only the flush or the rename leaves the old file."""
     path = tmp_path / "file"
     path.write_bytes(b"old")
 
@@ -81,7 +81,7 @@ def test_missing_folder(tmp_path):
 
 
 def test_order_of_the_steps(tmp_path, monkeypatch):
-    """The whole file is forced to the disk before it is renamed, and the folder after."""
+    """The whole file is flushed to the disk before it is renamed, and the folder after."""
     steps = []
     fsync, replace = os.fsync, os.replace
 
@@ -101,7 +101,7 @@ def test_order_of_the_steps(tmp_path, monkeypatch):
 
 
 def test_links_are_followed_and_devices_written_to(tmp_path):
-    """Writing through a link changes its target; what is no file is written to, not replaced."""
+    """Writing through a link changes its target; a pipe is written to, not replaced."""
     (tmp_path / "target").write_bytes(b"old")
     (tmp_path / "link").symlink_to("target")
     write(tmp_path / "link", b"new")
@@ -142,7 +142,7 @@ def test_failure_keeps_the_old_directory(tmp_path, error, old):
 
 
 def test_sync_tree(tmp_path, monkeypatch):
-    """Every file and folder, however deep, is brought to the disk, a file before its folder."""
+    """Every file and folder at any depth is flushed to the disk, a file before its folder."""
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "one").write_bytes(b"1")
     (tmp_path / "a" / "b" / "two").write_bytes(b"22")

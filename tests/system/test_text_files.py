@@ -1,4 +1,4 @@
-"""Texts from plain lines, CSV, TSV and JSON lines, and what is said of bad ones."""
+"""Texts are read from plain lines, CSV, TSV and JSON lines, and errors name bad lines."""
 
 import io
 import re
@@ -31,7 +31,7 @@ def write(tmp_path):
     ],
 )
 def test_plain_lines(write, content, texts):
-    """A line is what ends in a newline, with no byte-order mark and no carriage return."""
+    """Lines are read without their ends, and without a byte-order mark."""
     assert read_texts(write("t.txt", content)) == texts
 
 
@@ -62,7 +62,7 @@ def test_columns(write, name, content, column, texts):
 
 
 def test_json_fields(write):
-    """A field is read from every object; blank lines are none."""
+    """A field is read from every object; blank lines are skipped."""
     path = write("t.jsonl", b'{"t": "a\\nb", "n": 1}\n\n{"t": "\xc3\xa4"}\n')
     assert read_texts(path, field="t") == ["a\nb", "ä"]
 
@@ -116,7 +116,7 @@ def test_json_fields(write):
     ],
 )
 def test_bad_lines_are_named(write, name, content, options, message):
-    """What can't be read is one sentence with the number of the line."""
+    """A malformed line is an error of one sentence with the number of the line."""
     path = write(name, content)
     with pytest.raises(ValueError, match=message) as caught:
         read_texts(path, **options)

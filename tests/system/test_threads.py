@@ -1,4 +1,4 @@
-"""Threads are counted, share out rows, and leave BLAS's thread count as they found it."""
+"""Threads are counted, divide rows among them, and leave BLAS's thread count unchanged."""
 
 import threading
 
@@ -22,7 +22,7 @@ def test_overlapping_limits_restore_what_was_found(two_blas_threads):
     assert count_blas_threads() == 2
 
 
-def test_company_leaves_one_thread_each(two_blas_threads):
+def test_overlapping_calls_get_one_thread_each(two_blas_threads):
     """While several calls are inside, BLAS has one thread for each of them."""
     with limit_blas(2):
         assert count_blas_threads() == 2
@@ -32,7 +32,7 @@ def test_company_leaves_one_thread_each(two_blas_threads):
 
 
 def test_limit_never_raises(two_blas_threads):
-    """A limit above what the user set leaves it."""
+    """A limit above the user's own leaves BLAS at the user's."""
     with limit_blas(64):
         assert count_blas_threads() == 2
 
@@ -61,7 +61,7 @@ def test_threads_must_be_a_positive_whole_number(threads):
 
 
 def test_numpys_whole_numbers_are_taken():
-    """A NumPy integer comes back as an int; nothing means every core of the process."""
+    """A NumPy integer comes back as an int; None means every core of the process."""
     assert type(count_threads(np.int64(3))) is int
     assert count_threads(None) >= 1
 
@@ -79,14 +79,14 @@ def test_parts_are_all_rows_in_order(threads, multiple, monkeypatch):
 
 
 def test_little_work_stays_in_the_calling_thread():
-    """Below the work that pays for a second thread there is one part."""
+    """Little work is one part, which runs in the calling thread."""
     used = run_parts(lambda part: threading.get_ident(), 100, work=100, threads=4)
     assert used == [threading.get_ident()]
 
 
 def test_much_work_is_shared():
-    """From then on parts run in other threads, as many at once as were asked for."""
-    together = threading.Barrier(2)  # a part waits for another one: alone it would wait for ever
+    """With enough work, parts run at once in as many threads as were asked for."""
+    together = threading.Barrier(2)  # each part waits for another one, so they must run at once
     work = threads_module.SMALLEST_PART
 
     def run(part):

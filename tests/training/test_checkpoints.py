@@ -27,7 +27,7 @@ from minisbert.training.loop import train
 from minisbert.training.objectives import ChosenLoss
 from models import make_cross_encoder_directory, make_model_directory, write_json
 
-# 3 steps an epoch, 6 in all, a checkpoint after every second of them.
+# 3 steps per epoch, 6 in all, and a checkpoint after every second step.
 OPTIONS = {"batch_size": 8, "epochs": 2, "evaluate_every": 2, "learning_rate": 1e-3, "threads": 1}
 
 
@@ -179,7 +179,7 @@ def test_interruptions(make_runner, uninterrupted, monkeypatch, owner, name, cal
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", RUNS)
-def test_every_kind_goes_on(make_runner, uninterrupted, monkeypatch, kind):
+def test_every_kind_resumes(make_runner, uninterrupted, monkeypatch, kind):
     """Every kind of run, interrupted twice, ends as one that was not interrupted."""
     runner = make_runner(kind)
     for call, resume in ((4, False), (2, True)):
@@ -237,7 +237,7 @@ def test_resume_may_begin(make_runner, uninterrupted):
 
 
 def test_a_stopped_run_leaves_the_best_model(make_runner, monkeypatch):
-    """The model in memory is then the best so far, and that of the checkpoint."""
+    """After an interruption the model in memory is the best so far, as in the checkpoint."""
     runner, values = make_runner("scores"), iter([0.1, 0.9, 0.2])
     monkeypatch.setattr(
         training_run, "measure_development", lambda *_, **__: Measure("luck", next(values))
@@ -252,7 +252,7 @@ def test_a_stopped_run_leaves_the_best_model(make_runner, monkeypatch):
 
 
 def test_a_checkpoint_holds_a_model(make_runner, monkeypatch):
-    """The best cross-encoder so far can be loaded from a checkpoint, its classes' names too."""
+    """The best cross-encoder so far, with its classes' names, can be loaded from a checkpoint."""
     runner = make_runner("cross-encoder")
     fail_at(monkeypatch, training.Trainer, "step", 5, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
@@ -320,7 +320,7 @@ def test_full_disk_at_the_end(make_runner, uninterrupted, monkeypatch):
 
 
 def test_notes_in_a_checkpoint(make_runner, monkeypatch):
-    """What somebody puts beside a checkpoint while it is made is not removed with it."""
+    """A user's file that appears in the checkpoint's directory is not removed with it."""
     runner = make_runner("scores")
     write_checkpoint = training_run.write_checkpoint
 
@@ -424,7 +424,7 @@ def test_an_unfinished_run_is_not_lost(stopped):
     assert (stopped.work / STATE_FILE).read_bytes() == before
 
 
-def test_a_finished_run_is_not_gone_on_with(make_runner):
+def test_a_finished_run_is_not_resumed(make_runner):
     """A finished run can't be resumed."""
     runner = make_runner("last")
     runner.run(epochs=1)

@@ -1,4 +1,4 @@
-"""Each measure of held-out examples, against the same computed by hand."""
+"""Each measure of held-out examples equals the same computed by hand."""
 
 import numpy as np
 import pytest
@@ -20,12 +20,12 @@ def encode_columns(model, rows):
 
 
 def compare_classes(logits, rows):
-    """Where the largest logit is that of the row's class."""
+    """Return for each row whether the largest logit is that of its class."""
     return np.array(["other", "same"])[logits.argmax(axis=1)] == [label for *_, label in rows]
 
 
 def test_scores_are_correlated(tiny):
-    """Scores: the rank correlation of the cosines with them."""
+    """A bi-encoder's scores are measured by the rank correlation of the cosines with them."""
     rows = [(*row[:2], float(RNG.random())) for row in make_task("cosine", 12)]
     u, v = encode_columns(tiny, [row[:2] for row in rows])
     name, value = measure_development(
@@ -37,7 +37,7 @@ def test_scores_are_correlated(tiny):
 
 
 def test_scores_of_a_cross_encoder(tmp_path):
-    """Scores: the rank correlation of what a cross-encoder gives for the pairs."""
+    """A cross-encoder's scores are measured by their rank correlation with the labels."""
     model = CrossEncoder(make_cross_encoder_directory(tmp_path))
     rows = [(*row[:2], float(RNG.random())) for row in make_task("binary", 12)]
     expected = spearman([row[2] for row in rows], model.predict([row[:2] for row in rows]))
@@ -49,9 +49,9 @@ def test_scores_of_a_cross_encoder(tmp_path):
 
 @pytest.mark.parametrize("dense", [None, 12])
 def test_classes_by_the_classifier(tmp_path, dense):
-    """Classes: how often the classifier that was trained beside the model is right."""
+    """A bi-encoder's classes are measured by the accuracy of the classifier trained with it."""
     model = SentenceTransformer(make_model_directory(tmp_path, dense=dense))
-    model.truncate_dim = 7  # it is for those who use the embeddings, not for the classifier
+    model.truncate_dim = 7  # the classifier reads all dimensions nevertheless
     rows = make_task("softmax", 21)
     classifier = make_classifier(2, dense or 32, CONCATENATION, seed=0)
     found = measure_development(
@@ -67,7 +67,7 @@ def test_classes_by_the_classifier(tmp_path, dense):
 
 
 def test_classes_by_a_cross_encoder(tmp_path):
-    """Classes: how often the largest logit is that of the right one."""
+    """A cross-encoder's classes are measured by its accuracy."""
     model = CrossEncoder(make_cross_encoder_directory(tmp_path, num_labels=2))
     rows = make_task("classes", 20)
     logits = model.predict([row[:2] for row in rows], return_logits=True)
@@ -79,7 +79,7 @@ def test_classes_by_a_cross_encoder(tmp_path):
 
 
 def test_triplets(tiny):
-    """Triplets: how often the positive is nearer than the negative, and equally near is not."""
+    """Triplets are measured by how often the positive is strictly nearer than the negative."""
     rows = make_task("triplet", 12)
     rows += [(c, a, b) for a, b, c in rows] + [("a bird", "a tree", "a tree")]
     a, b, c = encode_columns(tiny, rows)
@@ -93,7 +93,7 @@ def test_triplets(tiny):
 
 
 def test_ranking_by_hand():
-    """Pairs: the mean of 1 / rank of the right text, by cosine, and 0 from rank 11 on."""
+    """Pairs are measured by the mean of 1 / rank of the right text, which is 0 from rank 11 on."""
     first = np.eye(12, dtype=np.float32)
     second, texts = first.copy(), [f"text {row}" for row in range(12)]
     assert measure_ranking(first, 3 * second, texts) == 1  # lengths don't matter

@@ -6,7 +6,7 @@ import pytest
 from minisbert.training.development import count_overlap
 from minisbert.training.examples import NLI_CLASSES, read_examples
 
-# The objective that is inferred for a cross-encoder where a bi-encoder's is inferred else.
+# The objective inferred for a bi-encoder -> that for a cross-encoder.
 FOR_CROSS_ENCODERS = {"cosine": "binary", "softmax": "classes"}
 
 NLI = (
@@ -58,7 +58,7 @@ def join(header, *labels):
     ],
 )
 def test_objective_is_inferred(write, content, options, objective):
-    """Columns, names and values tell the objective; for a cross-encoder it has its own name."""
+    """The objective is inferred from columns, names and values, for either kind of model."""
     path = write(content)
     found, examples = read_examples(path, **options)
     assert found == objective
@@ -98,7 +98,7 @@ def test_classes(write):
     assert examples.classes == ("maybe", "no", "yes")
     assert examples.labels.dtype == np.int64
     assert examples.labels.tolist() == [1, 2, 0, 1]
-    # A development file's may be more.
+    # Given classes, as for a development file, may be more than the file has.
     _, examples = read_examples(path, classes=["yes", "no", "never", "maybe"])
     assert examples.classes == ("yes", "no", "never", "maybe")
     assert examples.labels.tolist() == [1, 0, 3, 1]
@@ -128,7 +128,7 @@ def test_a_dash_may_be_a_class(write):
 
 
 def test_ranking_takes_what_belongs_together(write):
-    """Of pairs with classes of NLI ranking takes entailment; else it takes all, two or three."""
+    """Ranking takes the entailments of NLI pairs, and all pairs or triplets of other files."""
     objective, examples = read_examples(write(NLI), "ranking")
     assert objective == "ranking"
     assert examples.texts == (["p", "q", "p", "p"], ["e1", "e2", "e3", "e4"])
@@ -150,7 +150,7 @@ def test_triplets_of_nli(write):
 @pytest.mark.parametrize(
     ("content", "options", "sentence"),
     [
-        # objectives that there are not, or that the columns can't serve
+        # unknown objectives, or objectives that the columns don't fit
         ("a,b\n", {"objective": "mnrl"}, "objective must be one of cosine, .*, got 'mnrl'; choose"),
         (
             "a,b\n",

@@ -45,7 +45,7 @@ def copy(model) -> dict[str, np.ndarray]:
 
 
 def equal(first, second) -> bool:
-    """Whether two sets of parameters are the same to the last bit."""
+    """Return whether two sets of parameters are the same to the last bit."""
     assert first.keys() == second.keys()
     return all(first[name].tobytes() == second[name].tobytes() for name in first)
 
@@ -60,7 +60,7 @@ def test_loss_falls(directories, objective):
     assert len(result.losses) == 24
     assert np.mean(result.losses[-3:]) < 0.9 * np.mean(result.losses[:3])
     assert not equal(copy(model), before)
-    # Word vectors of what no text holds only decay.
+    # The vectors of words that are in no text only decay.
     word = model.tokenizer.encode(["zz"], 8).ids[0][1]
     moved = model.parameters["embeddings.word_embeddings.weight"][word]
     assert np.allclose(moved, before["embeddings.word_embeddings.weight"][word], rtol=1e-3)
@@ -188,7 +188,7 @@ def test_options_have_effect(directories):
 
 
 def test_a_rate_of_nothing_moves_nothing(directories):
-    """With a learning rate of 0 there are losses, and no parameter changes."""
+    """With a learning rate of 0 no parameter changes."""
     model = load("cosine", directories)
     before = copy(model)
     train(model, make_task("cosine", 8), "cosine", **{**QUICK, "learning_rate": 0})
@@ -215,7 +215,7 @@ def test_report(directories):
 
 
 def test_progress_bar(directories, capsys):
-    """A bar that is asked for shows steps, loss, rate and speed; unasked a test sees none."""
+    """A bar shows steps, loss, rate and speed if asked for; by default a test shows none."""
     train(
         load("cosine", directories),
         make_task("cosine", 24),
@@ -394,7 +394,7 @@ def test_scores_without_a_correlation(directories):
 
 
 def test_overlap_is_warned_of(directories):
-    """Held-out examples that are also trained on are counted."""
+    """A warning counts the held-out examples that are also trained on."""
     task = make_task("cosine", 8)
     held_out = [(b, a, label) for a, b, label in task[:3]] + make_task("cosine", 4, seed=1)
     with pytest.warns(UserWarning, match="3 of 7 development examples are also training examples"):
@@ -402,7 +402,7 @@ def test_overlap_is_warned_of(directories):
 
 
 def test_long_texts_are_warned_of(directories):
-    """Truncated texts are warned of, held-out ones once; or refused."""
+    """Truncated texts cause a warning, held-out ones only one; or an error, or neither, as asked."""
     model = load("cosine", directories)
     long = ("bird " * 90, "tree", 0.5)
     task = [*make_task("cosine", 8), long]
@@ -520,7 +520,7 @@ def test_notes_in_the_work_directory(directories, no_steps, tmp_path):
 
 
 def test_a_model_that_can_not_be_saved(directories, no_steps, tmp_path):
-    """A model without blocks is not trained for a directory that can't hold it."""
+    """Training a model without blocks is refused with `out`, since it can't be saved."""
     model = SentenceTransformer(directories["bi"], blocks=0)
     with pytest.raises(ValueError, match="at least one block"):
         train(model, make_task("cosine", 4), "cosine", out=tmp_path / "out")
@@ -534,7 +534,7 @@ def test_a_model_without_blocks(directories):
 
 
 def test_resume_needs_a_place(directories, no_steps):
-    """There is nothing to resume from without a directory."""
+    """Resuming without `out` is refused."""
     with pytest.raises(ValueError, match="resume"):
         train(load("cosine", directories), make_task("cosine", 4), "cosine", resume=True)
 

@@ -79,13 +79,13 @@ def test_readme_has_the_table():
 @pytest.mark.parametrize("option", ["margin", "scale"])
 @pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf")])
 def test_margin_and_scale_must_be_positive(option, value):
-    """A margin or a scale of nothing, or without bound, would train nothing."""
+    """A margin or a scale that is not above 0 and finite is refused."""
     with pytest.raises(ValueError, match=f"{option} must be a number above 0, got"):
         make_loss("triplet", **{option: value})
 
 
 def test_concatenation_must_be_one_of_the_seven():
-    """Another order of the parts is refused, with the list of what there is."""
+    """Another order of the parts is refused, with the list of the seven."""
     with pytest.raises(ValueError, match=r"concatenation must be one of .*u,v,\|u-v\|.*got 'v,u'"):
         make_loss("softmax", concatenation="v,u")
 
@@ -106,7 +106,7 @@ def test_classifier(concatenation):
     again, other = (make_classifier(k, E, concatenation, seed=seed) for seed in (1, 2))
     assert np.array_equal(again[f"{CLASSIFIER}.weight"], weight)
     assert not np.array_equal(other[f"{CLASSIFIER}.weight"], weight)
-    # It is what the objective reads, and the gradients go to arrays of its shape.
+    # The objective reads this classifier, and writes its gradients to arrays of the same shape.
     u, v = RNG.standard_normal((2, 5, E)).astype(np.float32)
     gradients = {name: np.full_like(array, np.nan) for name, array in classifier.items()}
     objective, cache = make_loss("softmax", concatenation=concatenation), []
