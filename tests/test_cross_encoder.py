@@ -196,7 +196,7 @@ FakeModule.__module__ = "torch.nn.modules.activation"
 
 
 def test_modules_of_torch_are_known_by_name(directory):
-    """torch.nn.Identity() and others stand for functions of their names; others are refused."""
+    """torch.nn.Identity() and the like select the functions of these names; others are refused."""
     for printed, name in (("Identity()", "identity"), ("Sigmoid()", "sigmoid"), ("Tanh()", "tanh")):
         model = CrossEncoder(directory, activation_fn=FakeModule(printed))
         expected = model.predict(PAIRS[:5], activation_fn=name)
@@ -208,7 +208,7 @@ def test_modules_of_torch_are_known_by_name(directory):
 
 
 def test_prompt_is_put_before_the_first_text(model):
-    """A prompt stands in front of the first text of every pair, and of the query of a ranking."""
+    """A prompt is put in front of the first text of every pair, and of the query of a ranking."""
     pairs = [("bird", "a cat"), ("tree", "")]
     expected = model.predict([("the old bird", "a cat"), ("the old tree", "")])
     assert np.array_equal(model.predict(pairs, prompt="the old "), expected)
@@ -325,7 +325,7 @@ def test_model_without_head_is_refused(tiny_directory):
 
 
 def test_one_segment(tmp_path):
-    """A network with one segment uses it for both texts, whatever the tokenizer says."""
+    """A network with one segment uses it for both texts with any tokenizer."""
     one = CrossEncoder(make_cross_encoder_directory(tmp_path / "1", type_vocab_size=1))
     two = CrossEncoder(make_cross_encoder_directory(tmp_path / "2"))
     segments = one.parameters["embeddings.token_type_embeddings.weight"]

@@ -31,7 +31,7 @@ def test_any_iterable_of_texts_will_do(tiny):
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("batch_size", [None, 1, 2, 100])
 def test_rows_come_back_in_the_order_of_the_texts(tiny, threads, batch_size):
-    """Row i is text i, whatever the batches and threads."""
+    """Row i is text i for any batches and threads."""
     texts = [f"{word} {word}" for word in WORDS] * 30
     rows = tiny.encode(texts, batch_size=batch_size, threads=threads)
     for text, row in zip(texts[: len(WORDS)], rows, strict=False):

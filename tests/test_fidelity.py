@@ -1,4 +1,4 @@
-"""Real weights: the vectors of sentence-transformers, and the same ones whatever the batch."""
+"""Real weights give the vectors of sentence-transformers, the same ones in any batch."""
 
 import hashlib
 import json
@@ -84,7 +84,7 @@ def test_readme_triple(minilm):
     assert cosines == pytest.approx([0.6660, 0.1046, 0.1411], abs=5e-5)
 
 
-# The same vector whatever the batch
+# The same vector in any batch
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
-"""The mistakes that ports of sentence-transformers make, with a named test for each.
+"""The traps that ports of sentence-transformers fall into, with a named test for each.
 
-The table names the tests in other files; the other tests are below. Mistakes 3, 5, 7 and 12 are
-impossible on ragged batches, which have no padding: their tests check that.
+The table names the tests in other files; the other tests are below. Traps 3, 5, 7 and 12 can't
+occur on ragged batches, which have no padding: their tests check that.
 
    1  tokenizer.json cuts at 128 tokens, the model reads 256
       test_tokenization.test_minilm_reads_beyond_128_tokens
@@ -76,7 +76,7 @@ def test_tests_of_the_table_exist(trap, module, test):
 
 
 def test_every_trap_has_a_test():
-    """Traps 1 to 25, and 24b, stand in the table or have a test in this file."""
+    """Traps 1 to 25, and 24b, are in the table or have a test in this file."""
     here = re.findall(r"test_trap_0?(\w+?)_", " ".join(read_tests("test_traps")))
     assert {*here, *(trap for trap, *_ in TABLE)} == {*map(str, range(1, 26)), "24b"}
 

@@ -8,7 +8,7 @@
    to 1.6 times as fast as one batch at a time with BLAS on two threads: attention, GELU and layer
    norms then use both cores, too. So every thread gets the same number of equally large batches.
 
-Results are returned in the order of the texts, whatever the order of the batches.
+Results are written to the rows of their texts, so their order does not depend on the batches.
 """
 
 from __future__ import annotations

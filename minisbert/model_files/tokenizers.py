@@ -61,7 +61,7 @@ def _read_whole(directory: Path, options: Fields) -> tokenizers.Tokenizer:
 
 
 def _build_wordpiece(directory: Path, options: Fields) -> tokenizers.Tokenizer:
-    """Build BERT's tokenizer from its vocabulary, one token a line."""
+    """Build BERT's tokenizer from its vocabulary, one token per line."""
     path = directory / "vocab.txt"
     try:
         words = path.read_text("utf-8").split("\n")

@@ -79,7 +79,7 @@ def test_other_names_are_not_listed(entries, name):
 
 
 def test_sources_are_not_run(tmp_path):
-    """A module's source is read without being run, whatever system it is for."""
+    """A module's source is read without being run, even if it is for another system."""
     path = tmp_path / "tool.py"
     path.write_text(
         '"""A tool. It works."""\n'

@@ -133,7 +133,7 @@ def test_resume(run, write, tiny_directory, tmp_path, monkeypatch):
     ],
 )
 def test_mistakes_are_one_sentence(run, write, tiny_directory, tmp_path, options, message):
-    """What can't be trained is one sentence and exit code 2, before the model is loaded."""
+    """A mistake is one sentence and exit code 2, before the model is loaded."""
     file = write("train.tsv", SCORED, [("a", "b", 0.5), ("c", "d", 0.7)])
     code, out, error = run(file, "--model", "./nowhere", "--out", tmp_path / "out", *options)
     assert (code, out, error.count("\n")) == (2, "", 1)

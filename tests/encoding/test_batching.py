@@ -40,7 +40,7 @@ def test_little_work_is_shared_out():
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_run_yields_every_result_with_its_batch(threads):
-    """Results come in the order of the batches, whatever the number of threads."""
+    """Results come in the order of the batches for any number of threads."""
     batches = [np.array([i]) for i in range(10)]
     done = []
     results = list(

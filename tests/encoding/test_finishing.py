@@ -54,7 +54,7 @@ def test_one_text_gives_no_ranges(tiny, precision, inputs):
 
 
 def test_few_texts_give_poor_ranges(tiny):
-    """Quantising by the ranges of a few texts is warned of."""
+    """Quantising by the ranges of a few texts causes a warning."""
     with pytest.warns(UserWarning, match="ranges are taken from 5 embeddings") as caught:
         tiny.encode(TEXTS, precision="int8")
     assert caught[0].filename == __file__

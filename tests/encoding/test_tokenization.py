@@ -232,7 +232,7 @@ def test_do_lower_case(directory, normalizer):
 
 
 def test_lower_case_twice_changes_nothing(minilm_directory):
-    """do_lower_case does not change the ids of an uncased tokenizer, whatever the letter."""
+    """do_lower_case does not change the ids of an uncased tokenizer for any letter."""
     codes = [code for code in range(0x110000) if not 0xD800 <= code < 0xE000]
     texts = [
         " ".join(f"a{chr(code)}B" for code in codes[start : start + 4096])

@@ -153,6 +153,6 @@ def test_chosen_threshold_is_the_best_of_all():
     ],
 )
 def test_values_that_cannot_be_measured(measure, arguments, sentence):
-    """What can't be measured is refused in one sentence."""
+    """Invalid arguments are refused in one sentence."""
     with pytest.raises(ValueError, match=sentence):
         measure(*arguments)

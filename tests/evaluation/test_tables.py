@@ -49,7 +49,7 @@ def test_formats(write, name, content):
 
 @pytest.mark.parametrize("name", ["e.tsv", "e.txt", "e.csv"])
 def test_tabs(write, name):
-    """A tab in the first line makes a file TSV, whatever its name; quotes are part of a text."""
+    """A tab in the first line makes a file of any name TSV; quotes are part of a text."""
     table = read_table(write(name, '\ufeff\nanchor\tpositive\n"a\t"b", c\nd\te\n'))
     assert table.texts == (['"a', "d"], ['"b", c', "e"])
     assert (table.labels, table.lines) == ([], [3, 4])
@@ -201,7 +201,7 @@ def test_third_column(write, third, labelled, texts):
     ],
 )
 def test_malformed_files(write, name, content, sentence):
-    """What can't be read is one sentence that names the line."""
+    """A malformed file is an error of one sentence that names the line."""
     with pytest.raises(ValueError, match=sentence) as caught:
         read_table(write(name, content))
     assert "\n" not in str(caught.value)

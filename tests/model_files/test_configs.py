@@ -102,7 +102,7 @@ def test_modules_run_in_order_of_idx(directory):
 
 
 def test_transformer_in_a_folder(directory):
-    """The Transformer module may stand in a folder of its own, with its length and its sizes."""
+    """The Transformer module may be in a folder of its own, with its length and its sizes."""
     (directory / "0_Transformer").mkdir()
     for name in ("config.json", "sentence_bert_config.json"):
         shutil.move(directory / name, directory / "0_Transformer" / name)

@@ -256,7 +256,7 @@ def test_missing_path_is_no_name(name, tmp_path, monkeypatch):
 
 
 def test_file_is_no_model(tmp_path):
-    """A file in place of a directory is refused."""
+    """A file instead of a directory is refused."""
     (tmp_path / "model.safetensors").touch()
     with pytest.raises(NotADirectoryError, match=r"got the file .*model\.safetensors"):
         hub.resolve_model(tmp_path / "model.safetensors")
@@ -266,7 +266,7 @@ def test_file_is_no_model(tmp_path):
     "name", ["", "a b", "a/b?c", "a..b/c", "-a/b", "a/.b", "a:b", "é", "a\n", "x" * 100, "a\0b"]
 )
 def test_bad_name_is_refused(name):
-    """What can't be a repository's name is refused."""
+    """A name that can't be a repository's is refused."""
     with pytest.raises(ValueError, match="model name must be"):
         hub.resolve_model(name)
 
@@ -315,7 +315,7 @@ def test_models_home(platform, variables, expected, monkeypatch):
     ],
 )
 def test_hub_cache(variables, expected, monkeypatch):
-    """The cache lies where huggingface_hub's own variables say."""
+    """The cache is where huggingface_hub's own variables say."""
     for name in ("HF_HOME", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     for name, value in {"HOME": "/u", **variables}.items():

@@ -11,7 +11,7 @@ from minisbert.system.threads import count_threads, limit_blas, run_parts
 
 
 def test_overlapping_limits_restore_what_was_found(two_blas_threads):
-    """The first call in lowers, the last one out restores, in whatever order they leave."""
+    """The first call lowers BLAS's threads, the last to leave restores them, in any order."""
     first, second = limit_blas(1), limit_blas(1)
     first.__enter__()
     second.__enter__()

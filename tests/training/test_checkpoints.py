@@ -476,7 +476,7 @@ def test_hashes_see_where_parts_end():
 
 
 def test_place_of_checkpoints(tmp_path, monkeypatch):
-    """Checkpoints stand beside the model, wherever a link or a home directory leads."""
+    """Checkpoints are beside the model, also behind a link or in a home directory."""
     (tmp_path / "link").symlink_to(tmp_path / "real")
     monkeypatch.setenv("HOME", str(tmp_path))
     for name, place in ((tmp_path / "link", "real"), ("~/there", "there"), (f"{tmp_path}/x/", "x")):

@@ -70,7 +70,7 @@ def test_objective_is_inferred(write, content, options, objective):
 
 
 def test_scores(write):
-    """Scores are float64 as they stand, or divided by the scale that is given."""
+    """Scores are read as float64, and divided by a scale if one is given."""
     path = write(join("a,b,score", "0", "1", " .25", "1e-1"))
     objective, examples = read_examples(path)
     assert objective == "cosine"

@@ -377,7 +377,7 @@ def test_development_examples_that_are_refused(
 
 @pytest.mark.parametrize("objective", ["cosine", "triplet", "softmax", "ranking"])
 def test_development_examples_of_another_kind(directories, objective):
-    """A bi-encoder can be measured on pairs with scores, whatever it is trained on."""
+    """A bi-encoder can be measured on pairs with scores for any objective."""
     scored = make_examples(make_task("cosine", 8, seed=1), "cosine")
     model = load(objective, directories)
     result = train(model, make_task(objective, 8), objective, development=scored, **QUICK)
@@ -402,7 +402,7 @@ def test_overlap_is_warned_of(directories):
 
 
 def test_long_texts_are_warned_of(directories):
-    """Truncated texts cause a warning, held-out ones only one; or an error, or neither, as asked."""
+    """Truncated texts cause a warning, held-out ones only one, or an error, or nothing."""
     model = load("cosine", directories)
     long = ("bird " * 90, "tree", 0.5)
     task = [*make_task("cosine", 8), long]
