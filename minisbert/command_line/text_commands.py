@@ -20,7 +20,7 @@ TEXT_COMMANDS = Commands()
 @TEXT_COMMANDS.add(
     "fetch",
     "fetch a model by name and print its directory",
-    argument("name", metavar="NAME", help="name or organisation/name of a model on the hub"),
+    argument("name", metavar="NAME", help="name or organisation/name on the Hugging Face hub"),
 )
 def _fetch(arguments: argparse.Namespace) -> None:
     from minisbert.model_files.hub import fetch_model

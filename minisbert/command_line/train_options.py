@@ -68,7 +68,7 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-length",
         type=int,
-        help="most tokens of a text, which is truncated after them; default the model's limit",
+        help="truncate texts to this many tokens; default the model's limit",
     )
     parser.add_argument(
         "--no-dropout", dest="dropout", action="store_false", help="train without dropout"

@@ -139,7 +139,7 @@ def precision_recall(scores: ArrayLike, labels: ArrayLike, threshold: float) -> 
 
 
 def choose_threshold(scores: ArrayLike, labels: ArrayLike) -> float:
-    """Return the threshold of the best F1: between two neighbouring scores, or the lowest score.
+    """Return the threshold of the best F1: midway between two neighbouring scores, or the lowest.
 
     Of thresholds with the same F1 it is the highest. Choose it on other data than you measure on.
     """

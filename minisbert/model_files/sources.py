@@ -34,7 +34,7 @@ _HUB_TIMEOUT = 10.0  # seconds without an answer after which the hub counts as u
 def complete_name(name: str) -> str:
     """Return the full ``organisation/name`` of a model; a bare name is sentence-transformers'.
 
-    Raises ValueError for a name that can't be one.
+    Raises ValueError for a name that can't be a repository's.
     """
     full_name = name if "/" in name else f"sentence-transformers/{name}"
     if (
@@ -62,7 +62,7 @@ def find_hub_cache() -> Path:
 def find_in_cache(repository: str, names: Collection[str]) -> Path | None:
     """Return the newest snapshot of a model in the Hugging Face cache, None if it is incomplete.
 
-    names  the files that it must have; if empty, all that are needed to load a model
+    names  the files that it must have; if empty, all files needed to load a model
     """
     storage = find_hub_cache() / ("models--" + repository.replace("/", "--"))
     try:

@@ -117,7 +117,7 @@ def write_safetensors(path: Path, arrays: Mapping[str, Array], metadata: Mapping
 def read_header(file: BinaryIO) -> tuple[dict[str, Any], int]:
     """Read the header of a file that is known to be whole.
 
-    Returns its JSON, and the offset of the first tensor in the file, from which places are counted.
+    Returns its JSON, and the offset in the file from which the JSON counts the places of tensors.
     """
     length = int.from_bytes(file.read(8), "little")
     return json.loads(file.read(length)), 8 + length
