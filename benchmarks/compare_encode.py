@@ -27,7 +27,7 @@ QUIET = {"on_truncate": "ignore", "show_progress_bar": False}
 
 
 class Minisbert(Side):
-    """This library as it comes."""
+    """This library with its defaults."""
 
     def __init__(self, directory: str, workloads: dict[str, Workload]) -> None:
         self.workloads = workloads
@@ -181,7 +181,7 @@ class Products(Minisbert):
         self.blas = ThreadpoolController().select(user_api="blas")
         bert, rng = self.model.config.bert, np.random.default_rng(0)
         D, F, L = bert.hidden_size, bert.intermediate_size, bert.num_hidden_layers
-        # (out, in) of one block's weights: query, key, value, heads mixed, wide, narrow
+        # (out, in) of the weights of a block: query, key, value, output; feed-forward
         shapes = [(D, D)] * 4 + [(F, D), (D, F)]
         self.weights = [rng.standard_normal(shape, np.float32) for shape in shapes]
         self.x = {width: rng.standard_normal((2048, width), np.float32) for width in (D, F)}

@@ -32,7 +32,7 @@ LIMIT = 512  # tokens of a pair
 
 
 class MinisbertPairs(Minisbert):
-    """This library as it comes, or with the whole last block."""
+    """This library with its defaults, or computing the whole last block."""
 
     def load(self, directory: str) -> None:
         from minisbert import CrossEncoder

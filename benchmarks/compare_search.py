@@ -52,7 +52,7 @@ class Search(Side):
 
 
 class Minisbert(Search):
-    """minisbert as it comes: with codes, without, or by a scan of its own for each query."""
+    """minisbert with codes, without, or by a scan of its own for each query."""
 
     settings = ({},)
 
@@ -186,7 +186,7 @@ def sort_found(scores: np.ndarray, ids: np.ndarray, k: int) -> Found:
 
 
 class Reading(Side):
-    """So many bytes, read once by two threads."""
+    """The time to read `size` bytes once, by two threads."""
 
     name = "reading as many bytes"
 
@@ -226,7 +226,8 @@ def main() -> None:
     print_machine("faiss-cpu", "usearch", "torch")
     with tempfile.TemporaryDirectory(dir=".") as folder:
         size, arguments = write_files(Path(folder), options), (folder, options.k, options.queries)
-        names = ["minisbert", "minisbert without codes"][options.codes != "int8" :]
+        names = ["minisbert"] if options.codes == "int8" else []
+        names.append("minisbert without codes")
         canonical, *ours = (Worker(Minisbert, *arguments, name) for name in (CANONICAL, *names))
         for worker in ours:
             own, mapped = worker.ask("get", "memory")

@@ -4,10 +4,10 @@
     python benchmarks/compare_train.py TASK [--seeds 1 2 3] [--sides torch minisbert] [--threads 2]
 
 needs the peers (`make bench-peers`) and MINISBERT_DATA. TASKS lists the tasks; all start from
---model, with a learning rate of 2e-5 and dropout 0.1. Each seed is trained on both sides, in a
-process of its own, and kept in --kept: what was stopped goes on. minisbert measures the models of
-both sides. `speed` makes steps of `sts` in turn, with dropout: forward, backward, clipping and
-AdamW, after both sides had the same first loss without dropout.
+--model, with a learning rate of 2e-5 and dropout 0.1. Each seed is trained on both sides, each run
+in a process of its own and kept in --kept, so that a stopped comparison resumes. minisbert measures
+the models of both sides. `speed` times steps of `sts` in turn, with dropout: forward, backward,
+clipping and AdamW, after both sides had the same first loss without dropout.
 
 Not measured: tokenizing (each side does it before its steps), GPUs, half precision, larger models.
 """

@@ -1,12 +1,12 @@
 """The harness of all comparisons: sides in processes of their own, swept, checked, timed in turns.
 
 A *side* is one library on one task. It has a process of its own, since the thread pools of torch,
-onnxruntime and OpenBLAS disturb each other inside one, and sleeps unless it is asked. Every rival
-is swept over its settings; its best one and its default both take part. The sides take turns,
-A B C A B C, and a ratio is the median over rounds of two times from the same round: what slows the
-machine down slows down both. Before each turn comes a pause, in which the threads of the side
-before stop spinning, and a run that does not count. No answer, no time: in every setting a rival
-has to give minisbert's numbers, else the script stops.
+onnxruntime and OpenBLAS disturb each other inside one, and waits there until it is asked. Every
+rival is swept over its settings; its best setting and its default both take part, after each
+setting has given minisbert's numbers, else the script stops. The sides take turns, A B C A B C, and
+a ratio is the median over rounds of two times from the same round: what slows the machine down
+slows down both. Before each turn come a pause, in which the threads of the previous side stop
+spinning, and a run that does not count.
 """
 
 import argparse
@@ -82,7 +82,7 @@ class Side:
         return getattr(self, name)
 
     def get_answer(self) -> Any:
-        """Return what must be equal on all sides of the last answer."""
+        """Return the part of the last answer that must be equal on all sides."""
         return self.answer
 
 
@@ -174,7 +174,7 @@ def sweep(worker: Worker, workload: str, expected: Any, limit: float) -> dict | 
 def compare(
     workload: str, ours: list[Entry], rivals: list[Worker], *, expected, rounds, limit=np.inf
 ) -> tuple[list[Entry], np.ndarray]:
-    """Sweep the rivals, let all take turns; return the entries and what `time_entries` does."""
+    """Sweep the rivals, let all take turns; return the entries, and their times by rounds."""
     print(f"\n{workload}: the rivals' settings")
     entries = [*ours]
     for rival in rivals:
