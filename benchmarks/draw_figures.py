@@ -172,6 +172,8 @@ def main() -> None:
     draws = {"padding": draw_padding, "rooms": draw_rooms, "siamese": draw_siamese}
     if (DATA / STS[0]).exists():
         draws["filter"] = draw_filter
+    else:
+        print("filter.png is not drawn: MINISBERT_DATA names no folder with the real sentences")
     for name, draw in draws.items():
         draw().savefig(out / f"{name}.png", dpi=110)
         Image.open(out / f"{name}.png").convert("RGB").quantize(64).save(out / f"{name}.png")
