@@ -38,11 +38,11 @@ class Checkout(Side):
         pairs = list(zip(texts[::2], texts[1::2], strict=False))[:200]
         inputs = {
             f"encode {len(texts)} texts": (self.encode, texts, 1),
-            "encode one text": (self.encode, texts[:1], 20),
+            "encode one text": (self.encode, texts[:1], 50),
             f"score {len(pairs)} pairs": (self.score, pairs, 1),
-            f"scan {M} rows, one query": (self.scan, queries[:1], 5),
+            f"scan {M} rows, one query": (self.scan, queries[:1], 15),
             f"scan {M} rows, 32 queries": (self.scan, queries, 1),
-            f"search {M} rows by codes, one query": (self.search, queries[:1], 5),
+            f"search {M} rows by codes, one query": (self.search, queries[:1], 50),
             f"search {M} rows by codes, 32 queries": (self.search, queries, 1),
             f"train {STEPS} steps of 16 pairs": (self.train, pairs[: 16 * STEPS], 1),
         }
