@@ -155,7 +155,7 @@ def test_options_without_such_a_value(tiny, options, sentence):
     ],
 )
 def test_inputs_that_are_no_texts(tiny, inputs, sentence):
-    """What is not a text is refused by its type and index."""
+    """An input that is not a text is refused, with its type and index."""
     with pytest.raises(TypeError, match=sentence):
         tiny.encode(inputs)
 

@@ -21,7 +21,7 @@ from minisbert.system.threads import run_parts
 
 
 class ScanReport(NamedTuple):
-    """How each of Q queries was answered."""
+    """The work that was done to answer each of Q queries."""
 
     candidates: Array  # (Q,) rows scored canonically
     path: tuple[str, ...]  # the filter's name, or "float32" where all rows were scored

@@ -31,7 +31,7 @@ def theirs(minilm_directory):
 
 @pytest.fixture
 def calls(minilm, monkeypatch):
-    """What our model was asked to encode, call by call."""
+    """Record the texts that a client gives our model, call by call."""
     asked = []
     encode = minilm.encode
 

@@ -38,7 +38,7 @@ every_family = pytest.mark.parametrize("model_type", FAMILIES)
 
 @pytest.fixture
 def complaints(caplog):
-    """What transformers logs at warning level or above when it loads a model."""
+    """Record what transformers logs at warning level or above when it loads a model."""
     loggers = [logging.getLogger(name) for name in ("transformers", "sentence_transformers")]
     before = [(logger.level, logger.propagate) for logger in loggers]
     for logger in loggers:
@@ -188,7 +188,7 @@ def check_same(ours, theirs):
 @pytest.mark.parametrize("layers", MODULES)
 @every_family
 def test_bi_encoders(tmp_path, complaints, model_type, layers):
-    """What sentence-transformers saved is the same here, and saved here the same there again."""
+    """A directory of sentence-transformers gives the same here, and saved here the same there."""
     theirs = make_theirs(make_family_directory(tmp_path / "network", model_type), *MODULES[layers])
     theirs.save_pretrained(str(tmp_path / "theirs"))
     ours = SentenceTransformer(tmp_path / "theirs")

@@ -58,7 +58,7 @@ def test_no_rows_are_theirs(precision):
 
 
 def test_our_ranges_serve_them():
-    """What find_ranges gives is what they take, and what they would find themselves."""
+    """Ranges of find_ranges are accepted there, and equal those found there."""
     rows = make_embeddings(48, "f4")
     assert same(
         quantize_theirs(rows[:1], "int8", ranges=find_ranges(rows)),

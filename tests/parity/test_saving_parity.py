@@ -1,4 +1,4 @@
-"""What is saved here is read by sentence-transformers, and what it then saves is read here."""
+"""Directories saved here are read by sentence-transformers, and those it saves are read here."""
 
 import json
 import logging
@@ -17,7 +17,7 @@ PAIRS = [("a bird", "the old cat"), ("", "dog"), ("car " * 40, "tree " * 50)]
 
 @pytest.fixture
 def complaints(caplog):
-    """What their libraries log at warning level or above, at any time so far."""
+    """Record what their libraries log at warning level or above."""
     loggers = [logging.getLogger(name) for name in ("transformers", "sentence_transformers")]
     before = [(logger.level, logger.propagate) for logger in loggers]
     for logger in loggers:

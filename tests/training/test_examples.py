@@ -242,7 +242,7 @@ def test_triplets_of_nli(write):
     ],
 )
 def test_refusals(write, content, options, sentence):
-    """What an objective can't use is one sentence that says what to do, before any training."""
+    """Examples that an objective can't use give one sentence with the remedy, before training."""
     with pytest.raises(ValueError, match=sentence) as caught:
         read_examples(write(content), **options)
     assert "\n" not in str(caught.value)

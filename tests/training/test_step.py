@@ -185,7 +185,7 @@ def test_long_gradients_are_cut(tiny):
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_numbers_that_run_away(model, objective, value):
-    """What is not finite is an error, before any parameter or moment is touched."""
+    """A number that is not finite is an error, before any parameter or moment changes."""
     batch = make_batch(model, objective)
     with make_trainer(model, objective, 2) as trainer:
         trainer.parameters["encoder.layer.1.output.LayerNorm.bias"][3] = value
@@ -217,7 +217,7 @@ def test_gradients_that_run_away(tiny):
 
 
 def test_an_error_in_either_thread_is_raised(tiny):
-    """What goes wrong in one half is raised by the step, and the next step works."""
+    """An error in one half is raised by the step, and the next step works."""
     network = make_network(tiny.config)
     calls = []
 
