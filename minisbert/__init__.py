@@ -1,8 +1,8 @@
 """Sentence-BERT in NumPy and a few small C files.
 
-The rooms, from top to bottom: nothing imports from a room above its own, so read from the bottom
-up. Each room's `__init__.py` lists its files in reading order (tests/test_architecture.py holds
-both).
+The rooms, from top to bottom: nothing imports from a room above its own. Each room's `__init__.py`
+lists its files in reading order (tests/test_architecture.py holds both). README.md says in which
+order to read the core.
 
     __main__        the entry point of the command line
     command_line    parser, commands, demo

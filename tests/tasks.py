@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from minisbert.training.objectives import OBJECTIVES
 from models import WORDS
 
 WORD_LIST = [word for word in WORDS.split() if word.isalpha()]
@@ -18,6 +19,7 @@ def make_text(rng: np.random.Generator) -> str:
 
 def make_task(objective: str, n: int, seed: int = 0) -> list[tuple[Any, ...]]:
     """Make rows for `train`: two texts belong together if one is the other shuffled."""
+    record = OBJECTIVES[objective]
     rng = np.random.default_rng([seed, n])
     rows: list[tuple[Any, ...]] = []
     for number in range(n):
@@ -25,12 +27,10 @@ def make_task(objective: str, n: int, seed: int = 0) -> list[tuple[Any, ...]]:
         shuffled = " ".join(rng.permutation(text.split()))
         together = number % 2 == 0
         pair = (text, shuffled if together else other)
-        if objective == "triplet":
-            rows.append((text, shuffled, other))
-        elif objective == "ranking":
-            rows.append((text, shuffled))
-        elif objective in ("cosine", "binary"):
+        if record.labels == "scores":
             rows.append((*pair, float(together)))
-        else:
+        elif record.labels == "classes":
             rows.append((*pair, "same" if together else "other"))
+        else:
+            rows.append((text, shuffled, other)[: min(record.texts)])
     return rows

@@ -235,7 +235,7 @@ def block_forward(
                         an rng, and the weights that the values were multiplied by
         AttentionCache  with the queries, keys and values
         LinearCache     of the layer that mixes the heads
-        factors         of dropout
+        factors         of dropout, or None
         LayerNormCache  after attention
         LinearCache     of the widening layer
         GeluCache       or that of another activation

@@ -94,7 +94,8 @@ class Pooling(NamedTuple):
     is_linear: bool = True
 
 
-# By name. A new pooling is two functions above, an entry here, and a value in test_pooling.py.
+# By name; a directory that names none means "mean". A new pooling is two functions above, an entry
+# here, and a value in test_pooling.py.
 POOLINGS = {
     "cls": Pooling(pool_cls, spread_cls),
     "mean": Pooling(pool_mean, spread_mean),

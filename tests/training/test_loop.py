@@ -17,7 +17,13 @@ from minisbert.training.checkpoints import find_work_directory
 from minisbert.training.development import Measure
 from minisbert.training.examples import make_examples, read_examples
 from minisbert.training.loop import train
-from minisbert.training.objectives import CLASSIFIER, OBJECTIVES, OPTION_NAMES, find_objective
+from minisbert.training.objectives import (
+    CLASSIFIER,
+    OBJECTIVES,
+    OPTION_NAMES,
+    find_objective,
+    infer_objective,
+)
 from minisbert.training.settings import Settings
 from models import make_cross_encoder_directory, make_model_directory
 
@@ -25,8 +31,9 @@ QUICK = {"batch_size": 8, "learning_rate": 1e-3, "warmup": 0.0, "threads": 1}
 
 
 def load(objective: str, directories) -> SentenceTransformer | CrossEncoder:
-    if objective in ("binary", "classes"):
-        return CrossEncoder(directories[objective])
+    record = OBJECTIVES.get(objective)
+    if record and record.cross_encoder:
+        return CrossEncoder(directories["classes" if record.labels == "classes" else "binary"])
     return SentenceTransformer(directories["bi"])
 
 
@@ -233,14 +240,15 @@ def test_progress_bar(directories, capsys):
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_examples_in_memory_and_in_files(directories, tmp_path, objective):
     """Tuples give the model that the same rows in a file give."""
-    task = make_task(objective, 16)
-    names = {"triplet": "anchor\tpositive\tnegative", "ranking": "anchor\tpositive"}
-    label = "score" if objective in ("cosine", "binary") else "label"
-    lines = [names.get(objective, f"sentence1\tsentence2\t{label}")]
+    task, record = make_task(objective, 16), OBJECTIVES[objective]
+    label = {"scores": "score", "classes": "label", "": "negative"}[record.labels]
+    lines = ["\t".join(["anchor", "positive", label][: len(task[0])])]
     lines += ["\t".join(map(str, row)) for row in task]
     path = tmp_path / "train.tsv"
     path.write_text("\n".join(lines) + "\n")
-    found, examples = read_examples(path, cross_encoder=objective in ("binary", "classes"))
+    inferred = infer_objective(min(record.texts), record.labels, record.cross_encoder)
+    given = None if inferred is record else objective
+    found, examples = read_examples(path, given, cross_encoder=record.cross_encoder)
     assert found == objective
     models = load(objective, directories), load(objective, directories)
     for model, given in zip(models, (task, examples), strict=True):

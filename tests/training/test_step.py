@@ -23,19 +23,20 @@ def objective(request):
 
 @pytest.fixture
 def model(objective, tiny, tmp_path):
-    if objective not in ("binary", "classes"):
+    record = OBJECTIVES[objective]
+    if not record.cross_encoder:
         return tiny
-    labels = 2 if objective == "classes" else 1
+    labels = 2 if record.labels == "classes" else 1
     return CrossEncoder(make_cross_encoder_directory(tmp_path, num_labels=labels))
 
 
 def make_batch(model, objective: str, n: int = 8) -> Batch:
-    rows = make_task(objective, n)
+    rows, record = make_task(objective, n), OBJECTIVES[objective]
     labels = None
-    if objective not in ("triplet", "ranking"):
+    if record.labels:
         labels = np.array([float(row[2] in (1.0, "same")) for row in rows], np.float32)
         rows = [row[:2] for row in rows]
-        if objective in ("softmax", "classes"):
+        if record.labels == "classes":
             labels = labels.astype(np.int64)
     if isinstance(model, CrossEncoder):
         tokens = model.tokenizer.encode_pairs(rows, 64)
@@ -48,9 +49,8 @@ def make_batch(model, objective: str, n: int = 8) -> Batch:
 def make_trainer(model, objective: str, threads: int = 1, dtype=np.float32, **options):
     """A trainer on one thread or two, with BLAS at one."""
     parameters = {name: array.astype(dtype) for name, array in model.parameters.items()}
-    if objective == "softmax":
-        classifier = make_classifier(2, 32, "u,v,|u-v|", seed=0)
-        parameters |= {name: array.astype(dtype) for name, array in classifier.items()}
+    own = make_loss(objective).make_parameters(2, 32, seed=0)
+    parameters |= {name: array.astype(dtype) for name, array in own.items()}
     network = make_network(model.config)
     with two_threads(threads) as run_both, limit_blas(1):
         yield Trainer(network, make_loss(objective), parameters, run_both=run_both, **options)
