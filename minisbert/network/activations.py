@@ -192,7 +192,7 @@ def tanh_backward(dout: Array, cache: list[Any]) -> Array:
 
 
 def identity_forward(x: Array, *, cache: Cache = None, out: Array | None = None) -> Array:
-    return x if out is None else np.positive(x, out=out)
+    return np.positive(x, out=out)
 
 
 def identity_backward(dout: Array, cache: list[Any]) -> Array:

@@ -240,7 +240,7 @@ def block_forward(
         LinearCache     of the widening layer
         GeluCache       or that of another activation
         LinearCache     of the narrowing layer
-        factors         of dropout
+        factors         of dropout, or None
         LayerNormCache  after feed-forward
     """
     prefix = f"encoder.layer.{block}."

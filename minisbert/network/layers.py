@@ -5,7 +5,8 @@ A layer is a pair: `x_forward`, and `x_backward` right under it. Their conventio
     cache   A list to which the forward appends what its backward needs, and the backward pops it.
             So backwards are called in reverse order. Without a cache nothing is kept (inference).
     out     An array that the forward writes its result into. It may be the input itself, unless
-            the cache keeps the input; without `out` the input does not change.
+            the cache keeps the input; without `out` the input does not change, and the result is
+            a new array (but dropout that drops nothing returns its input).
     dout    The gradient of the loss with respect to the forward's result.
 
 A backward returns the gradients with respect to the forward's arrays, in their order. Each step has

@@ -95,7 +95,7 @@ class Pooling(NamedTuple):
 
 
 # By name; a directory that names none means "mean". A new pooling is two functions above, an entry
-# here, and a value in test_pooling.py.
+# here (is_linear=False unless it is a weighted sum), and a value in test_pooling.py.
 POOLINGS = {
     "cls": Pooling(pool_cls, spread_cls),
     "mean": Pooling(pool_mean, spread_mean),

@@ -1,5 +1,6 @@
 """A filter by int8 codes: find the k best rows that `topk` finds, from one byte for each number.
 
+Codes are symmetric, from -127 to 127, with one scale for each row: its largest number / 127.
 csrc/topk_int8.c explains the idea, proves the error bound and defines how codes are stored;
 README.md in this folder has an example. Here rows and queries are encoded, threads share the
 scan, and its candidates are scored canonically. Queries with too many candidates, and every query
