@@ -22,6 +22,18 @@ class TruncationWarning(UserWarning):
     """Some texts were longer than the model's limit and were truncated."""
 
 
+def shorten(value: object) -> str:
+    """Return a value's repr for an error: one line, at most 80 characters, no control characters.
+
+    A repr escapes control characters in strings; those of other objects may span several lines.
+    """
+    try:
+        shown = " ".join(repr(value).split())
+    except Exception:  # for example a whole number of more than 4,300 digits
+        shown = f"<{type(value).__name__}>"
+    return shown if len(shown) <= 80 else shown[:77] + "..."
+
+
 def check_whole_number(
     name: str,
     value: object,
@@ -39,7 +51,9 @@ def check_whole_number(
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if not whole or value < least or (most is not None and value > most):  # type: ignore[operator]
         expected = f"of {least} or more" if most is None else f"from {least} to {most}"
-        raise ValueError(f"{name} must be a whole number {expected}, got {value!r}; {remedy}")
+        raise ValueError(
+            f"{name} must be a whole number {expected}, got {shorten(value)}; {remedy}"
+        )
     return int(value)  # type: ignore[call-overload]
 
 
@@ -95,14 +109,15 @@ def check_run_options(
 def check_device(device: str | None) -> None:
     if device not in (None, "cpu"):
         raise ValueError(
-            f'device must be None or "cpu", got {device!r}; leave it out, only CPUs are used'
+            f'device must be None or "cpu", got {shorten(device)}; leave it out, only CPUs are used'
         )
 
 
 def check_truncation(on_truncate: str) -> None:
     if on_truncate not in ("warn", "error", "ignore"):
         raise ValueError(
-            f'on_truncate must be "warn", "error" or "ignore", got {on_truncate!r}; choose one'
+            f'on_truncate must be "warn", "error" or "ignore", got {shorten(on_truncate)}; '
+            "choose one"
         )
 
 

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minisbert.arguments import shorten
 from minisbert.arrays import Array
 from minisbert.evaluation.tables import STS_BENCHMARK, TableLayout, read_number, take_columns
-from minisbert.system.json_fields import shorten
 from minisbert.system.text_files import file_error, read_lines, read_objects, read_table_rows
 
 STS_OF_THREE_COLUMNS = TableLayout(3, (0, 1), 2)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
-from minisbert.system.json_fields import shorten
+from minisbert.arguments import shorten
 from minisbert.system.text_files import file_error, read_lines, read_table_rows
 
 # Groups of names of text columns; the first group that a file has completely is used. Names are

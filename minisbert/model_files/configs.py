@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from minisbert.arguments import check_whole_number
+from minisbert.arguments import check_whole_number, shorten
 from minisbert.network.comparisons import SIMILARITIES
 from minisbert.network.config import (
     BertConfig,
@@ -38,7 +38,6 @@ from minisbert.system.json_fields import (
     one_of,
     read_fields,
     read_json,
-    shorten,
 )
 
 logger = logging.getLogger(__name__)

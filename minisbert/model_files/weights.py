@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from minisbert.arguments import shorten
 from minisbert.arrays import Array
 from minisbert.network.config import BertConfig, DenseConfig, parameter_shapes
 from minisbert.network.families import FAMILIES, Family
-from minisbert.system.json_fields import STRINGS, check_relative, read_fields, shorten
+from minisbert.system.json_fields import STRINGS, check_relative, read_fields
 from minisbert.system.safetensors import read_safetensors
 
 WEIGHTS_FILE = "model.safetensors"

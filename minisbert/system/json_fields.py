@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from minisbert.arguments import shorten
+from minisbert.system.regular_files import read_regular, shorten_path
+
 
 class Rule(NamedTuple):
     """A rule for the value of a field.
@@ -98,23 +101,20 @@ def read_fields(path: Path, missing_ok: bool = False) -> Fields:
 
 def read_json(path: Path) -> Any:
     """Read a file that holds any JSON; raises as `read_fields` does."""
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} must be a file, but there is no such file; "
-            f"is {path.parent} a whole model directory?"
-        )
     try:
-        return json.loads(path.read_text("utf-8"))
+        content = read_regular(path)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{shorten_path(path)} must be a file, but there is no such file; "
+            f"is {shorten_path(path.parent)} a whole model directory?"
+        ) from None
+    try:
+        return json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(
-            f"{path} must hold JSON, got something else ({error}); fetch the model again"
+            f"{shorten_path(path)} must hold JSON, got something else ({error}); "
+            "fetch the model again"
         ) from None
-
-
-def shorten(value: object) -> str:
-    """Return the start of a value's repr, on one line, for an error."""
-    shown = repr(value)
-    return shown if len(shown) <= 80 else shown[:77] + "..."
 
 
 def check_relative(path: str, origin: Path) -> str:

@@ -21,9 +21,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from minisbert.arguments import shorten
 from minisbert.arrays import Array
 from minisbert.system.disk import write_file
-from minisbert.system.json_fields import shorten
 
 # The types of tensors, as headers name them.
 DTYPES = {

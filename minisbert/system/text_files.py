@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from minisbert.system.json_fields import shorten
+from minisbert.arguments import shorten
 
 
 def file_error(

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minisbert.arguments import shorten
 from minisbert.arrays import Array
 from minisbert.evaluation.tables import NO_CONSENSUS, Table, read_number, read_table
-from minisbert.system.json_fields import shorten
 from minisbert.system.text_files import file_error
 from minisbert.training.objectives import Objective, find_objective, infer_objective
 

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from minisbert.arguments import shorten
 from minisbert.model_files.configs import (
     HIDDEN_ACTIVATIONS,
     POOLING_FLAGS,
@@ -16,7 +17,6 @@ from minisbert.model_files.configs import (
 from minisbert.network.activations import ACTIVATIONS
 from minisbert.network.config import DenseConfig, NormalizeConfig, PoolingConfig, parameter_shapes
 from minisbert.network.pooling import POOLINGS
-from minisbert.system.json_fields import shorten
 from models import OLD_TYPES, SIZES, edit_json, make_model_directory, write_json
 
 

@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 
+from minisbert.arguments import shorten
 from minisbert.system.json_fields import (
     COUNT,
     FLAG,
@@ -16,7 +18,6 @@ from minisbert.system.json_fields import (
     check_relative,
     one_of,
     read_fields,
-    shorten,
 )
 
 
@@ -70,6 +71,8 @@ def test_long_values_are_shortened(tmp_path):
     assert len(str(error.value)) < 300 + len(str(tmp_path))
     assert shorten("a\nb") == r"'a\nb'"
     assert len(shorten("a" * 1000)) == 80
+    assert shorten(np.zeros((2, 2))) == "array([[0., 0.], [0., 0.]])"
+    assert shorten(10**5000) == "<int>"
 
 
 def test_relative_paths(tmp_path):
