@@ -5,6 +5,7 @@ In reading order; a file imports only from those before it:
     threads        number of threads, limits for BLAS, work shared between threads
     progress       a progress bar on the terminal
     regular_files  other people's files: no pipes, no devices, nothing too large
+    file_identity  the same file again, for objects that travel as a path
     disk           files and directories that appear whole or not at all
     json_fields    JSON files, each field checked by a rule
     safetensors    arrays read from safetensors files, mapped, and written to them
