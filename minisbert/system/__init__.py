@@ -6,6 +6,7 @@ In reading order; a file imports only from those before it:
     progress       a progress bar on the terminal
     regular_files  other people's files: no pipes, no devices, nothing too large
     file_identity  the same file again, for objects that travel as a path
+    locks          one writer at a time for each file and directory
     disk           files and directories that appear whole or not at all
     json_fields    JSON files, each field checked by a rule
     safetensors    arrays read from safetensors files, mapped, and written to them
@@ -13,6 +14,7 @@ In reading order; a file imports only from those before it:
 """
 
 from minisbert.system.disk import write_directory, write_file
+from minisbert.system.locks import lock_destination
 from minisbert.system.progress import progress_bar
 from minisbert.system.safetensors import read_safetensors, write_safetensors
 from minisbert.system.threads import count_threads, limit_blas
@@ -20,6 +22,7 @@ from minisbert.system.threads import count_threads, limit_blas
 __all__ = [
     "count_threads",
     "limit_blas",
+    "lock_destination",
     "progress_bar",
     "read_safetensors",
     "write_directory",
