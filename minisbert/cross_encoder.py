@@ -28,7 +28,7 @@ from minisbert.encoding.drop_in import accept_old_names, predict_method
 from minisbert.encoding.loaded_model import LoadedModel
 from minisbert.encoding.prompts import choose_prompt
 from minisbert.encoding.tokenization import TokenIds
-from minisbert.model_files.configs import TORCH_ACTIVATIONS
+from minisbert.model_files.class_paths import TORCH_ACTIVATIONS
 from minisbert.model_files.head_files import load_head, make_head, read_cross_encoder_config
 from minisbert.model_files.saving import save_cross_encoder
 from minisbert.model_files.weights import load_parameters

@@ -1,7 +1,6 @@
 """Read the JSON files of a model directory into the dataclasses of `network.config`.
 
-Both generations of the sentence-transformers format are read (up to 5.3, and from 5.4 on). Names of
-classes in the files are looked up in tables here; nothing that a file names is ever imported.
+Both generations of the sentence-transformers format are read (up to 5.3, and from 5.4 on).
 """
 
 from __future__ import annotations
@@ -13,6 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from minisbert.arguments import check_whole_number, shorten
+from minisbert.model_files.class_paths import (
+    MODULE_PATHS,
+    MODULE_TYPE,
+    find_activation,
+    refuse_own_code,
+)
 from minisbert.network.comparisons import SIMILARITIES
 from minisbert.network.config import (
     BertConfig,
@@ -21,15 +26,17 @@ from minisbert.network.config import (
     NormalizeConfig,
     PoolingConfig,
 )
-from minisbert.network.families import FAMILIES
+from minisbert.network.families import DEFAULTS, FAMILIES
 from minisbert.network.pooling import POOLINGS
 from minisbert.system.json_fields import (
     COUNT,
     FLAG,
     FRACTION,
+    OBJECT,
     REQUIRED,
     SIZE,
     STRING,
+    STRING_LIST,
     STRINGS,
     Fields,
     Rule,
@@ -52,20 +59,26 @@ _BLOCKS = Rule("a whole number from 1 to 1000", lambda value: SIZE.accepts(value
 
 
 def read_bert_config(path: Path) -> BertConfig:
-    """Read a Hugging Face config.json of any family.
+    """Read a Hugging Face config.json of any family; for a missing field take the family's default.
 
-    Raises FileNotFoundError, or ValueError naming the field that is missing, impossible, or of a
-    network that is not supported.
+    Raises FileNotFoundError, or ValueError naming the field that is impossible, or of a network
+    that is not supported.
     """
     fields = read_fields(Path(path))
-    model_type = fields.find("model_type", one_of(*FAMILIES))
+    refuse_own_code(fields)
+    model_type = fields.find("model_type", one_of(*FAMILIES), _guess_family(fields) or REQUIRED)
     family = FAMILIES[model_type]
     for name, value in family.supported.items():
         fields.find(name, one_of(value), value)
 
-    def find(name: str, rule: Rule, default: Any = REQUIRED) -> Any:
+    defaults = {**DEFAULTS, "pad_token_id": family.padding, **family.defaults}
+
+    def find(name: str, rule: Rule) -> Any:
         if name in family.fixed:
             return family.fixed[name]
+        default = defaults.get(name)
+        if name in family.aliases:
+            default = fields.find(name, rule, default)
         return fields.find(family.fields.get(name, name), rule, default)
 
     H = find("num_attention_heads", SIZE)
@@ -75,7 +88,7 @@ def read_bert_config(path: Path) -> BertConfig:
         lambda value: SIZE.accepts(value) and value % H == 0,
     )
     D = find("hidden_size", multiple)
-    padding = find("pad_token_id", COUNT, family.padding)
+    padding = find("pad_token_id", COUNT)
     offset = 0 if family.padding is None else padding + 1
     return BertConfig(
         model_type=model_type,
@@ -91,10 +104,23 @@ def read_bert_config(path: Path) -> BertConfig:
         position_offset=offset,
         type_vocab_size=find("type_vocab_size", SIZE),
         pad_token_id=padding,
-        hidden_dropout_prob=float(find("hidden_dropout_prob", FRACTION, 0.1)),
-        attention_probs_dropout_prob=float(find("attention_probs_dropout_prob", FRACTION, 0.1)),
+        hidden_dropout_prob=float(find("hidden_dropout_prob", FRACTION)),
+        attention_probs_dropout_prob=float(find("attention_probs_dropout_prob", FRACTION)),
         variant=family,
     )
+
+
+def _guess_family(fields: Fields) -> str | None:
+    """Return the model_type of a config.json that has none, as the oldest files; None if unclear.
+
+    Their `architectures` name it. Google's own files lack that too; two segments tell BERT from
+    the families that came soon after it.
+    """
+    named = fields.find("architectures", STRING_LIST, [])
+    for model_type, family in FAMILIES.items():
+        if named and all(name.startswith(family.architecture) for name in named):
+            return model_type
+    return "bert" if not named and fields.content.get("type_vocab_size") == 2 else None
 
 
 def read_model_config(directory: Path) -> ModelConfig:
@@ -152,21 +178,33 @@ def read_transformer(folder: Path, bert: BertConfig, *tasks: str) -> tuple[int, 
     """
     present = [name for name in _TRANSFORMER_FILES if (folder / name).exists()]
     fields = read_fields(folder / (present or _TRANSFORMER_FILES)[0], missing_ok=True)
-    fields.find("transformer_task", one_of(*tasks), None)
+    task = fields.find("transformer_task", one_of(*tasks), tasks[-1])
+    _check_output(fields, task)
     usable = bert.max_position_embeddings - bert.position_offset
+    options = read_fields(folder / "tokenizer_config.json", missing_ok=True)
+    refuse_own_code(options)
     limit = fields.find("max_seq_length", _LENGTH, None)
     if limit is None:
-        options = read_fields(folder / "tokenizer_config.json", missing_ok=True)
         limit = options.find("model_max_length", _LENGTH, usable)
     return int(min(limit, usable)), fields.find("do_lower_case", FLAG, False)
 
 
-_MODULE_KINDS = ("Transformer", "Pooling", "Dense", "Normalize")
-_MODULE_TYPE = Rule(
-    f"a path that ends in {', '.join(_MODULE_KINDS)}",
-    lambda value: isinstance(value, str) and value.rpartition(".")[2] in _MODULE_KINDS,
-    "no other module is supported, and none is ever imported",
-)
+# What each task takes from the network, and the name under which it passes it on.
+_OUTPUTS = {
+    "feature-extraction": ("last_hidden_state", "token_embeddings"),
+    "sequence-classification": ("logits", "scores"),
+}
+
+
+def _check_output(fields: Fields, task: str) -> None:
+    """Check that a Transformer module gives what this library computes: files may name another."""
+    taken, passed_on = _OUTPUTS[task]
+    fields.find("module_output_name", one_of(passed_on), None)
+    modalities = Fields(fields.path, fields.find("modality_config", OBJECT, {}))
+    text = Fields(fields.path, modalities.find("text", OBJECT, {}))
+    text.find("method", one_of("forward"), None)
+    text.find("method_output_name", one_of(taken), None)
+    fields.find("query_expansion", one_of(None), None)
 
 
 def _read_modules(
@@ -186,11 +224,11 @@ def _read_modules(
         )
     found = sorted(
         (
-            fields.find("idx", COUNT),
-            fields.find("type", _MODULE_TYPE).rpartition(".")[2],
+            fields.find("idx", COUNT, place),
+            MODULE_PATHS[fields.find("type", MODULE_TYPE)],
             check_relative(fields.find("path", STRING), path),
         )
-        for fields in (Fields(path, entry) for entry in entries)
+        for place, fields in enumerate(Fields(path, entry) for entry in entries)
     )
     kinds = [kind for _, kind, _ in found]
     if kinds[:2] != ["Transformer", "Pooling"] or not {*kinds[2:]} <= {"Dense", "Normalize"}:
@@ -232,46 +270,6 @@ def _read_pooling(directory: Path, folder: str) -> PoolingConfig:
     modes = fields.find("pooling_mode", _POOLING_MODES, flagged or "mean")
     modes = [modes] if isinstance(modes, str) else modes
     return PoolingConfig(tuple(modes), fields.find("include_prompt", FLAG, True))
-
-
-# Activations by the class in torch.nn that a directory names -> their names here. Softmax, over the
-# labels of a cross-encoder, is for scores only.
-TORCH_ACTIVATIONS = {
-    "Tanh": "tanh",
-    "Identity": "identity",
-    "ReLU": "relu",
-    "GELU": "gelu",
-    "Sigmoid": "sigmoid",
-    "Softmax": "softmax",
-}
-
-
-def find_activation(fields: Fields, name: str, *, scores: bool = False) -> str | None:
-    """Return the activation that a field names by a path in torch; None if there is no such field.
-
-    scores  whether it turns logits into scores, not the outputs of a Dense module
-
-    Raises ValueError for any other path.
-    """
-    known = [torch_class for torch_class in TORCH_ACTIVATIONS if scores or torch_class != "Softmax"]
-    rule = Rule(
-        f"a path in torch that ends in {', '.join(known)}",
-        lambda value: (
-            isinstance(value, str)
-            and value.startswith("torch.")
-            and value.rpartition(".")[2] in known
-        ),
-        "no other activation is supported, and none is ever imported",
-    )
-    path = fields.find(name, rule, None)
-    return None if path is None else TORCH_ACTIVATIONS[path.rpartition(".")[2]]
-
-
-def make_torch_path(activation: str) -> str:
-    """Return the path in torch by which a directory names an activation."""
-    torch_class = next(key for key, name in TORCH_ACTIVATIONS.items() if name == activation)
-    module = "linear" if activation == "identity" else "activation"
-    return f"torch.nn.modules.{module}.{torch_class}"
 
 
 def _read_dense(directory: Path, folder: str) -> DenseConfig:

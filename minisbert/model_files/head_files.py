@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from minisbert.arrays import Array
-from minisbert.model_files.configs import find_activation, read_bert_config, read_transformer
+from minisbert.model_files.class_paths import find_activation
+from minisbert.model_files.configs import read_bert_config, read_transformer
 from minisbert.model_files.weights import find_tensor, load_pooler, load_tensors
 from minisbert.network.families import FAMILIES
 from minisbert.network.heads import CrossEncoderConfig, head_shapes
@@ -51,14 +52,16 @@ def read_cross_encoder_config(
         or ("sigmoid" if num_labels == 1 else "identity")
     )
     newest.find("default_prompt_name", one_of(None), None)
-    dropout = FAMILIES[bert.model_type].fields.get("classifier_dropout", "classifier_dropout")
+    family = FAMILIES[bert.model_type]
+    dropout = family.fields.get("classifier_dropout", "classifier_dropout")
+    default_dropout = family.defaults.get("classifier_dropout", bert.hidden_dropout_prob)
     tasks = ("feature-extraction",) if fresh_labels else ()
     max_length, do_lower_case = read_transformer(directory, bert, "sequence-classification", *tasks)
     return CrossEncoderConfig(
         bert=bert,
         num_labels=num_labels,
         activation=activation,
-        classifier_dropout=float(fields.find(dropout, FRACTION, bert.hidden_dropout_prob)),
+        classifier_dropout=float(fields.find(dropout, FRACTION, default_dropout)),
         max_length=max_length,
         do_lower_case=do_lower_case,
     )

@@ -16,12 +16,8 @@ from textwrap import indent
 from typing import Any
 
 from minisbert.arrays import Array
-from minisbert.model_files.configs import (
-    POOLING_FLAGS,
-    TORCH_ACTIVATIONS,
-    make_torch_path,
-    read_bert_config,
-)
+from minisbert.model_files.class_paths import TORCH_ACTIVATIONS, make_torch_path
+from minisbert.model_files.configs import POOLING_FLAGS, read_bert_config
 from minisbert.model_files.tokenizers import SENTENCEPIECE_FILES
 from minisbert.model_files.weights import WEIGHTS_FILE, load_pooler
 from minisbert.network.config import (
@@ -215,6 +211,7 @@ def _describe_bert(source: Path, bert: BertConfig, kind: str) -> dict[str, Any]:
     """Return the source's config.json, changed only in the fields where the network differs."""
     path, family = source / "config.json", FAMILIES[bert.model_type]
     content = {**read_fields(path).content, "architectures": [family.architecture + kind]}
+    content["model_type"] = bert.model_type  # the oldest files lack it
     own = asdict(read_bert_config(path))
     content |= {
         family.fields.get(name, name): value

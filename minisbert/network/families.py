@@ -52,6 +52,21 @@ class Head:
 # Fields that must have these values, which are also their defaults in config.json.
 SUPPORTED: Mapping[str, object] = {"position_embedding_type": "absolute", "is_decoder": False}
 
+# BERT's values of fields that config.json leaves out, as transformers documents them.
+DEFAULTS: Mapping[str, Any] = {
+    "vocab_size": 30522,
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "hidden_act": "gelu",
+    "hidden_dropout_prob": 0.1,
+    "attention_probs_dropout_prob": 0.1,
+    "max_position_embeddings": 512,
+    "type_vocab_size": 2,
+    "layer_norm_eps": 1e-12,
+}
+
 BERT_TOKENS = {
     "unk_token": "[UNK]",
     "cls_token": "[CLS]",
@@ -76,6 +91,8 @@ class Family(Variant):
     prefix             of the network's parameters in a checkpoint that also has a head
     head               of a cross-encoder
     fields             BERT's name in config.json -> this family's
+    aliases            BERT's names that its config.json may have instead of its own
+    defaults           of fields that config.json leaves out, where they are not BERT's
     fixed              fields that its config.json lacks or that have no effect, and their values
     supported          fields that must have one value, if they are there
     padding            default of pad_token_id if positions start after that id, else None
@@ -89,6 +106,8 @@ class Family(Variant):
     prefix: str
     head: Head
     fields: Mapping[str, str] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
     fixed: Mapping[str, float] = field(default_factory=dict)
     supported: Mapping[str, object] = field(default_factory=lambda: SUPPORTED)
     padding: int | None = None
@@ -142,6 +161,7 @@ ROBERTA = Family(
     "roberta.",
     Head("classifier.dense", "tanh", "classifier.out_proj", drops_input=True),
     one_segment=True,
+    defaults={"vocab_size": 50265},
     padding=1,
     special_tokens=ROBERTA_TOKENS,
     double_separator=True,
@@ -162,6 +182,8 @@ DISTILBERT = Family(
         "attention_probs_dropout_prob": "attention_dropout",
         "classifier_dropout": "seq_classif_dropout",
     },
+    aliases=("hidden_size", "num_hidden_layers", "num_attention_heads"),
+    defaults={"num_hidden_layers": 6, "classifier_dropout": 0.2},
     fixed={"layer_norm_eps": 1e-12, "type_vocab_size": 0},
     blocks="transformer.layer.{}",
     layers={
@@ -183,6 +205,7 @@ MPNET = MPNetFamily(
     one_segment=True,
     padding=1,
     double_separator=True,
+    defaults={"vocab_size": 30527},
     fixed={"type_vocab_size": 0, "pad_token_id": 1},
     # transformers uses 32 buckets, whatever the field says
     supported={**SUPPORTED, "relative_attention_num_buckets": 32},
@@ -203,6 +226,17 @@ ALBERT = AlbertFamily(
     Head("pooler", "tanh", "classifier"),
     one_segment=True,
     fields={"classifier_dropout": "classifier_dropout_prob"},
+    defaults={
+        "vocab_size": 30000,
+        "embedding_size": 128,
+        "hidden_size": 4096,
+        "num_attention_heads": 64,
+        "intermediate_size": 16384,
+        "hidden_act": "gelu_new",
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "classifier_dropout": 0.1,
+    },
     supported={**SUPPORTED, "num_hidden_groups": 1, "inner_group_num": 1},
     blocks="encoder.albert_layer_groups.{}.albert_layers.0",
     layers={
@@ -222,8 +256,8 @@ ALBERT = AlbertFamily(
 FAMILIES = {
     "bert": BERT,
     "roberta": ROBERTA,
-    "xlm-roberta": replace(ROBERTA, architecture="XLMRoberta"),
-    "camembert": replace(ROBERTA, architecture="Camembert"),
+    "xlm-roberta": replace(ROBERTA, architecture="XLMRoberta", defaults={}),
+    "camembert": replace(ROBERTA, architecture="Camembert", defaults={}),
     "distilbert": DISTILBERT,
     "mpnet": MPNET,
     "albert": ALBERT,

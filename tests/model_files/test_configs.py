@@ -7,15 +7,16 @@ import shutil
 import pytest
 
 from minisbert.arguments import shorten
+from minisbert.model_files.class_paths import MODULE_PATHS, TORCH_ACTIVATIONS
 from minisbert.model_files.configs import (
     HIDDEN_ACTIVATIONS,
     POOLING_FLAGS,
-    TORCH_ACTIVATIONS,
     read_bert_config,
     read_model_config,
 )
 from minisbert.network.activations import ACTIVATIONS
 from minisbert.network.config import DenseConfig, NormalizeConfig, PoolingConfig, parameter_shapes
+from minisbert.network.families import DEFAULTS
 from minisbert.network.pooling import POOLINGS
 from models import OLD_TYPES, SIZES, edit_json, make_model_directory, write_json
 
@@ -101,6 +102,30 @@ def test_modules_run_in_order_of_idx(directory):
     assert kinds == [DenseConfig, NormalizeConfig]
 
 
+def test_modules_without_idx_run_in_their_order(directory):
+    """An entry without idx has its place in the file, as sentence-transformers takes all."""
+    entries = json.loads((directory / "modules.json").read_text("utf-8"))
+    for entry in entries:
+        del entry["idx"]
+    write_json(directory / "modules.json", entries)
+    kinds = [type(module) for module in read_model_config(directory).modules]
+    assert kinds == [DenseConfig, NormalizeConfig]
+
+
+@pytest.mark.parametrize("path", MODULE_PATHS)
+def test_module_paths(directory, path):
+    """Every path that a version of sentence-transformers gives a module is known."""
+    kinds = ["Transformer", "Pooling", "Dense", "Normalize"]
+    types = [path if MODULE_PATHS[path] == kind else OLD_TYPES[kind] for kind in kinds]
+    set_modules(directory, *types)
+    for place, kind in enumerate(types):
+        entry = f"{place}_{kind}"
+        if 0 < place < 3:
+            (directory / f"{place}_{kinds[place]}").rename(directory / entry)
+    modules = read_model_config(directory).modules
+    assert [type(module) for module in modules] == [DenseConfig, NormalizeConfig]
+
+
 def test_transformer_in_a_folder(directory):
     """The Transformer module may be in a folder of its own, with its length and its sizes."""
     (directory / "0_Transformer").mkdir()
@@ -180,7 +205,7 @@ def test_prompt_may_be_left_out_of_pooling(directory):
     ],
 )
 def test_dense_activations(directory, stated, activation):
-    """A Dense module's activation is known by its last part, and Tanh if it has none."""
+    """A Dense module's activation is known by its path, and Tanh if it has none."""
     edit_json(directory / "2_Dense" / "config.json", activation_function=stated, bias=False)
     dense = read_model_config(directory).modules[0]
     assert (dense.activation, dense.bias) == (activation, False)
@@ -202,6 +227,39 @@ def test_twelve_blocks_are_twelve(tmp_path):
 def test_positions_of_bert_start_at_the_first(directory):
     """BERT's first token has the first row of the position table."""
     assert read_model_config(directory).bert.position_offset == 0
+
+
+@pytest.mark.parametrize("name", [name for name in SIZES if name != "model_type"])
+def test_missing_field_has_its_default(directory, name):
+    """A field that config.json lacks has the value that transformers documents for BERT."""
+    write_json(directory / "config.json", {**SIZES, "hidden_size": 48, name: None})
+    expected = {"pad_token_id": None, **DEFAULTS}[name]
+    assert getattr(read_bert_config(directory / "config.json"), name) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "model_type"),
+    [
+        ({"architectures": ["XLMRobertaForMaskedLM"]}, "xlm-roberta"),
+        ({"architectures": ["RobertaModel"], "type_vocab_size": 2}, "roberta"),
+        ({"type_vocab_size": 2}, "bert"),
+    ],
+)
+def test_oldest_files_have_no_model_type(tmp_path, content, model_type):
+    """Without model_type the family is that of the classes; Google's own files are BERT's."""
+    write_json(tmp_path / "config.json", content)
+    assert read_bert_config(tmp_path / "config.json").model_type == model_type
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{}, {"type_vocab_size": 1}, {"architectures": ["ElectraModel"]}, {"architectures": []}],
+)
+def test_unclear_family_is_refused(tmp_path, content):
+    """A config.json without model_type that could be several families' is refused."""
+    write_json(tmp_path / "config.json", content)
+    with pytest.raises(ValueError, match=r"model_type in .*config\.json must be .* missing; "):
+        read_bert_config(tmp_path / "config.json")
 
 
 # The length limit
@@ -247,16 +305,6 @@ def test_old_names_of_the_length_file(directory, family):
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in SIZES if "dropout" not in name and name != "pad_token_id"]
-)
-def test_missing_field(directory, name):
-    """A field that config.json lacks is named, with the file."""
-    edit_json(directory / "config.json", **{name: None})
-    with pytest.raises(ValueError, match=rf"^{name} in .*config\.json must be .* missing; "):
-        read_model_config(directory)
-
-
-@pytest.mark.parametrize(
     ("file", "changes", "sentence"),
     [
         ("config.json", {"vocab_size": 0}, "vocab_size .* 1 or more, got 0"),
@@ -292,6 +340,31 @@ def test_missing_field(directory, name):
             {"transformer_task": "fill-mask"},
             "transformer_task .* \"feature-extraction\", got 'fill-mask'",
         ),
+        (
+            "sentence_bert_config.json",
+            {"module_output_name": "sentence_embedding"},
+            "module_output_name .* \"token_embeddings\", got 'sentence_embedding'",
+        ),
+        (
+            "sentence_bert_config.json",
+            {"modality_config": {"text": {"method_output_name": "pooler_output"}}},
+            "method_output_name .* \"last_hidden_state\", got 'pooler_output'",
+        ),
+        (
+            "sentence_bert_config.json",
+            {"modality_config": {"text": {"method": "get_text_features"}}},
+            "method .* \"forward\", got 'get_text_features'",
+        ),
+        (
+            "config.json",
+            {"auto_map": {"AutoModel": "modeling_mine.Model"}},
+            "auto_map .* names code .* got {'AutoModel': 'modeling_mine.Model'}; .* never run",
+        ),
+        (
+            "tokenizer_config.json",
+            {"auto_map": {"AutoTokenizer": ["mine.Words", None]}},
+            "auto_map .* names code .*'mine.Words'",
+        ),
         ("1_Pooling/config.json", {"pooling_mode": "median"}, "pooling_mode .* got 'median'"),
         ("1_Pooling/config.json", {"pooling_mode": []}, "pooling_mode .* got \\[\\]"),
         ("1_Pooling/config.json", {"pooling_mode": 7}, "pooling_mode .* got 7"),
@@ -310,12 +383,17 @@ def test_missing_field(directory, name):
         (
             "2_Dense/config.json",
             {"activation_function": "mine.ReLU"},
-            "activation_function .* a path in torch .* got 'mine.ReLU'",
+            "activation_function .* path in torch.nn .* got 'mine.ReLU'",
+        ),
+        (
+            "2_Dense/config.json",
+            {"activation_function": "torch.mine.ReLU"},
+            "activation_function .* path in torch.nn .* got 'torch.mine.ReLU'",
         ),
         (
             "2_Dense/config.json",
             {"activation_function": "torch.nn.modules.activation.Softmax"},
-            "activation_function .* in Tanh, Identity, ReLU, GELU, Sigmoid, got '.*Softmax'",
+            "activation_function .* of Tanh, Identity, ReLU, GELU, Sigmoid, got '.*Softmax'",
         ),
         (
             "2_Dense/config.json",
@@ -326,6 +404,8 @@ def test_missing_field(directory, name):
 )
 def test_impossible_field(directory, file, changes, sentence):
     """An impossible or unsupported value is refused with the field, the file and the value."""
+    if not (directory / file).exists():
+        write_json(directory / file, {})
     edit_json(directory / file, **changes)
     with pytest.raises(ValueError, match=sentence) as error:
         read_model_config(directory)
@@ -358,9 +438,12 @@ def test_impossible_settings(directory, fields, sentence):
 @pytest.mark.parametrize(
     "kinds",
     [
-        ["Transformer", "Pooling", "my_package.Extra"],
-        ["sentence_transformers.models.WordEmbeddings", "Pooling"],
-        ["Transformer", "Pooling", "sentence_transformers.models.CNN"],
+        ["custom_st.Transformer", OLD_TYPES["Pooling"]],
+        [OLD_TYPES["Transformer"], "sentence_transformers.mine.Pooling"],
+        [OLD_TYPES["Transformer"], OLD_TYPES["Pooling"], "my_package.Dense"],
+        [OLD_TYPES["Transformer"], OLD_TYPES["Pooling"], "Normalize"],
+        ["sentence_transformers.models.WordEmbeddings", OLD_TYPES["Pooling"]],
+        [OLD_TYPES["Transformer"], OLD_TYPES["Pooling"], "sentence_transformers.models.CNN"],
         ["os.system"],
     ],
 )
@@ -395,11 +478,11 @@ def test_modules_in_another_order(directory, kinds):
     [
         ({}, "must hold a JSON list"),
         (["Transformer"], "must hold a JSON list of objects"),
-        ([{}], "idx in .* missing"),
-        ([{"idx": "0", "path": "", "type": "Transformer"}], "idx in .* got '0'"),
+        ([{}], "type in .* missing"),
+        ([{"idx": "0", "path": "", "type": OLD_TYPES["Transformer"]}], "idx in .* got '0'"),
         ([{"idx": 0, "path": ""}], "type in .* missing"),
         ([{"idx": 0, "path": "", "type": 3}], "type in .* got 3"),
-        ([{"idx": 0, "path": 3, "type": "Transformer"}], "path in .* got 3"),
+        ([{"idx": 0, "path": 3, "type": OLD_TYPES["Transformer"]}], "path in .* got 3"),
     ],
 )
 def test_broken_modules_file(directory, content, sentence):

@@ -18,12 +18,13 @@ from minisbert.model_files import hub, sources
 
 REPOSITORY = "tiny/model"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+LIBRARY = "sentence_transformers"
 FILES = {
     "modules.json": json.dumps(
         [
-            {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
-            {"idx": 1, "name": "1", "path": "1_Pooling", "type": "x.Pooling"},
-            {"idx": 2, "name": "2", "path": "2_Normalize", "type": "x.Normalize"},
+            {"idx": 0, "name": "0", "path": "", "type": f"{LIBRARY}.models.Transformer"},
+            {"idx": 1, "name": "1", "path": "1_Pooling", "type": f"{LIBRARY}.models.Pooling"},
+            {"idx": 2, "name": "2", "path": "2_Normalize", "type": f"{LIBRARY}.models.Normalize"},
         ]
     ).encode(),
     "config.json": b"{}",

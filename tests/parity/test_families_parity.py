@@ -1,5 +1,7 @@
 """Every family beside transformers and sentence-transformers, live: ids, vectors, logits, files."""
 
+import dataclasses
+import json
 import logging
 
 import numpy as np
@@ -14,11 +16,13 @@ from transformers.models.mpnet.modeling_mpnet import MPNetEncoder
 from minisbert import CrossEncoder, SentenceTransformer
 from minisbert.encoding.tokenization import Tokenizer
 from minisbert.model_files.configs import POOLING_FLAGS, read_bert_config
+from minisbert.model_files.head_files import read_cross_encoder_config
 from minisbert.model_files.weights import load_parameters
 from minisbert.network.bert import bert_forward
 from minisbert.network.families import FAMILIES
 from minisbert.network.ragged import join_sentences
 from minisbert.network.relative_bias import find_buckets
+from models import write_json
 
 LIMIT = 64
 TEXT = "the old bird sings in a red tree , déjà 老鸟 птица ! cat-like <s> don't x"
@@ -142,6 +146,39 @@ def test_half_precision(tmp_path, model_type, kind):
     network = transformers.AutoModel.from_pretrained(directory, dtype=getattr(torch, kind))
     network.save_pretrained(directory)
     check_hidden(directory, TEXTS)
+
+
+@every_family
+def test_sizes_alone(tmp_path, model_type):
+    """A config.json of only the sizes has the family's defaults, and gives the same vectors."""
+    default = transformers.AutoConfig.for_model(model_type).to_dict()
+    activation = "activation" if model_type == "distilbert" else "hidden_act"
+    directory = make_family_directory(tmp_path, model_type, hidden_act=default[activation])
+    sizes = ("model_type", "vocab_size", "hidden_size", "dim", "embedding_size", "pad_token_id")
+    sizes += ("num_hidden_layers", "n_layers", "num_attention_heads", "n_heads")
+    sizes += ("intermediate_size", "hidden_dim", "max_position_embeddings", "type_vocab_size")
+    content = json.loads((directory / "config.json").read_text("utf-8"))
+    write_json(directory / "config.json", {n: content[n] for n in sizes if n in content})
+    check_hidden(directory, TEXTS)
+
+
+@every_family
+def test_defaults(tmp_path, model_type):
+    """Every field that is read has transformers' default for the family."""
+    theirs = transformers.AutoConfig.for_model(model_type)
+    write_json(tmp_path / "config.json", {"model_type": model_type})
+    ours = read_bert_config(tmp_path / "config.json")
+    family = FAMILIES[model_type]
+    for field in dataclasses.fields(ours):
+        name = family.fields.get(field.name, field.name)
+        if hasattr(theirs, name) and field.name not in family.fixed and name != "pad_token_id":
+            assert getattr(ours, field.name) == getattr(theirs, name), name
+    assert family.padding in (None, theirs.pad_token_id)
+    head = read_cross_encoder_config(tmp_path)
+    dropout = family.fields.get("classifier_dropout", "classifier_dropout")
+    expected = getattr(theirs, dropout, None)
+    assert head.classifier_dropout == (ours.hidden_dropout_prob if expected is None else expected)
+    assert head.num_labels == theirs.num_labels
 
 
 @pytest.mark.parametrize("model_type", ["roberta", "mpnet", "bert", "distilbert"])
