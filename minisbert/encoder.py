@@ -222,7 +222,9 @@ class SentenceTransformer(LoadedModel):
         embed: Callable[[Sequence[Array]], Iterable[Array]] = self._embed_tokens
         rows: Any = [None] * len(texts)
         if output_value == "sentence_embedding":
-            skip = count_prompt_tokens(self.tokenizer, self.config.pooling, prompt)
+            skip = count_prompt_tokens(
+                self.tokenizer, self.config.pooling, prompt, max_length=self.max_seq_length
+            )
             embed = partial(self._embed, skip=skip)
             rows = np.empty((len(texts), self.config.embedding_width), np.float32)
         fill_rows(

@@ -114,15 +114,16 @@ def _weigh_tokens(model: BiEncoder, text: str) -> tuple[list[str], Array]:
     """Return the tokens of a text, and their vectors times their pooling weights.  -> T, (T, D)"""
     prompt = choose_prompt(model.prompts, model.default_prompt_name)
     pooling = model.config.pooling
-    skip = count_prompt_tokens(model.tokenizer, pooling, prompt)
+    limit = model.max_seq_length
+    skip = count_prompt_tokens(model.tokenizer, pooling, prompt, max_length=limit)
     vectors: Array = model.encode(text, output_value="token_embeddings")
     T, D = vectors.shape
     weights = np.zeros(T)
     if T > skip:
         # The derivative of a weighted sum in a token is that token's weight.
         backward = POOLINGS[pooling.modes[0]].backward
-        weights[skip:] = backward(np.ones((1, 1)), np.zeros((1, T - skip, 1)))[0, :, 0]
-    tokens = model.tokenizer.name_tokens(prompt + text, model.max_seq_length)
+        weights[skip:] = backward(np.ones((1, 1)), np.zeros((1, T - skip, 1)), skip)[0, :, 0]
+    tokens = model.tokenizer.name_tokens(prompt + text, limit)
     return tokens, vectors.astype(np.float64) * weights[:, None]
 
 

@@ -73,11 +73,15 @@ def choose_prompt_name(
     return next(iter(filled + [name for name in names if name in prompts]), None)
 
 
-def count_prompt_tokens(tokenizer: Tokenizer, pooling: PoolingConfig, prompt: str) -> int:
+def count_prompt_tokens(
+    tokenizer: Tokenizer, pooling: PoolingConfig, prompt: str, *, max_length: int
+) -> int:
     """Count the tokens of a prompt that pooling leaves out; 0 if pooling includes the prompt.
 
-    The closing special token is not counted, since it comes after the whole text.
+    A closing special token is not counted, since it comes after the whole text. A prompt as long as
+    the model reads, `max_length` tokens, leaves that token alone to be pooled.
     """
     if not prompt or pooling.include_prompt:
         return 0
-    return int(tokenizer.count([prompt])[0]) - 1
+    tokens, special = tokenizer.encode([prompt, ""], max_length).ids
+    return len(tokens) - int(tokens[-1] == special[-1])

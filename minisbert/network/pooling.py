@@ -1,8 +1,8 @@
 """Pooling: from token vectors to one vector for each sentence (section 3 of the paper).
 
-Every pooling includes the special tokens, since sentence-transformers' models were trained so.
-There is no mask: a ragged batch holds no padding. `pool_x` maps sentences (B, T, D) to vectors
-(B, D); its backward `spread_x` maps their gradient, with the sentences, to a gradient (B, T, D).
+Special tokens are pooled too, since sentence-transformers' models were trained so. There is no mask,
+since there is no padding. `pool_x` maps sentences (B, T, D), without the `skip` tokens before them,
+to vectors (B, D); its backward `spread_x` maps the gradient, with the sentences, to one (B, T, D).
 """
 
 from __future__ import annotations
@@ -16,33 +16,33 @@ from minisbert.arrays import Array, Cache
 from minisbert.network.ragged import Group
 
 
-def pool_cls(sentences: Array) -> Array:
+def pool_cls(sentences: Array, skip: int) -> Array:
     """Take the first token's vector."""
     return sentences[:, 0]
 
 
-def spread_cls(dpooled: Array, sentences: Array) -> Array:
+def spread_cls(dpooled: Array, sentences: Array, skip: int) -> Array:
     dsentences = np.zeros_like(sentences)
     dsentences[:, 0] = dpooled
     return dsentences
 
 
-def pool_mean(sentences: Array) -> Array:
+def pool_mean(sentences: Array, skip: int) -> Array:
     """Take the mean over the tokens."""
     return sentences.mean(axis=1)
 
 
-def spread_mean(dpooled: Array, sentences: Array) -> Array:
+def spread_mean(dpooled: Array, sentences: Array, skip: int) -> Array:
     B, T, D = sentences.shape
     return np.broadcast_to(dpooled[:, None] / T, sentences.shape)
 
 
-def pool_max(sentences: Array) -> Array:
+def pool_max(sentences: Array, skip: int) -> Array:
     """Take the largest value of each dimension."""
     return sentences.max(axis=1)
 
 
-def spread_max(dpooled: Array, sentences: Array) -> Array:
+def spread_max(dpooled: Array, sentences: Array, skip: int) -> Array:
     """Give the gradient to the largest value; in a tie, to the first token's."""
     dsentences = np.zeros_like(sentences)
     first = sentences.argmax(axis=1)[:, None]  # (B, 1, D)
@@ -50,37 +50,37 @@ def spread_max(dpooled: Array, sentences: Array) -> Array:
     return dsentences
 
 
-def pool_mean_sqrt_length(sentences: Array) -> Array:
+def pool_mean_sqrt_length(sentences: Array, skip: int) -> Array:
     """Divide the sum over the tokens by the square root of their number."""
     B, T, D = sentences.shape
     return sentences.sum(axis=1) / np.sqrt(T).astype(sentences.dtype)
 
 
-def spread_mean_sqrt_length(dpooled: Array, sentences: Array) -> Array:
+def spread_mean_sqrt_length(dpooled: Array, sentences: Array, skip: int) -> Array:
     B, T, D = sentences.shape
     scaled = dpooled / np.sqrt(T).astype(sentences.dtype)
     return np.broadcast_to(scaled[:, None], sentences.shape)
 
 
-def pool_weighted_mean(sentences: Array) -> Array:
-    """Take the mean with weights 1, 2, ..., T: later tokens count more."""
+def pool_weighted_mean(sentences: Array, skip: int) -> Array:
+    """Take the mean with weights skip + 1, ..., skip + T: later tokens count more."""
     B, T, D = sentences.shape
-    weights = np.arange(1, T + 1, dtype=sentences.dtype)[:, None]  # (T, 1)
+    weights = np.arange(skip + 1, skip + T + 1, dtype=sentences.dtype)[:, None]  # (T, 1)
     return (sentences * weights).sum(axis=1) / weights.sum()
 
 
-def spread_weighted_mean(dpooled: Array, sentences: Array) -> Array:
+def spread_weighted_mean(dpooled: Array, sentences: Array, skip: int) -> Array:
     B, T, D = sentences.shape
-    weights = np.arange(1, T + 1, dtype=sentences.dtype)[:, None]  # (T, 1)
+    weights = np.arange(skip + 1, skip + T + 1, dtype=sentences.dtype)[:, None]  # (T, 1)
     return dpooled[:, None] * (weights / weights.sum())
 
 
-def pool_last(sentences: Array) -> Array:
+def pool_last(sentences: Array, skip: int) -> Array:
     """Take the last token's vector."""
     return sentences[:, -1]
 
 
-def spread_last(dpooled: Array, sentences: Array) -> Array:
+def spread_last(dpooled: Array, sentences: Array, skip: int) -> Array:
     dsentences = np.zeros_like(sentences)
     dsentences[:, -1] = dpooled
     return dsentences
@@ -89,8 +89,8 @@ def spread_last(dpooled: Array, sentences: Array) -> Array:
 class Pooling(NamedTuple):
     """One pooling: its forward, its backward, and whether it is a weighted sum of the tokens."""
 
-    forward: Callable[[Array], Array]
-    backward: Callable[[Array, Array], Array]
+    forward: Callable[[Array, int], Array]
+    backward: Callable[[Array, Array, int], Array]
     is_linear: bool = True
 
 
@@ -138,7 +138,7 @@ def pooling_forward(
         if group.T <= skip:
             pooled.append(np.zeros((group.B, len(modes) * D), hidden.dtype))
         else:
-            pooled.append(np.hstack([POOLINGS[mode].forward(sentences) for mode in modes]))
+            pooled.append(np.hstack([POOLINGS[mode].forward(sentences, skip) for mode in modes]))
     if cache is not None:
         cache.append(PoolingCache(hidden, groups, modes, skip))
     return np.concatenate(pooled)
@@ -158,5 +158,5 @@ def pooling_backward(dpooled: Array, cache: list[Any]) -> Array:
         first += group.B
         if group.T > skip:
             for mode, part in zip(modes, parts, strict=True):
-                dsentences += POOLINGS[mode].backward(part, sentences)
+                dsentences += POOLINGS[mode].backward(part, sentences, skip)
     return dhidden

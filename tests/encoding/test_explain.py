@@ -39,6 +39,20 @@ def test_contributions_add_up(tiny_directory, pooling, similarity, truncate_dim)
         assert found.contributions.shape == (len(found.tokens_a), len(found.tokens_b))
 
 
+@pytest.mark.parametrize("pooling", LINEAR)
+def test_contributions_add_up_without_a_prompt(tmp_path, pooling):
+    """Tokens of a prompt that is not pooled contribute nothing, and the others what they weigh."""
+    make_model_directory(tmp_path)
+    edit_json(tmp_path / "1_Pooling" / "config.json", include_prompt=False)
+    model = SentenceTransformer(
+        tmp_path, pooling=pooling, prompts={"p": "the red car "}, default_prompt_name="p"
+    )
+    found = explain(model, "a bird sings", "the dog")
+    vectors = model.encode(["a bird sings", "the dog"])
+    assert found.score == pytest.approx(model.similarity(*vectors).item(), abs=1e-6)
+    assert not found.contributions[:4].any()
+
+
 def test_contributions_add_up_with_the_real_model(minilm):
     """Contributions add up for 45 pairs with all-MiniLM-L6-v2, whose embeddings have length 1."""
     texts = [

@@ -60,9 +60,14 @@ def test_tokens_of_a_prompt_are_counted(tmp_path):
     with_prompt = model.config.pooling
     edit_json(tmp_path / "1_Pooling" / "config.json", include_prompt=False)
     without_prompt = SentenceTransformer(tmp_path).config.pooling
-    assert count_prompt_tokens(model.tokenizer, with_prompt, "a bird ") == 0
-    assert count_prompt_tokens(model.tokenizer, without_prompt, "a bird ") == 3
-    assert count_prompt_tokens(model.tokenizer, without_prompt, "") == 0
+
+    def count(pooling, prompt, max_length=64):
+        return count_prompt_tokens(model.tokenizer, pooling, prompt, max_length=max_length)
+
+    assert count(with_prompt, "a bird ") == 0
+    assert count(without_prompt, "a bird ") == 3
+    assert count(without_prompt, "") == 0
+    assert count(without_prompt, "a bird sings all day ", max_length=5) == 4
 
 
 @pytest.mark.parametrize(

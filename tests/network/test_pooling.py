@@ -40,7 +40,14 @@ def test_skipped_prompt_tokens_take_no_part():
     assert pooling_forward(HIDDEN, GROUPS, ["cls"], skip=1).tolist() == [[3, 6], [-2, -3], [0, 0]]
 
 
-@pytest.mark.parametrize("skip", [0, 1])
+def test_weights_count_from_the_first_token():
+    """After skipped tokens the weights by position are skip + 1, ..., as if they were there."""
+    hidden = np.array([[7.0], [7], [1], [10]])
+    got = pooling_forward(hidden, group_lengths([4]), ["weightedmean"], skip=2)
+    assert got.item() == pytest.approx((3 * 1 + 4 * 10) / (3 + 4))
+
+
+@pytest.mark.parametrize("skip", [0, 1, 2])
 @pytest.mark.parametrize("modes", [*((mode,) for mode in POOLINGS), ("max", "mean", "cls")])
 def test_pooling_backward(modes, skip):
     """Every pooling's gradient agrees with differences: alone, concatenated, and with a prompt."""

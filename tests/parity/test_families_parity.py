@@ -253,3 +253,23 @@ def test_cross_encoders(tmp_path, complaints, model_type, num_labels):
     back = sentence_transformers.CrossEncoder(str(tmp_path / "ours"), device="cpu")
     assert complaints() == before
     assert np.abs(back.predict(PAIRS) - expected).max() <= 1e-5
+
+
+@pytest.mark.parametrize("mode", POOLING_FLAGS.values())
+def test_prompts_left_out_of_pooling(tmp_path, complaints, mode):
+    """Every pooling leaves the same tokens out, and weighs the others the same, at any length."""
+    network = make_family_directory(tmp_path / "network", "bert")
+    transformer = modules.Transformer(str(network))
+    pooling = modules.Pooling(32, pooling_mode=mode, include_prompt=False)
+    long = "the bird sings in the old tree all day , " * 9
+    theirs = sentence_transformers.SentenceTransformer(
+        modules=[transformer, pooling],
+        device="cpu",
+        prompts={"query": "the bird : ", "document": "cat ", "long": long},
+    )
+    theirs.save_pretrained(str(tmp_path / "theirs"))
+    ours = SentenceTransformer(tmp_path / "theirs")
+    for prompt_name in (None, *theirs.prompts):
+        expected = theirs.encode(TEXTS, prompt_name=prompt_name)
+        got = ours.encode(TEXTS, prompt_name=prompt_name, on_truncate="ignore")
+        assert np.abs(got - expected).max() <= 1e-5
