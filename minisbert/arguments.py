@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterable, Mapping
-from typing import Literal
+from collections.abc import Iterable, Mapping, Set
+from typing import Any, Literal
 
 import numpy as np
 
@@ -64,16 +64,40 @@ def check_positive(name: str, value: int | None) -> int | None:
     return check_whole_number(name, value, remedy="leave it out, or pass another number")
 
 
+def check_rows(
+    inputs: Any,
+    name: str,
+    expected: str = "an iterable of str",
+    *,
+    remedy: str = "pass a list of texts",
+) -> None:
+    """Refuse what can't be read row by row: a single text, a table, a set, no iterable at all.
+
+    Iterating over a mapping or a table yields the names of its columns, and a set has no order that
+    results could follow. A series, one column of a table, has `keys` too, but yields its values.
+
+    expected  for the error
+
+    Raises TypeError.
+    """
+    table = isinstance(inputs, Mapping) or hasattr(inputs, "keys") or hasattr(inputs, "columns")
+    dimensions = getattr(inputs, "ndim", None)
+    if (
+        isinstance(inputs, (str, bytes, Set))
+        or (table and dimensions != 1)
+        or dimensions == 0
+        or not isinstance(inputs, Iterable)
+    ):
+        raise TypeError(f"{name} must be {expected}, got {type(inputs).__name__}; {remedy}")
+
+
 def check_texts(inputs: Iterable[str], name: str = "inputs") -> list[str]:
     """Return the texts as a list.
 
-    Raises TypeError if `inputs` is not an iterable of str; the error text names the index of the
-    first object that is not a str.
+    Raises TypeError if `inputs` is not an iterable of str (see `check_rows`); the error text names
+    the index of the first object that is not a str.
     """
-    if isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Iterable):
-        raise TypeError(
-            f"{name} must be an iterable of str, got {type(inputs).__name__}; pass a list of texts"
-        )
+    check_rows(inputs, name)
     texts = list(inputs)
     for index, text in enumerate(texts):
         if not isinstance(text, str):

@@ -18,6 +18,7 @@ import numpy as np
 from minisbert.arguments import (
     OnTruncate,
     check_positive,
+    check_rows,
     check_run_options,
     check_texts,
     report_truncation,
@@ -313,11 +314,12 @@ def _find_score_activation(activation: str | ScoreActivation) -> ScoreActivation
 
 def _read_pairs(inputs: Any) -> list[tuple[str, str]]:
     """Return the pairs as a list of tuples; TypeError names the index of anything else."""
-    if isinstance(inputs, (str, bytes)) or not isinstance(inputs, Iterable):
-        raise TypeError(
-            f"inputs must be a pair or an iterable of pairs, got {type(inputs).__name__}; "
-            "pass a list of pairs, [(a, b), ...]"
-        )
+    check_rows(
+        inputs,
+        "inputs",
+        "a pair or an iterable of pairs",
+        remedy="pass a list of pairs, [(a, b), ...]",
+    )
     pairs = list(inputs)
     if len(pairs) == 2 and all(isinstance(text, str) for text in pairs):
         raise TypeError(

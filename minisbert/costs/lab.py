@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from minisbert.arguments import check_texts
 from minisbert.costs.machine import describe_machine
 from minisbert.costs.measurement import SIZES, make_cross_encoder, measure_costs
 from minisbert.costs.quality import measure_quality, write_quality
@@ -36,7 +37,7 @@ def run_cost_lab(
 
     Raises ValueError for too few different texts or too little time.
     """
-    different = sorted(set(texts))
+    different = sorted(set(check_texts(texts, "texts")))
     if len(different) < _LEAST_TEXTS:
         raise ValueError(
             f"texts must be at least {_LEAST_TEXTS} different ones, got {len(different)}; "

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minisbert.arguments import check_whole_number
+from minisbert.arguments import check_rows, check_whole_number
 from minisbert.arrays import Array
 from minisbert.system.disk import sync_directory, write_file
 from minisbert.system.json_fields import COUNT, STRING, Fields, read_fields
@@ -184,10 +184,7 @@ def name_partial_files(path: Path) -> tuple[Path, Path]:
 
 def _check_arguments(texts: Iterable[str], chunk: int, options: dict[str, Any]) -> None:
     """Refuse inputs that can't be divided into chunks, and options that need all texts at once."""
-    if isinstance(texts, (str, bytes)) or not isinstance(texts, Iterable):
-        raise TypeError(
-            f"texts must be an iterable of str, got {type(texts).__name__}; pass a list of texts"
-        )
+    check_rows(texts, "texts")
     check_whole_number("chunk", chunk, remedy="leave it out")
     if options.get("precision") in ("int8", "uint8"):
         raise ValueError(

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minisbert.arguments import check_whole_number
+from minisbert.arguments import check_texts, check_whole_number
 from minisbert.encoding.batching import encode_once
 from minisbert.evaluation.judged_files import RetrievalTask, StsPairs
 from minisbert.evaluation.metrics import (
@@ -70,10 +70,11 @@ def evaluate_sts(model: Any, pairs: StsPairs) -> StsResult:
     ValueError
         If the model does not give one finite number for each pair.
     """
+    first, second = (check_texts(getattr(pairs, x), f"pairs.{x}") for x in ("first", "second"))
     if hasattr(model, "predict"):
-        scores = model.predict(list(zip(pairs.first, pairs.second, strict=True)))
+        scores = model.predict(list(zip(first, second, strict=True)))
     else:
-        u, v = encode_once(model.encode, pairs.first, pairs.second)
+        u, v = encode_once(model.encode, first, second)
         scores = model.similarity_pairwise(u, v)
     if np.shape(scores) != pairs.scores.shape:
         raise ValueError(

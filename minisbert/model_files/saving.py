@@ -15,6 +15,7 @@ from pathlib import Path
 from textwrap import indent
 from typing import Any
 
+from minisbert.arguments import check_texts
 from minisbert.arrays import Array
 from minisbert.model_files.class_paths import TORCH_ACTIVATIONS, make_torch_path
 from minisbert.model_files.configs import POOLING_FLAGS, read_bert_config
@@ -150,6 +151,7 @@ def save_cross_encoder(
         If the labels are not one different name for each output of the head, or if a directory
         can't name the activation.
     """
+    labels = None if labels is None else check_texts(labels, "labels")
     if labels is not None and not len(labels) == len(set(labels)) == config.num_labels:
         raise ValueError(
             f"labels must be {config.num_labels} different names, got {', '.join(labels)}; "

@@ -1,8 +1,8 @@
 """Pooling: from token vectors to one vector for each sentence (section 3 of the paper).
 
-Special tokens are pooled too, since sentence-transformers' models were trained so. There is no mask,
-since there is no padding. `pool_x` maps sentences (B, T, D), without the `skip` tokens before them,
-to vectors (B, D); its backward `spread_x` maps the gradient, with the sentences, to one (B, T, D).
+Special tokens are pooled too, since sentence-transformers' models were trained so. There is no
+mask: nothing is padded. `pool_x` maps sentences (B, T, D), without the `skip` tokens before them,
+to vectors (B, D); its backward `spread_x` maps the gradient, with the sentences, to (B, T, D).
 """
 
 from __future__ import annotations

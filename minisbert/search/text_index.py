@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from minisbert.arguments import check_texts
 from minisbert.search.flat_index import FlatIndex
 
 FILE_NAME = "index.safetensors"
@@ -48,9 +49,12 @@ class TextIndex:
 
         Raises
         ------
+        TypeError
+            If the texts are not an iterable of str.
         ValueError
             If their numbers differ, or an embedding is not finite.
         """
+        texts = check_texts(texts, "texts")
         vectors = FlatIndex.from_embeddings(embeddings, metric, model_name)
         if len(vectors) != len(texts):
             raise ValueError(

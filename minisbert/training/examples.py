@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minisbert.arguments import shorten
+from minisbert.arguments import check_rows, check_texts, shorten
 from minisbert.arrays import Array
 from minisbert.evaluation.tables import NO_CONSENSUS, Table, read_number, read_table
 from minisbert.system.text_files import file_error
@@ -87,6 +87,13 @@ def read_examples(
         raise ValueError(
             f"scale must be a number above 0, got {scale}; pass the highest possible score"
         )
+    if columns is not None:
+        check_rows(
+            columns,
+            "columns",
+            "an iterable of names",
+            remedy="pass a list, since their order counts",
+        )
     given = None if objective is None else find_objective(objective, cross_encoder or None)
     path = os.fspath(path)
     table = read_table(path, columns, None if given is None else bool(given.labels))
@@ -126,6 +133,7 @@ def make_examples(
         return rows
     chosen = find_objective(objective)
     labelled = bool(chosen.labels)
+    check_rows(rows, "the examples", "an iterable of tuples", remedy="pass a list of tuples")
     rows = list(rows)
     for number, row in enumerate(rows, 1):
         if (
@@ -197,6 +205,7 @@ def _take_classes(table: Table, classes: Sequence[str] | None, path: str) -> Exa
     if not labels:
         must = "must have a class for some of its pairs"
         raise file_error(path, must, f"only {NO_CONSENSUS!r}", remedy="is it the right file?")
+    classes = check_texts(classes or (), "classes")
     if not classes:
         classes = _find_classes(labels, table.names[-1], path)
     elif len(set(classes)) < max(2, len(classes)):
