@@ -3,22 +3,31 @@
 Both are written beside their final name, flushed to the disk, and renamed. A rename is one step:
 whoever opens the name, even after a crash, finds all of the old content or all of the new.
 
-Replacing a directory takes two steps, since Python has no call that swaps two directories: the old
-one is renamed aside, then the new one takes its name. A process killed between the two leaves
-nothing under the name and the old directory, whole, beside it; `recover_directory` puts it back.
+A directory is replaced in one step too, by swapping two names, on Linux and macOS. Elsewhere it
+takes two: the old one is renamed aside, then the new one takes its name. A process killed between
+the two leaves nothing under the name and the old directory, whole, beside it; `recover_directory`
+puts it back.
+
+A file has a new temporary name each time, so of two writers the last to end wins. Writers of one
+directory take turns, by its lock: each cleans up what killed ones left beside it, and nobody may
+remove what a living process is still writing.
 """
 
 from __future__ import annotations
 
+import ctypes
 import glob
 import os
 import secrets
 import shutil
+import sys
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import BinaryIO
+
+from minisbert.system.locks import lock_destination
 
 
 @contextmanager
@@ -79,29 +88,51 @@ def write_directory(
     """Make a temporary directory that takes the name `destination` if the block ends without error.
 
     After an error it is removed, and the old directory stays. The block itself must flush the files
-    to the disk, as `write_file` does. If two processes write to one name at the same time, one of
-    them fails.
+    to the disk, as `write_file` does. A second writer of the same directory waits for the first.
 
-    Raises FileExistsError as `check_destination` does, before the block runs.
+    Raises FileExistsError as `check_destination` does, and BlockingIOError if a long run is writing
+    the directory, before the block runs.
     """
     destination = _resolve(destination)
-    recover_directory(destination)
-    check_destination(destination, marker, names)
     destination.parent.mkdir(parents=True, exist_ok=True)
-    token = secrets.token_hex(8)
-    new, old = (destination.with_name(f".{destination.name}.{token}.{age}") for age in _AGES)
-    new.mkdir()
-    try:
-        yield new
-        sync_directory(new)
-        if destination.exists():
-            os.replace(destination, old)
-        os.replace(new, destination)
-    except BaseException:
+    with lock_destination(destination, wait=True):
         recover_directory(destination)
-        raise
-    sync_directory(destination.parent)
-    shutil.rmtree(old, ignore_errors=True)
+        check_destination(destination, marker, names)
+        token = secrets.token_hex(8)
+        new, old = (destination.with_name(f".{destination.name}.{token}.{age}") for age in _AGES)
+        new.mkdir()
+        try:
+            yield new
+            sync_directory(new)
+            if not destination.exists():
+                os.replace(new, destination)
+            elif not _swap(new, destination):
+                os.replace(destination, old)
+                os.replace(new, destination)
+        except BaseException:
+            shutil.rmtree(new, ignore_errors=True)
+            recover_directory(destination)
+            raise
+        sync_directory(destination.parent)
+        for left in (new, old):  # the one that holds the old directory
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _swap(new: Path, destination: Path) -> bool:
+    """Swap two directories in one step; return whether the system could.
+
+    renameat2(2) of Linux and renamex_np(2) of macOS; their flags are from the systems' headers.
+    """
+    arguments: tuple[int | bytes, ...]
+    names = os.fsencode(new), os.fsencode(destination)
+    if sys.platform == "linux":
+        name, here, exchange = "renameat2", -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+        arguments = (here, names[0], here, names[1], exchange)
+    else:
+        name, arguments = "renamex_np", (*names, 2)  # RENAME_SWAP
+    if os.name != "posix" or not hasattr(library := ctypes.CDLL(None), name):
+        return False
+    return getattr(library, name)(*arguments) == 0
 
 
 def check_destination(
@@ -138,24 +169,36 @@ def recover_directory(destination: str | os.PathLike[str]) -> None:
     """Clean up after a process that was killed while it wrote a directory.
 
     Put the old directory back if it had been renamed aside, and remove what is unfinished.
-    Call this before reading a directory that a killed process may have been writing.
+    Call this before reading a directory that a killed process may have been writing. If a living
+    process is saving it, wait until that is done; if one is writing it in a long run, or nothing
+    may be changed here, do nothing.
     """
     destination = _resolve(destination)
+    if not any(_find_unfinished(destination, age) for age in _AGES):
+        return
+    with suppress(OSError), lock_destination(destination, wait=True) as alone:
+        new, old = (_find_unfinished(destination, age) for age in _AGES)
+        if old and not destination.exists():
+            os.replace(old.pop(), destination)
+        # Where there are no locks, a living process may still be writing it.
+        for left in new + old if alone else ():
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _find_unfinished(destination: Path, age: str) -> list[Path]:
+    """Return the temporary directories of one age that are beside a directory."""
     name, token = glob.escape(destination.name), "[0-9a-f]" * 16
-    new, old = (sorted(destination.parent.glob(f".{name}.{token}.{age}")) for age in _AGES)
-    if old and not destination.exists():
-        os.replace(old.pop(), destination)
-    for left in new + old:
-        shutil.rmtree(left, ignore_errors=True)
+    return sorted(destination.parent.glob(f".{name}.{token}.{age}"))
 
 
 def remove_directory(directory: str | os.PathLike[str]) -> None:
     """Remove a directory in one step: a kill leaves it whole, or nothing under its name."""
     directory = _resolve(directory)
-    # After a kill `recover_directory` removes it, since it has the name of an unfinished one.
-    unfinished = directory.with_name(f".{directory.name}.{secrets.token_hex(8)}.{_AGES[0]}")
-    os.replace(directory, unfinished)
-    shutil.rmtree(unfinished, ignore_errors=True)
+    with lock_destination(directory, wait=True):
+        # After a kill `recover_directory` removes it, since it has the name of an unfinished one.
+        unfinished = directory.with_name(f".{directory.name}.{secrets.token_hex(8)}.{_AGES[0]}")
+        os.replace(directory, unfinished)
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _resolve(path: str | os.PathLike[str]) -> Path:

@@ -4,10 +4,19 @@ import errno
 import os
 import resource
 import stat
+import threading
 
 import pytest
 
-from minisbert.system.disk import sync_tree, write_directory, write_file
+from minisbert.system import disk, locks
+from minisbert.system.disk import (
+    recover_directory,
+    remove_directory,
+    sync_tree,
+    write_directory,
+    write_file,
+)
+from minisbert.system.locks import lock_destination
 
 
 def write(path, content):
@@ -139,6 +148,107 @@ def test_failure_keeps_the_old_directory(tmp_path, error, old):
     assert os.listdir(tmp_path) == ["saved"] * old
     if old:
         assert os.listdir(tmp_path / "saved") == ["marker"]
+
+
+def save(path, content):
+    """Write a directory that holds one file."""
+    with write_directory(path, "marker", ["marker"]) as directory:
+        (directory / "marker").write_text(content)
+
+
+def start(run, *arguments):
+    """Run a function in another thread, which has some time until this one goes on."""
+    thread = threading.Thread(target=run, args=arguments)
+    thread.start()
+    thread.join(0.05)
+    return thread
+
+
+@pytest.mark.parametrize("swap", [True, False])
+def test_replacement(tmp_path, monkeypatch, swap):
+    """A directory is replaced whether or not two names can be swapped, and nothing is left."""
+    if not swap:
+        monkeypatch.setattr(disk, "_swap", lambda new, destination: False)
+    for content in ("first", "second"):
+        save(tmp_path / "saved", content)
+        assert (tmp_path / "saved" / "marker").read_text() == content
+    assert os.listdir(tmp_path) == ["saved"]
+
+
+def test_swap(tmp_path, monkeypatch):
+    """Where names can be swapped, the directory is under its name at every moment."""
+    save(tmp_path / "saved", "old")
+    if not disk._swap(tmp_path, tmp_path):
+        pytest.skip("this file system can't swap two names")
+    monkeypatch.setattr(os, "replace", None)
+    save(tmp_path / "saved", "new")
+    assert (tmp_path / "saved" / "marker").read_text() == "new"
+
+
+def test_second_writer_waits(tmp_path):
+    """Of two writers of a directory the second waits, and replaces what the first wrote."""
+    path = tmp_path / "saved"
+    save(path, "old")
+    with write_directory(path, "marker", ["marker"]) as directory:
+        (directory / "marker").write_text("first")
+        second = start(save, path, "second")
+        assert (path / "marker").read_text() == "old"
+    second.join()
+    assert (path / "marker").read_text() == "second"
+    assert os.listdir(tmp_path) == ["saved"]
+
+
+def test_living_writer_loses_nothing(tmp_path):
+    """A reader that cleans up waits for a writer that is alive, and removes nothing of its."""
+    path = tmp_path / "saved"
+    with write_directory(path, "marker", ["marker"]) as directory:
+        (directory / "marker").write_text("new")
+        reader = start(recover_directory, path)
+        assert directory.exists()
+    reader.join()
+    assert (path / "marker").read_text() == "new"
+
+
+def test_long_run_loses_nothing(tmp_path):
+    """While a long run writes a directory, saves to it are refused, and nothing is cleaned up."""
+    path, unfinished = tmp_path / "saved", tmp_path / ".saved.0123456789abcdef.new"
+    unfinished.mkdir()
+    errors = []
+
+    def fail_to_write():
+        for write in (lambda: save(path, "new"), lambda: remove_directory(path)):
+            with pytest.raises(BlockingIOError, match="one writer at a time") as refused:
+                write()
+            errors.append(refused)
+        recover_directory(path)
+
+    with lock_destination(path, wait=False):
+        start(fail_to_write).join()
+    assert len(errors) == 2
+    assert unfinished.exists()
+    recover_directory(path)
+    assert not unfinished.exists()
+
+
+def test_cleaning_up_without_locks(tmp_path, monkeypatch):
+    """On a file system without locks only the old directory is put back: others may be at work."""
+    monkeypatch.setattr(locks, "_lock", lambda descriptor: False)
+    for age in ("new", "old"):
+        (tmp_path / f".saved.0123456789abcdef.{age}").mkdir()
+    recover_directory(tmp_path / "saved")
+    assert sorted(os.listdir(tmp_path)) == [".saved.0123456789abcdef.new", "saved"]
+
+
+def test_cleaning_up_where_nothing_may_change(tmp_path, monkeypatch):
+    """A reader who may not write there reads what is there."""
+    (tmp_path / ".saved.0123456789abcdef.new").mkdir()
+
+    def fail(*arguments):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(locks, "_open_lock_file", fail)
+    recover_directory(tmp_path / "saved")
+    assert os.listdir(tmp_path) == [".saved.0123456789abcdef.new"]
 
 
 def test_sync_tree(tmp_path, monkeypatch):
