@@ -6,6 +6,11 @@ Public functions check their arguments before they do any work. An error is one 
 
 from __future__ import annotations
 
+import contextlib
+import math
+import numbers
+import operator
+import re
 import sys
 import warnings
 from collections.abc import Iterable, Mapping, Set
@@ -17,6 +22,10 @@ from minisbert.arrays import Array
 
 OnTruncate = Literal["warn", "error", "ignore"]
 
+# The largest numbers of int64, which NumPy counts rows in, and of float32, which networks use.
+LARGEST_WHOLE_NUMBER = 2**63 - 1
+LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
+
 
 class TruncationWarning(UserWarning):
     """Some texts were longer than the model's limit and were truncated."""
@@ -27,11 +36,35 @@ def shorten(value: object) -> str:
 
     A repr escapes control characters in strings; those of other objects may span several lines.
     """
+    if isinstance(value, (str, bytes, bytearray)):
+        value = value[:100]  # so that no copy of megabytes is made
     try:
-        shown = " ".join(repr(value).split())
+        shown = escape(" ".join(repr(value).split()))
     except Exception:  # for example a whole number of more than 4,300 digits
         shown = f"<{type(value).__name__}>"
     return shown if len(shown) <= 80 else shown[:77] + "..."
+
+
+def shorten_name(name: str) -> str:
+    """Return a name for an error: as it is if it is short and printable, else as `shorten` does."""
+    return name if len(name) <= 80 and name.isprintable() else shorten(name)
+
+
+def shorten_names(names: Iterable[str]) -> str:
+    """Return names for an error, separated by commas: the first ten of many."""
+    names = list(names)
+    shown = ", ".join(map(shorten_name, names[:10]))
+    return shown if len(names) <= 10 else f"{shown}, ... ({len(names)} in all)"
+
+
+def escape(text: str) -> str:
+    """Return a text with control characters and the like as Python escapes them: \\x1b, \\n.
+
+    A terminal would obey them. Characters are kept that `str.isprintable` allows.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def check_whole_number(
@@ -44,24 +77,81 @@ def check_whole_number(
 ) -> int:
     """Return `value` as an int if it is a whole number from `least` to `most`.
 
-    NumPy's integers are whole numbers, bools are not.
+    Whatever Python takes as an index is a whole number, such as NumPy's integers, but no bool.
+    Without `most` the limit is LARGEST_WHOLE_NUMBER. Use the result, not the argument: a sum of
+    small NumPy integers wraps around.
 
     Raises ValueError for anything else; the error text ends with `remedy`.
     """
-    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not whole or value < least or (most is not None and value > most):  # type: ignore[operator]
-        expected = f"of {least} or more" if most is None else f"from {least} to {most}"
+    number = None
+    if not isinstance(value, bool):
+        with contextlib.suppress(TypeError):
+            number = operator.index(value)  # type: ignore[arg-type]
+    largest = LARGEST_WHOLE_NUMBER if most is None else most
+    if number is None or not least <= number <= largest:
+        open_ended = most is None and (number is None or number < least)
+        expected = f"of {least} or more" if open_ended else f"from {least} to {largest}"
         raise ValueError(
             f"{name} must be a whole number {expected}, got {shorten(value)}; {remedy}"
         )
-    return int(value)  # type: ignore[call-overload]
+    return number
 
 
-def check_positive(name: str, value: int | None) -> int | None:
+def check_positive(
+    name: str, value: int | None, *, remedy: str = "leave it out, or pass another number"
+) -> int | None:
     """Return a whole number of 1 or more as an int, or None; refuse anything else."""
-    if value is None:
-        return None
-    return check_whole_number(name, value, remedy="leave it out, or pass another number")
+    return None if value is None else check_whole_number(name, value, remedy=remedy)
+
+
+def check_number(
+    name: str,
+    value: object,
+    least: float = 0.0,
+    *,
+    most: float = LARGEST_FLOAT32,
+    above: bool = False,
+    remedy: str = "pass another number",
+) -> float:
+    """Return `value` as a float if it is a number from `least` to `most`.
+
+    Python's and NumPy's numbers are taken, but no bool, no NaN, and infinity only if `most` is.
+    With `above` the number must be larger than `least`.
+
+    Raises ValueError for anything else; the error text ends with `remedy`.
+    """
+    number = math.nan
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):
+            number = float(value)
+    if not (least < number if above else least <= number) or number > most:
+        expected = f"above {least:g}" if above else f"of {least:g} or more"
+        if most != LARGEST_FLOAT32 or most < number < math.inf:
+            upper = f", at most {most:g}"
+            expected = expected + upper if above else f"from {least:g} to {most:g}"
+        raise ValueError(f"{name} must be a number {expected}, got {shorten(value)}; {remedy}")
+    return number
+
+
+def parse_whole_number(text: str) -> int | None:
+    """Convert a text of at most 18 digits, perhaps with a sign, to an int; None for any other.
+
+    Python's `int` also takes underscores, surrounding blanks and the digits of other scripts, which
+    in a file or on a command line are mistakes.
+    """
+    return int(text) if re.fullmatch(r"[+-]?[0-9]{1,18}", text) else None
+
+
+def parse_number(text: str) -> float:
+    """Convert a text such as -1, .5 or 2e-5 to a float; NaN for any other, and beyond float64.
+
+    Python's `float` also takes underscores, surrounding blanks, the digits of other scripts, and
+    the words nan and infinity.
+    """
+    if not re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", text):
+        return math.nan
+    number = float(text)
+    return number if math.isfinite(number) else math.nan
 
 
 def check_rows(

@@ -1,25 +1,52 @@
 """Arguments are checked by one rule each, and errors say what to do."""
 
+import math
+import operator
+
 import numpy as np
 import pytest
 
+<<<<<<< HEAD
 from minisbert import CrossEncoder, TextIndex, read_examples, train, util
 from minisbert.arguments import check_positive, check_texts, check_whole_number
 from minisbert.costs.lab import run_cost_lab
 from minisbert.evaluation.evaluate import evaluate_sts
 from minisbert.evaluation.judged_files import StsPairs
 from models import make_cross_encoder_directory
+=======
+from minisbert.arguments import (
+    check_number,
+    check_positive,
+    check_texts,
+    check_whole_number,
+    escape,
+    parse_number,
+    parse_whole_number,
+    shorten,
+    shorten_name,
+    shorten_names,
+)
+>>>>>>> 5cafe59 (Read numbers by one strict rule, and lines without limits on what they may be)
 
 
-@pytest.mark.parametrize("value", [1, 5, np.int64(3), np.uint8(5)])
+class Whole:
+    """Another package's whole number."""
+
+    def __index__(self) -> int:
+        return 4
+
+
+@pytest.mark.parametrize("value", [1, 5, np.int64(3), np.uint8(5), np.array(2), Whole()])
 def test_whole_numbers(value):
-    """Python's and NumPy's integers in the range come back as Python's."""
+    """Whatever Python takes as an index and is in the range comes back as an int."""
     checked = check_whole_number("k", value, 1, most=5)
-    assert checked == value
+    assert checked == operator.index(value)
     assert type(checked) is int
 
 
-@pytest.mark.parametrize("value", [0, 6, -1, True, np.True_, 2.0, np.float32(2), "2", None, [2]])
+@pytest.mark.parametrize(
+    "value", [0, 6, -1, True, np.True_, 2.0, np.float32(2), "2", None, [2], np.array([2])]
+)
 def test_other_numbers_are_refused(value):
     """Bools, fractions, texts and numbers out of the range are named with what to do instead."""
     with pytest.raises(ValueError, match=r"^k must be a whole number from 1 to 5, got .*; try 3$"):
@@ -27,8 +54,10 @@ def test_other_numbers_are_refused(value):
 
 
 def test_no_upper_limit():
-    """Without an upper limit the error names the least number alone."""
-    assert check_whole_number("k", 10**30) == 10**30
+    """Without an upper limit int64 is the limit, and only a number beyond it is told so."""
+    assert check_whole_number("k", 2**63 - 1) == 2**63 - 1
+    with pytest.raises(ValueError, match=rf"^k must be .* from 1 to {2**63 - 1}, got {2**63}; "):
+        check_whole_number("k", 2**63)
     with pytest.raises(ValueError, match=r"^k must be a whole number of 2 or more, got 1; pass"):
         check_whole_number("k", 1, least=2)
 
@@ -60,6 +89,7 @@ def test_one_other_object_among_texts():
         check_texts(["a", float("nan"), None])
 
 
+<<<<<<< HEAD
 # Tables and sets
 
 
@@ -155,3 +185,125 @@ def test_columns_of_tables_are_texts(tiny):
     assert np.array_equal(tiny.encode(Table()["text"]), expected)
     assert np.array_equal(tiny.encode({1: "a bird", 2: "a dog"}.values()), expected)
     assert np.array_equal(tiny.encode(np.array(["a bird", "a dog"])), expected)
+=======
+@pytest.mark.parametrize("value", [0, 1, 0.5, np.float32(0.5), np.float16(1), np.int8(1)])
+def test_numbers(value):
+    """Python's and NumPy's numbers in the range come back as a float."""
+    checked = check_number("rate", value, most=1)
+    assert checked == value
+    assert type(checked) is float
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(True, np.True_, "0.5", None, [0.5], math.nan, -0.1, 1.1, math.inf),
+        1e400,
+        0.5j,
+        pytest.param(10**400, id="long"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(value):
+    """Bools, texts, NaN and numbers out of the range are refused in one sentence."""
+    with pytest.raises(
+        ValueError, match=r"^rate must be a number from 0 to 1, got .{1,80}; try 1$"
+    ):
+        check_number("rate", value, most=1, remedy="try 1")
+
+
+def test_numbers_beyond_float32_are_refused():
+    """A number that float32 can't hold would become infinite; infinity must be asked for."""
+    with pytest.raises(ValueError, match=r"^a must be a number above 0, at most 3.40282e\+38, got"):
+        check_number("a", 1e39, above=True)
+    with pytest.raises(ValueError, match=r"^a must be a number above 0, got 0;"):
+        check_number("a", 0, above=True)
+    assert check_number("a", math.inf, most=math.inf) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("7", 7), ("-07", -7), ("+1", 1), ("9" * 18, 10**18 - 1)]
+)
+def test_whole_numbers_in_texts(text, number):
+    """A text of digits, perhaps with a sign, is a whole number."""
+    assert parse_whole_number(text) == number
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "1_0", " 1", "1\n", "--5", "+-5", "1.0", "1e3", "٣", "²", "0x1", "9" * 19, "9" * 5000],
+)
+def test_other_texts_are_no_whole_numbers(text):
+    """Underscores, blanks, other scripts' digits and numbers of more than 18 digits are refused."""
+    assert parse_whole_number(text) is None
+
+
+@pytest.mark.parametrize("text", ["0", "-1.5", ".5", "5.", "2e-5", "+1E3", "1e-9999"])
+def test_numbers_in_texts(text):
+    """A decimal number, perhaps with an exponent, is read as Python reads it."""
+    assert parse_number(text) == float(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        ".",
+        "1_0",
+        " 1",
+        "1 ",
+        "nan",
+        "inf",
+        "-Infinity",
+        "1e400",
+        "٣",
+        "0x1",
+        "1e",
+        "--5",
+        "1,5",
+    ],
+)
+def test_other_texts_are_no_numbers(text):
+    """What Python's float takes beside plain decimal numbers is NaN here, and so is infinity."""
+    assert math.isnan(parse_number(text))
+
+
+class Hostile:
+    """An object whose repr would take over a terminal."""
+
+    def __repr__(self) -> str:
+        return "\x1b[2J\nhostile\x07\u202e" * 1000
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "\x1b[31m\n" * 10**6,
+        b"\xff" * 10**6,
+        ["a\n"] * 10**4,
+        Hostile(),
+        pytest.param(10**5000, id="long"),
+        "\ud800",
+    ],
+)
+def test_quoted_values_are_short_and_printable(value):
+    """A quoted value is one line of at most 80 printable characters, whatever it is."""
+    shown = shorten(value)
+    assert 0 < len(shown) <= 80
+    assert shown.isprintable()
+    if isinstance(value, str):
+        assert shorten_name(value) == shown
+
+
+def test_names_are_counted():
+    """Of many names the first ten are shown, and plain ones without quotes."""
+    assert shorten_names(["a", "b c", "d\n"]) == r"a, b c, 'd\n'"
+    shown = shorten_names(f"name {i}" * 100 for i in range(10**4))
+    assert shown.endswith(", ... (10000 in all)")
+    assert len(shown) < 1000
+
+
+def test_control_characters_are_escaped():
+    """Escapes, line breaks and marks that turn text around are shown, not sent to a terminal."""
+    assert escape("a\x1b[31m\n\u202eé 🐈\x9b\udcff") == "a\\x1b[31m\\n\\u202eé 🐈\\x9b\\udcff"
+    assert escape("plain") == "plain"
+>>>>>>> 5cafe59 (Read numbers by one strict rule, and lines without limits on what they may be)

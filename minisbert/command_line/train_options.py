@@ -10,7 +10,7 @@ from dataclasses import fields
 from typing import Any
 
 from minisbert.training import OBJECTIVES, Settings
-from minisbert.training.objectives import OPTION_NAMES
+from minisbert.training.objectives import OPTION_NAMES, name_option
 
 # Field of Settings -> help.
 _SETTINGS = {
@@ -84,7 +84,7 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
             if name in objective.options
         }
         parser.add_argument(
-            "--cosine-scale" if name == "scale" else f"--{name}",  # --scale is that of the labels
+            name_option(name),
             dest=f"objective_{name}",
             metavar=name.upper(),
             type=type(next(iter(defaults.values()))),

@@ -14,9 +14,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minisbert.arguments import shorten
+from minisbert.arguments import (
+    parse_number,
+    parse_whole_number,
+    shorten,
+    shorten_name,
+    shorten_names,
+)
 from minisbert.arrays import Array
-from minisbert.evaluation.tables import STS_BENCHMARK, TableLayout, read_number, take_columns
+from minisbert.evaluation.tables import STS_BENCHMARK, TableLayout, take_columns
+from minisbert.system.regular_files import shorten_path
 from minisbert.system.text_files import file_error, read_lines, read_objects, read_table_rows
 
 STS_OF_THREE_COLUMNS = TableLayout(3, (0, 1), 2)
@@ -54,7 +61,7 @@ def read_sts(path: str | os.PathLike[str]) -> StsPairs:
         raise file_error(path, must, len(first), line=number)
     layout = STS_OF_THREE_COLUMNS if len(first) == 3 else STS_BENCHMARK
     table = take_columns(rows, layout, path, blank=True)
-    scores = np.array([read_number(label) for label in table.labels])
+    scores = np.array([parse_number(label) for label in table.labels])
     for number, label, score in zip(table.lines, table.labels, scores, strict=True):
         if not math.isfinite(score):
             remedy = "repair the line, or leave it out if it is a header"
@@ -83,16 +90,17 @@ def read_beir(directory: str | os.PathLike[str], split: str = "test") -> Retriev
     folder = Path(directory)
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"{folder} must be a directory with corpus.jsonl, queries.jsonl and qrels, "
-            "but there is none; check the path"
+            f"{shorten_path(folder)} must be a directory with corpus.jsonl, queries.jsonl and "
+            "qrels, but there is none; check the path"
         )
     documents = dict(_read_entries(str(folder / "corpus.jsonl")))
     queries = dict(_read_entries(str(folder / "queries.jsonl")))
     path = folder / "qrels" / f"{split}.tsv"
     if not path.is_file():
-        splits = ", ".join(sorted(file.stem for file in path.parent.glob("*.tsv"))) or "none"
+        splits = shorten_names(sorted(file.stem for file in path.parent.glob("*.tsv"))) or "none"
         raise FileNotFoundError(
-            f"split must be one of {folder / 'qrels'}, which has {splits}, got {split}; "
+            f"split must be one of {shorten_path(path.parent)}, which has {splits}, "
+            f"got {shorten_name(split)}; "
             "choose another"
         )
     grades: dict[str, dict[str, float]] = {}
@@ -111,9 +119,14 @@ def _read_entries(path: str) -> Iterator[tuple[str, str]]:
         identifier, text, title = (entry.get(name) for name in ("_id", "text", "title"))
         if not isinstance(identifier, str) or not isinstance(text, str):
             raise file_error(path, "must have texts as _id and text", shorten(entry), line=number)
+        if not isinstance(title, (str, type(None))):
+            remedy = "repair it, or leave it out"
+            raise file_error(
+                path, "must have a text as title", shorten(title), remedy=remedy, line=number
+            )
         if identifier in seen:
             must, remedy = "must have an _id of its own", "leave one of them out"
-            raise file_error(path, must, f"{identifier!r} again", remedy=remedy, line=number)
+            raise file_error(path, must, f"{shorten(identifier)} again", remedy=remedy, line=number)
         seen.add(identifier)
         yield identifier, f"{title or ''} {text}".strip()
 
@@ -122,13 +135,13 @@ def _read_judgements(path: str) -> Iterator[tuple[int, str, str, float]]:
     """Yield line, query, document and grade of each line but the first, which is a header."""
     for number, row in read_table_rows(read_lines(path), path, "TSV"):
         got = shorten("\t".join(row).strip())
-        judged = len(row) == 3 and row[2].strip().lstrip("+-").isdecimal()
+        grade = parse_whole_number(row[2].strip()) if len(row) == 3 else None
         if number == 1:
-            if judged:
+            if grade is not None:
                 must = "must be the header query-id, corpus-id, score"
                 raise file_error(path, must, got, remedy="put one in front", line=number)
-        elif judged:
-            yield number, row[0], row[1], float(row[2])
+        elif grade is not None:
+            yield number, row[0], row[1], float(grade)
         elif "".join(row).strip():
             must = "must be a query's id, a document's id and a whole number, separated by tabs"
             raise file_error(path, must, got, line=number)

@@ -13,7 +13,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
-from minisbert.arguments import shorten
+from minisbert.arguments import (
+    parse_number,
+    parse_whole_number,
+    shorten,
+    shorten_name,
+    shorten_names,
+)
+from minisbert.system.regular_files import shorten_path
 from minisbert.system.text_files import file_error, read_lines, read_table_rows
 
 # Groups of names of text columns; the first group that a file has completely is used. Names are
@@ -148,19 +155,12 @@ def take_columns(
             kind = "label" if column is table.labels else "text"
             value = _write_label(row[place]) if kind == "label" else row[place]
             if not isinstance(value, str) or not (blank or value.strip()):
-                must, remedy = f"must have a {kind} in column {name}", "fill it in, or leave it out"
+                must = f"must have a {kind} in column {shorten_name(name)}"
+                remedy = "fill it in, or leave it out"
                 raise file_error(path, must, shorten(row[place]), remedy=remedy, line=number)
             column.append(value)
         table.lines.append(number)
     return table
-
-
-def read_number(text: str) -> float:
-    """Convert a text to a number, or to NaN if it is not one."""
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
 
 
 def _open_rows(path: str) -> tuple[str, Iterator[tuple[int, list[Any]]]]:
@@ -168,7 +168,8 @@ def _open_rows(path: str) -> tuple[str, Iterator[tuple[int, list[Any]]]]:
     lines, head, first = read_lines(path), [], ""
     while not first.strip() and (line := next(lines, None)) is not None:
         head.append(first := line)
-    if path.lower().endswith((".jsonl", ".ndjson")) or first.startswith("{"):
+    listed = first.startswith("[") and path.lower().endswith(".json")  # refused by `read_objects`
+    if path.lower().endswith((".jsonl", ".ndjson")) or first.startswith("{") or listed:
         kind = "JSON"
     else:
         kind = "TSV" if path.lower().endswith(".tsv") or "\t" in first else "CSV"
@@ -185,18 +186,19 @@ def _find_layout(row: Sequence[str], kind: str, path: str) -> TableLayout:
         if len(texts) == 3 or not labels:
             return layout
         if len(labels) > 1:
-            got, remedy = ", ".join(row[place] for place in labels), "name the columns (--columns)"
+            got = shorten_names(row[place] for place in labels)
+            remedy = "name the columns (--columns)"
             raise file_error(path, "must have one column of labels", got, remedy=remedy)
         scored = folded[labels[0]] in SCORE_NAMES
         codes = NAMED_CODES if texts == ("premise", "hypothesis") and not scored else {}
         return layout._replace(label=labels[0], scored=scored, codes=codes)
-    if kind == "TSV" and len(row) >= STS_BENCHMARK.width and math.isfinite(read_number(row[4])):
+    if kind == "TSV" and len(row) >= STS_BENCHMARK.width and math.isfinite(parse_number(row[4])):
         return STS_BENCHMARK
     if kind == "TSV" and len(row) == 4 and row[0] == row[1] and row[0] in SAMPLE_CODES:
         return SNLI_SAMPLE
     must = "must name its columns in the first line, such as sentence1, sentence2, score"
     remedy = "rename them, or say which columns to use (--columns 1,2,3)"
-    raise file_error(path, must, ", ".join(map(shorten, row)), remedy=remedy)
+    raise file_error(path, must, shorten_names(map(shorten, row)), remedy=remedy)
 
 
 def _find_columns(
@@ -212,12 +214,12 @@ def _find_columns(
     for column in columns:
         if _fold(column) in folded:
             places.append(row.index(column) if column in row else folded.index(_fold(column)))
-        elif column.isdecimal() and 0 < int(column) <= len(row):
+        elif column.isdecimal() and 0 < (parse_whole_number(column) or 0) <= len(row):
             places.append(int(column) - 1)
         else:
             raise ValueError(
-                f"columns must be among {', '.join(map(shorten, row))} in {path}, got {column!r}; "
-                "give such names, or numbers from 1"
+                f"columns must be among {shorten_names(map(shorten, row))} in "
+                f"{shorten_path(path)}, got {shorten(column)}; give such names, or numbers from 1"
             )
     numbers = all(column.isdecimal() for column in columns)
     header = kind == "JSON" or not numbers or _find_text_names(row)

@@ -1,24 +1,33 @@
 """Text files: plain lines, rows of CSV or TSV, and objects in JSON lines.
 
-Files are UTF-8. They are decoded line by line, so that an error can name the line.
+Files are UTF-8. They are decoded line by line, so that an error can name the line. They may be
+pipes, which a shell puts in the place of a file, so nothing is read twice; and a line has a limit,
+since a device such as /dev/zero has no end of a line.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
-from minisbert.arguments import shorten
+from minisbert.arguments import parse_whole_number, shorten, shorten_name, shorten_names
+from minisbert.system.regular_files import shorten_path
+
+# The longest line, and the longest quoted field of CSV, in bytes and in characters.
+LARGEST_LINE = 64 << 20
+
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 def file_error(
     path: str, must: str, got: object, *, remedy: str = "repair the line", line: int | None = None
 ) -> ValueError:
     """Return the error for a file, or for one of its lines, that breaks a rule."""
-    where = path if line is None else f"line {line} of {path}"
+    shown = "standard input" if path == "-" else shorten_path(path)
+    where = shown if line is None else f"line {line} of {shown}"
     return ValueError(f"{where} {must}, got {got}; {remedy}")
 
 
@@ -36,14 +45,19 @@ def read_texts(path: str, column: str | None = None, field: str | None = None) -
         return _read_column(path, "TSV" if path.endswith(".tsv") else "CSV", "column", name=column)
     if field is not None:
         return _read_column(path, "JSON", "field", name=field)
-    return [line.rstrip("\r\n") for line in read_lines(path)]
+    texts = [line.rstrip("\r\n") for line in read_lines(path)]
+    if path.lower().endswith(".json") and texts and texts[0].lstrip().startswith("["):
+        remedy = "write each text on a line of its own, or each object and name its field"
+        raise file_error(path, "must hold one text a line", "a JSON list", remedy=remedy)
+    return texts
 
 
 def _read_column(path: str, kind: str, what: str, *, name: str) -> list[str]:
     """Read a column or field by its name in the first row, a column also by its number from 1."""
     rows = read_table_rows(read_lines(path), path, kind)
-    if what == "column" and name.isdecimal():
-        place = int(name) - 1
+    number = parse_whole_number(name) if what == "column" and name.isdecimal() else None
+    if number is not None:
+        place = number - 1
     else:
         _, names = next(rows, (0, [name] if what == "field" else []))
         if not names:
@@ -51,8 +65,8 @@ def _read_column(path: str, kind: str, what: str, *, name: str) -> list[str]:
             raise file_error(path, must, "an empty file", remedy="is it the right file?")
         if name not in names:
             remedy = "choose one, or a number from 1" if what == "column" else "choose one"
-            choices = ", ".join(map(repr, names))
-            raise ValueError(f"{what} must be one of {choices} in {path}, got {name!r}; {remedy}")
+            must = f"{what} must be one of {shorten_names(map(repr, names))}"
+            raise ValueError(f"{must} in {shorten_path(path)}, got {shorten(name)}; {remedy}")
         place = names.index(name)
     texts = []
     for line, row in rows:
@@ -61,7 +75,11 @@ def _read_column(path: str, kind: str, what: str, *, name: str) -> list[str]:
             got = shorten(row[place]) if there else f"{len(row)} columns"
             remedy = f"repair the line, or choose another {what}"
             raise file_error(
-                path, f"must have a text in {what} {name}", got, remedy=remedy, line=line
+                path,
+                f"must have a text in {what} {shorten_name(name)}",
+                got,
+                remedy=remedy,
+                line=line,
             )
         texts.append(row[place])
     return texts
@@ -71,8 +89,16 @@ def read_lines(path: str) -> Iterator[str]:
     """Yield the lines of a file with their ends, without a byte-order mark at the start."""
     if path == "-" and sys.stdin is None:
         raise ValueError("standard input must be open, but it is closed; give the name of a file")
-    with sys.stdin.buffer if path == "-" else open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
+    number = 0
+    with nullcontext(sys.stdin.buffer) if path == "-" else open(path, "rb") as file:
+        while line := file.readline(LARGEST_LINE + 1):
+            number += 1
+            if len(line) > LARGEST_LINE:
+                must = f"must have at most {LARGEST_LINE:,} bytes"
+                raise file_error(path, must, "more", remedy="is it the right file?", line=number)
+            if number == 1 and line.startswith(_LFS_POINTER):
+                must, remedy = "must be the file itself", "fetch it with `git lfs pull`"
+                raise file_error(path, must, "a Git LFS pointer to it", remedy=remedy)
             try:
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
@@ -96,19 +122,77 @@ def read_table_rows(lines: Iterator[str], path: str, kind: str) -> Iterator[tupl
                 yield number, names
             yield number, [entry.get(name) for name in names]
         return
-    csv.field_size_limit(2**31 - 1)  # the largest limit that every system accepts
-    if kind == "CSV":
-        rows = csv.reader(lines, strict=True)
-    else:
-        rows = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE, strict=True)
-    number = 1
-    try:
-        for row in rows:
-            if row:
-                yield number, row
-            number = rows.line_num + 1
-    except csv.Error as error:
-        raise file_error(path, f"must be {kind}", error, line=number) from None
+    numbered = enumerate(lines, 1)
+    for number, line in numbered:
+        if kind == "CSV" and '"' in line:
+            row = _split_quoted(line, numbered, path, number=number)
+        else:
+            separator = "," if kind == "CSV" else "\t"
+            row = _split_plain(line, separator, path, kind=kind, number=number)
+        if row:
+            yield number, row
+
+
+def _split_plain(line: str, separator: str, path: str, *, kind: str, number: int) -> list[str]:
+    """Split a line without quotes into its fields; none for a blank line."""
+    line = line.rstrip("\r\n")
+    if "\r" in line:
+        raise file_error(path, f"must be {kind}", "a carriage return inside it", line=number)
+    return line.split(separator) if line else []
+
+
+def _split_quoted(
+    line: str, numbered: Iterator[tuple[int, str]], path: str, *, number: int
+) -> list[str]:
+    """Split a row of CSV into its fields (RFC 4180); quoted ones may go on in the next lines.
+
+    This is not left to the csv module, whose limit on the length of a field belongs to the whole
+    process.
+    """
+    row: list[str] = []
+    place = -1
+    while not row or line.startswith(",", place):
+        place += 1
+        if line.startswith('"', place):
+            field, line, place = _read_quoted(line, numbered, path, start=place, number=number)
+            if not line.startswith(",", place) and line[place:].strip("\r\n"):
+                got = f"{shorten(line[place])} after a quoted field"
+                raise file_error(path, "must be CSV", got, line=number)
+        else:
+            end = line.find(",", place)
+            end = len(line) if end < 0 else end
+            field = "".join(_split_plain(line[place:end], ",", path, kind="CSV", number=number))
+            place = end
+        row.append(field)
+    return row
+
+
+def _read_quoted(
+    line: str, numbered: Iterator[tuple[int, str]], path: str, *, start: int, number: int
+) -> tuple[str, str, int]:
+    """Read a field from its opening quotation mark on; inside, two marks mean one.
+
+    Returns the field, the line where it ends, and the place behind its closing mark.
+    """
+    parts: list[str] = []
+    length, place = 0, start + 1
+    while length <= LARGEST_LINE:
+        end = line.find('"', place)
+        parts.append(line[place:] if end < 0 else line[place:end])
+        length += len(parts[-1])
+        if end < 0:
+            _, line = next(numbered, (0, ""))
+            place = 0
+            if not line:
+                got = "unexpected end inside quotation marks"
+                raise file_error(path, "must be CSV", got, line=number)
+        elif line.startswith('"', end + 1):
+            parts.append('"')
+            place = end + 2
+        else:
+            return "".join(parts), line, end + 1
+    must = f"must have quoted fields of at most {LARGEST_LINE:,} characters"
+    raise file_error(path, must, "more", remedy="is a quotation mark missing?", line=number)
 
 
 def read_objects(lines: Iterator[str], path: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -118,9 +202,18 @@ def read_objects(lines: Iterator[str], path: str) -> Iterator[tuple[int, dict[st
             continue
         try:
             value = json.loads(line)
-            got = shorten(value)
+            if "\\u" in line:  # half of a surrogate pair can be written in JSON, but not in UTF-8
+                json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            got, remedy = "half of a surrogate pair", "repair the line"
+            raise file_error(path, "must be Unicode", got, remedy=remedy, line=number) from None
         except (ValueError, RecursionError) as error:
             value, got = None, str(error)
+        else:
+            got = "" if isinstance(value, dict) else shorten(value)
         if not isinstance(value, dict):
-            raise file_error(path, "must be a JSON object", got, line=number)
+            remedy = "write one JSON object on each line"
+            if line.lstrip().startswith("["):
+                remedy = "write each object of a list on a line of its own"
+            raise file_error(path, "must be a JSON object", got, remedy=remedy, line=number)
         yield number, value

@@ -14,15 +14,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minisbert.arguments import check_rows, check_texts, shorten
+from minisbert.arguments import (
+    check_number,
+    check_rows,
+    check_texts,
+    parse_number,
+    shorten,
+    shorten_name,
+    shorten_names,
+)
 from minisbert.arrays import Array
-from minisbert.evaluation.tables import NO_CONSENSUS, Table, read_number, read_table
+from minisbert.evaluation.tables import NO_CONSENSUS, Table, read_table
 from minisbert.system.text_files import file_error
 from minisbert.training.objectives import Objective, find_objective, infer_objective
 
 NLI_CLASSES = ("contradiction", "entailment", "neutral")
 _MANY_CLASSES = 20  # up to this number, classes are plausible even for few examples
 _OTHER_COLUMNS = "choose another objective, or say which columns to use (--columns)"
+_OTHER_ROWS = "choose another objective, or pass other examples"
 
 
 class Examples(NamedTuple):
@@ -83,10 +92,9 @@ def read_examples(
     ValueError
         If it does not hold what the objective needs; the message names the line.
     """
-    if scale is not None and not 0 < scale < math.inf:
-        raise ValueError(
-            f"scale must be a number above 0, got {scale}; pass the highest possible score"
-        )
+    if scale is not None:
+        remedy = "pass the highest possible score"
+        scale = check_number("scale", scale, above=True, remedy=remedy)
     if columns is not None:
         check_rows(
             columns,
@@ -109,10 +117,13 @@ def read_examples(
             needs = f"{chosen.needs}{alternative} for {chosen.name}"
         names = ", ".join(map(shorten, table.names))
         raise file_error(path, f"must have {needs}", names, remedy=_OTHER_COLUMNS)
-    for option, value, users in (("scale", scale, "scores"), ("classes", classes, "classes")):
+    for option, value, users, show in (
+        ("scale", scale, "scores", "{:g}".format),
+        ("classes", classes, "classes", shorten),
+    ):
         if value and chosen.labels != users:
             raise ValueError(
-                f"{option} must be left out for {chosen.name}, got {value}; "
+                f"{option} must be left out for {chosen.name}, got {show(value)}; "
                 f"leave it out, or choose an objective with {users}"
             )
     return chosen.name, _take_examples(
@@ -152,7 +163,7 @@ def make_examples(
     labels = [str(label) for label in texts.pop()] if labelled else []
     names = tuple(str(number) for number in range(1, len(rows[0]) + 1))
     table = Table(names, tuple(texts), labels, list(range(1, len(rows) + 1)))
-    return _take_examples(table, chosen, 1.0, classes=classes, path="the examples")
+    return _take_examples(table, chosen, 1.0, classes=classes, path=None)
 
 
 def _fits(table: Table, objective: Objective) -> bool:
@@ -163,9 +174,14 @@ def _fits(table: Table, objective: Objective) -> bool:
 
 
 def _take_examples(
-    table: Table, objective: Objective, best: float, *, classes: Sequence[str] | None, path: str
+    table: Table,
+    objective: Objective,
+    best: float,
+    *,
+    classes: Sequence[str] | None,
+    path: str | None,
 ) -> Examples:
-    """Turn a table into the examples of an objective."""
+    """Turn a table into the examples of an objective; `path` is None for rows in memory."""
     if objective.labels == "scores":
         examples = _take_scores(table, best, path)
     elif objective.labels == "classes":
@@ -177,26 +193,30 @@ def _take_examples(
         examples = _take_rows(table, [r for r, label in enumerate(labels) if label == "entailment"])
     if len(examples.lines) < objective.fewest:
         must = f"must have {objective.fewest} examples or more for {objective.name}"
-        raise file_error(path, must, len(examples.lines), remedy="add examples")
+        raise _example_error(
+            path, must, len(examples.lines), remedy="add examples", in_memory="add examples"
+        )
     return examples
 
 
-def _take_scores(table: Table, best: float, path: str) -> Examples:
+def _take_scores(table: Table, best: float, path: str | None) -> Examples:
     """Take pairs with scores, divided by the highest possible score."""
-    scores = np.array([read_number(label) for label in table.labels])
+    scores = np.array([parse_number(label) for label in table.labels])
     for number, label, score in zip(table.lines, table.labels, scores, strict=True):
         if not 0 <= score <= best:
-            remedy = "repair the line"
-            if best < score < math.inf:
+            remedy, in_memory = "repair the line", "correct the row"
+            if score > best:
                 top = math.ceil(scores[np.isfinite(scores)].max())
                 remedy = f"pass scale={top} if {top} is the highest (--scale {top})"
-            got = shorten(label) if math.isnan(score) else f"{score:g}"
-            must = f"must have a score from 0 to {best:g}"
-            raise file_error(path, must, got, remedy=remedy, line=number)
+                in_memory = f"divide the scores by {top} if {top} is the highest"
+            must, got = f"must have a score from 0 to {best:g}", shorten(label)
+            if not math.isnan(score):
+                got = f"{score:g}"
+            raise _example_error(path, must, got, remedy=remedy, in_memory=in_memory, line=number)
     return _take_rows(table, range(len(scores)))._replace(labels=scores / best)
 
 
-def _take_classes(table: Table, classes: Sequence[str] | None, path: str) -> Examples:
+def _take_classes(table: Table, classes: Sequence[str] | None, path: str | None) -> Examples:
     """Take pairs with class numbers."""
     # With classes other than those of NLI, the mark of no consensus may be a class.
     missing = {NO_CONSENSUS} if _is_nli(table.labels) else set()
@@ -204,40 +224,57 @@ def _take_classes(table: Table, classes: Sequence[str] | None, path: str) -> Exa
     labels = [table.labels[row] for row in rows]
     if not labels:
         must = "must have a class for some of its pairs"
-        raise file_error(path, must, f"only {NO_CONSENSUS!r}", remedy="is it the right file?")
+        got = shorten(NO_CONSENSUS)
+        raise _example_error(
+            path,
+            must,
+            f"only {got}",
+            remedy="is it the right file?",
+            in_memory="add pairs that have one",
+        )
     classes = check_texts(classes or (), "classes")
     if not classes:
         classes = _find_classes(labels, table.names[-1], path)
     elif len(set(classes)) < max(2, len(classes)):
         raise ValueError(
-            f"classes must be two different names or more, got {', '.join(classes)}; "
-            "give those of the training file"
+            f"classes must be two different names or more, got {shorten_names(map(str, classes))}; "
+            "give those of the training examples"
         )
     numbers = {name: number for number, name in enumerate(classes)}
     for row, label in zip(rows, labels, strict=True):
         if label not in numbers:
-            must = f"must have one of the classes {', '.join(classes)}"
+            must = f"must have one of the classes {shorten_names(classes)}"
             remedy = "repair the line, or leave it out"
-            raise file_error(path, must, shorten(label), remedy=remedy, line=table.lines[row])
+            raise _example_error(
+                path,
+                must,
+                shorten(label),
+                remedy=remedy,
+                in_memory="correct the row, or leave it out",
+                line=table.lines[row],
+            )
     numbered = np.array([numbers[label] for label in labels], np.int64)
     return _take_rows(table, rows)._replace(labels=numbered, classes=tuple(classes))
 
 
-def _find_classes(labels: Sequence[str], column: str, path: str) -> list[str]:
+def _find_classes(labels: Sequence[str], column: str, path: str | None) -> list[str]:
     """Sort the classes of a training file by name, or by value if all are numbers."""
     classes = sorted(set(labels))
     if len(classes) < 2:
         must, got = "must have two classes or more", f"only {shorten(classes[0])}"
-        raise file_error(path, must, got, remedy="is it the right file?")
+        raise _example_error(
+            path, must, got, remedy="is it the right file?", in_memory="add pairs of another class"
+        )
     many = len(classes) > max(_MANY_CLASSES, len(labels) // 2)
     if many or any(map(_is_fraction, classes)):
         got = f"{len(classes)} different values such as {shorten(classes[-1])}"
-        raise file_error(path, f"must hold classes in column {column}", got, remedy=_OTHER_COLUMNS)
-    numeric = all(math.isfinite(read_number(name)) for name in classes)
+        must = f"must hold classes in column {shorten_name(column)}"
+        raise _example_error(path, must, got, remedy=_OTHER_COLUMNS, in_memory=_OTHER_ROWS)
+    numeric = all(math.isfinite(parse_number(name)) for name in classes)
     return sorted(classes, key=float) if numeric else classes
 
 
-def _take_nli_triplets(table: Table, path: str) -> Examples:
+def _take_nli_triplets(table: Table, path: str | None) -> Examples:
     """Take the k-th entailment of each premise with its k-th contradiction."""
     premises, hypotheses = table.texts
     rows: dict[tuple[str, str], list[int]] = defaultdict(list)
@@ -250,12 +287,33 @@ def _take_nli_triplets(table: Table, path: str) -> Examples:
     )
     if not pairs:
         must = "must have a premise with an entailment and a contradiction to make triplets"
-        raise file_error(path, must, "none", remedy="choose another objective")
+        raise _example_error(path, must, "none", remedy="choose another objective")
     examples = _take_rows(table, [entailed for entailed, _ in pairs])
     return examples._replace(
         texts=(*examples.texts, [hypotheses[contradicted] for _, contradicted in pairs]),
         left_out=len(premises) - 2 * len(pairs),
     )
+
+
+def _example_error(
+    path: str | None,
+    must: str,
+    got: object,
+    *,
+    remedy: str,
+    in_memory: str = "pass other examples",
+    line: int | None = None,
+) -> ValueError:
+    """Return the error for examples that break a rule.
+
+    path       of their file; None for rows in memory, which are no lines and have no file to repair
+    remedy     for a file
+    in_memory  for rows in memory
+    """
+    if path is not None:
+        return file_error(path, must, got, remedy=remedy, line=line)
+    where = "the examples" if line is None else f"row {line} of the examples"
+    return ValueError(f"{where} {must}, got {got}; {in_memory}")
 
 
 def _take_rows(table: Table, rows: Sequence[int]) -> Examples:
@@ -269,5 +327,5 @@ def _is_nli(labels: Sequence[str]) -> bool:
 
 
 def _is_fraction(label: str) -> bool:
-    number = read_number(label)
+    number = parse_number(label)
     return math.isfinite(number) and not number.is_integer()

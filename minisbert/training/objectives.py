@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minisbert.arguments import check_number, shorten
 from minisbert.arrays import Array, Cache, Gradients, Parameters
 from minisbert.training import losses
 
@@ -161,6 +162,11 @@ OBJECTIVES = {
 OPTION_NAMES = tuple(dict.fromkeys(name for each in OBJECTIVES.values() for name in each.options))
 
 
+def name_option(option: str) -> str:
+    """Return the name of an objective's option on the command line."""
+    return "--cosine-scale" if option == "scale" else f"--{option}"  # --scale is that of labels
+
+
 def find_objective(name: str, cross_encoder: bool | None = None) -> Objective:
     """Look an objective up by its name, among those for one kind of model if that is given.
 
@@ -174,7 +180,7 @@ def find_objective(name: str, cross_encoder: bool | None = None) -> Objective:
     if name not in names:
         model = {None: "", True: " for a cross-encoder", False: " for a bi-encoder"}[cross_encoder]
         raise ValueError(
-            f"objective must be one of {', '.join(names)}{model}, got {name!r}; "
+            f"objective must be one of {', '.join(names)}{model}, got {shorten(name)}; "
             "choose another objective or model"
         )
     return OBJECTIVES[name]
@@ -265,19 +271,26 @@ def make_loss(
     scale          factor of the cosines before the softmax
     concatenation  one of `losses.CONCATENATIONS`
 
-    Raises ValueError for an unknown name, or an option that is out of range.
+    Raises ValueError for an unknown name, or an option that is out of range or that the objective
+    does not have.
     """
     objective = find_objective(name)
-    given = {"margin": margin, "scale": scale, "concatenation": concatenation}
+    given: dict[str, Any] = {"margin": margin, "scale": scale, "concatenation": concatenation}
     if concatenation not in (None, *losses.CONCATENATIONS):
         raise ValueError(
             f"concatenation must be one of {'; '.join(losses.CONCATENATIONS)}, "
-            f"got {concatenation!r}; leave it out for the paper's best"
+            f"got {shorten(concatenation)}; leave it out for the paper's best"
         )
-    for option, value in (("margin", margin), ("scale", scale)):
-        if value is not None and not 0 < value < np.inf:
+    for option in ("margin", "scale"):
+        if given[option] is not None:
+            remedy = "leave it out for the default"
+            given[option] = check_number(option, given[option], above=True, remedy=remedy)
+    for option, value in given.items():
+        if value is not None and option not in objective.options:
+            users = " and ".join(o.name for o in OBJECTIVES.values() if option in o.options)
             raise ValueError(
-                f"{option} must be a number above 0, got {value!r}; leave it out for the default"
+                f"{option} must be left out for {name}, got {shorten(value)}; it is an option of "
+                f"{users} ({name_option(option)})"
             )
     return ChosenLoss(
         objective,

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
-from minisbert.arguments import check_whole_number
+import numpy as np
+
+from minisbert.arguments import check_number, check_whole_number, shorten
+
+_DEFAULT = "leave it out for the default"
 
 
 @dataclass(frozen=True)
@@ -32,18 +37,23 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        default = "leave it out for the default"
-        check_whole_number("epochs", self.epochs, remedy=default)
-        check_whole_number("batch_size", self.batch_size, remedy=default)
-        check_whole_number("seed", self.seed, least=0, remedy=default)
+        for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
+            value: Any = getattr(self, name)
+            self._set(name, check_whole_number(name, value, least, remedy=_DEFAULT))
         for name, most in (
-            ("learning_rate", 1),
-            ("warmup", 1),
-            ("weight_decay", 1),
+            ("learning_rate", 1.0),
+            ("warmup", 1.0),
+            ("weight_decay", 1.0),
             ("clip_norm", math.inf),
         ):
             value = getattr(self, name)
-            if isinstance(value, bool) or not 0 <= value <= most:
-                raise ValueError(
-                    f"{name} must be a number from 0 to {most}, got {value!r}; {default}"
-                )
+            self._set(name, check_number(name, value, most=most, remedy=_DEFAULT))
+        if not isinstance(self.dropout, (bool, np.bool_)):
+            raise ValueError(
+                f"dropout must be True or False, got {shorten(self.dropout)}; {_DEFAULT}"
+            )
+        self._set("dropout", bool(self.dropout))
+
+    def _set(self, name: str, value: float | bool) -> None:
+        """Replace a setting by the checked one, a plain number: the checkpoint keeps it as JSON."""
+        object.__setattr__(self, name, value)

@@ -107,6 +107,15 @@ def test_beir(beir):
             "line 2 of .*queries.jsonl must have an _id of its own, got 'a' again",
         ),
         ("queries.jsonl", b'{"_id": "\xff"}', "line 1 of .* must be UTF-8"),
+        (
+            "corpus.jsonl",
+            '{"_id": "a", "text": "b", "title": 5}',
+            "line 1 of .*corpus.jsonl must have a text as title, got 5; repair it",
+        ),
+        *(
+            ("qrels/test.tsv", f"a\tb\tc\nq1\td1\t{score}\n", "line 2 of .* a whole number, .*got")
+            for score in ("--5", "+-5", "1_0", "٣", "9" * 30, "")
+        ),
         ("qrels/test.tsv", "q1\td1\t1\n", "line 1 of .*test.tsv must be the header query-id"),
         ("qrels/test.tsv", "a\tb\tc\nq1\td1\n", r"line 2 of .* a whole number, .*, got 'q1\\td1'"),
         ("qrels/test.tsv", "a\tb\tc\nq1\td1\t0.5\n", "line 2 of .* a whole number"),

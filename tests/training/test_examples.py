@@ -187,7 +187,7 @@ def test_triplets_of_nli(write):
         (join("a,b,score", 6), {"scale": 5}, "line 2 of .* from 0 to 5, got 6; pass scale=6 if 6"),
         (join("a,b,score", 0.5, -0.1), {}, "line 3 of .* from 0 to 1, got -0.1; repair the line"),
         (join("a,b,score", 0.5, "nan"), {}, "line 3 of .* from 0 to 1, got 'nan'; repair the line"),
-        (join("a,b,score", 0.5, "inf"), {}, "line 3 of .* from 0 to 1, got inf; repair the line"),
+        (join("a,b,score", 0.5, "inf"), {}, "line 3 of .* from 0 to 1, got 'inf'; repair the line"),
         (join("a,b,label", 0.5, "good"), {}, "line 3 of .* must have a score .*, got 'good'; "),
         (NLI, {"objective": "binary"}, "line 2 of .* must have a score .*, got 'contradiction'"),
         (

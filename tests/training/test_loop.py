@@ -310,9 +310,9 @@ def no_steps(monkeypatch):
         ([("a", " ", 1.0)], "cosine", TypeError, "row 1 of the examples must be"),
         ([("a", "b")], "triplet", TypeError, "row 1 of the examples must be three texts"),
         ([("a", "b"), ("a", "b", "c")], "ranking", TypeError, "row 2 of the examples must be"),
-        ([("a", "b", 0.5), ("a", "b", 1.5)], "cosine", ValueError, "line 2 of the examples"),
-        ([("a", "b", -0.1)], "cosine", ValueError, "line 1 .* a score from 0 to 1, got -0.1"),
-        ([("a", "b", math.nan)], "cosine", ValueError, "line 1 of the examples must have a score"),
+        ([("a", "b", 0.5), ("a", "b", 1.5)], "cosine", ValueError, "row 2 of the examples"),
+        ([("a", "b", -0.1)], "cosine", ValueError, "row 1 .* a score from 0 to 1, got -0.1"),
+        ([("a", "b", math.nan)], "cosine", ValueError, "row 1 of the examples must have a score"),
         ([("a", "b", "x"), ("c", "d", "x")], "softmax", ValueError, "two classes or more"),
         ([], "cosine", ValueError, "the examples must be one or more, got none"),
         ([("a", "b")], "ranking", ValueError, "2 examples or more for ranking"),
@@ -348,10 +348,14 @@ def test_models_that_do_not_fit(directories, no_steps, model, objective, sentenc
 @pytest.mark.parametrize(
     ("objective", "held_out", "sentence"),
     [
-        ("softmax", [("a", "b", "maybe")], "line 1 .* one of the classes other, same, got 'maybe'"),
+        ("softmax", [("a", "b", "maybe")], "row 1 .* one of the classes other, same, got 'maybe'"),
         ("cosine", [], "the examples must be one or more, got none"),
         ("cosine", [("a", "b", 0.5)], "development examples must be two or more to correlate"),
-        ("cosine", [("a", "b", 5)], "line 1 of the examples must have a score from 0 to 1, got 5"),
+        (
+            "cosine",
+            [("a", "b", 5)],
+            "row 1 of the examples must have a score from 0 to 1, got 5; divide",
+        ),
         (
             "softmax",
             make_examples([("a", "b", "x"), ("a", "b", "y")], "softmax"),

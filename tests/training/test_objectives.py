@@ -84,6 +84,22 @@ def test_margin_and_scale_must_be_positive(option, value):
         make_loss("triplet", **{option: value})
 
 
+@pytest.mark.parametrize(
+    ("objective", "option", "value", "remedy"),
+    [
+        ("cosine", "margin", 0.5, r"it is an option of triplet \(--margin\)"),
+        ("triplet", "scale", 20, r"it is an option of ranking \(--cosine-scale\)"),
+        ("binary", "concatenation", "u,v", r"it is an option of softmax \(--concatenation\)"),
+    ],
+)
+def test_options_of_other_objectives_are_refused(objective, option, value, remedy):
+    """An option that the objective would ignore is refused, with the objective that has it."""
+    with pytest.raises(
+        ValueError, match=f"^{option} must be left out for {objective}, .*; {remedy}"
+    ):
+        make_loss(objective, **{option: value})
+
+
 def test_concatenation_must_be_one_of_the_seven():
     """Another order of the parts is refused, with the list of the seven."""
     with pytest.raises(ValueError, match=r"concatenation must be one of .*u,v,\|u-v\|.*got 'v,u'"):
