@@ -6,14 +6,7 @@ import operator
 import numpy as np
 import pytest
 
-<<<<<<< HEAD
 from minisbert import CrossEncoder, TextIndex, read_examples, train, util
-from minisbert.arguments import check_positive, check_texts, check_whole_number
-from minisbert.costs.lab import run_cost_lab
-from minisbert.evaluation.evaluate import evaluate_sts
-from minisbert.evaluation.judged_files import StsPairs
-from models import make_cross_encoder_directory
-=======
 from minisbert.arguments import (
     check_number,
     check_positive,
@@ -26,7 +19,10 @@ from minisbert.arguments import (
     shorten_name,
     shorten_names,
 )
->>>>>>> 5cafe59 (Read numbers by one strict rule, and lines without limits on what they may be)
+from minisbert.costs.lab import run_cost_lab
+from minisbert.evaluation.evaluate import evaluate_sts
+from minisbert.evaluation.judged_files import StsPairs
+from models import make_cross_encoder_directory
 
 
 class Whole:
@@ -89,7 +85,6 @@ def test_one_other_object_among_texts():
         check_texts(["a", float("nan"), None])
 
 
-<<<<<<< HEAD
 # Tables and sets
 
 
@@ -185,7 +180,8 @@ def test_columns_of_tables_are_texts(tiny):
     assert np.array_equal(tiny.encode(Table()["text"]), expected)
     assert np.array_equal(tiny.encode({1: "a bird", 2: "a dog"}.values()), expected)
     assert np.array_equal(tiny.encode(np.array(["a bird", "a dog"])), expected)
-=======
+
+
 @pytest.mark.parametrize("value", [0, 1, 0.5, np.float32(0.5), np.float16(1), np.int8(1)])
 def test_numbers(value):
     """Python's and NumPy's numbers in the range come back as a float."""
@@ -306,4 +302,3 @@ def test_control_characters_are_escaped():
     """Escapes, line breaks and marks that turn text around are shown, not sent to a terminal."""
     assert escape("a\x1b[31m\n\u202eé 🐈\x9b\udcff") == "a\\x1b[31m\\n\\u202eé 🐈\\x9b\\udcff"
     assert escape("plain") == "plain"
->>>>>>> 5cafe59 (Read numbers by one strict rule, and lines without limits on what they may be)
