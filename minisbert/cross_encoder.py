@@ -121,11 +121,12 @@ class CrossEncoder(LoadedModel):
         # The names of the outputs, for `save`; None for those of the directory.
         self.label_names: Sequence[str] | None = None
         self.tokenizer = self._load_tokenizer(self.model_directory)
+        # First, since only the weights confirm the sizes of which a fresh head is made.
+        network = load_parameters(self.model_directory, self.config.bert)
         if fresh_head is None:
             head = load_head(self.model_directory, self.config)
         else:
             head = make_head(self.model_directory, self.config, fresh_head)
-        network = load_parameters(self.model_directory, self.config.bert)
         self.parameters = network | head
 
     @predict_method

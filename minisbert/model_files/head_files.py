@@ -13,7 +13,7 @@ import numpy as np
 from minisbert.arrays import Array
 from minisbert.model_files.class_paths import find_activation
 from minisbert.model_files.configs import read_bert_config, read_transformer
-from minisbert.model_files.weights import find_tensor, load_pooler, load_tensors
+from minisbert.model_files.weights import check_tensors, find_tensors, load_tensors
 from minisbert.network.families import FAMILIES
 from minisbert.network.heads import CrossEncoderConfig, head_shapes
 from minisbert.system.json_fields import FRACTION, OBJECT, SIZE, Fields, Rule, one_of, read_fields
@@ -67,7 +67,9 @@ def read_cross_encoder_config(
     )
 
 
-def load_head(directory: Path, config: CrossEncoderConfig) -> dict[str, Array]:
+def load_head(
+    directory: Path, config: CrossEncoderConfig, *, mapped: bool = True
+) -> dict[str, Array]:
     """Read the head's parameters.
 
     Raises ValueError for a model without a head, or for a parameter of another shape.
@@ -78,28 +80,38 @@ def load_head(directory: Path, config: CrossEncoderConfig) -> dict[str, Array]:
         head_shapes(config),
         remedy="give a directory for sequence classification, such as a cross-encoder's, "
         "or load a bi-encoder with SentenceTransformer",
+        mapped=mapped,
     )
 
 
 def has_head(directory: Path, labels: int) -> bool:
     """Return whether a directory has a trained head with this number of outputs."""
     family = FAMILIES[read_bert_config(Path(directory) / "config.json").model_type]
-    classifier = find_tensor(directory, f"{family.head.output}.weight")
-    return classifier is not None and len(classifier) == labels
+    name = f"{family.head.output}.weight"
+    classifier = find_tensors(directory, family, name).get(name)
+    return classifier is not None and classifier.shape[:1] == (labels,)
 
 
-def make_head(directory: Path, config: CrossEncoderConfig, seed: int) -> dict[str, Array]:
+def make_head(
+    directory: Path, config: CrossEncoderConfig, seed: int, *, mapped: bool = True
+) -> dict[str, Array]:
     """Return a head to be trained: the directory's own pooler, if it has one, all else random.
 
     Weights are drawn as BERT's were, from a normal distribution of standard deviation 0.02; biases
-    are 0 (Devlin et al. 2019, their released code).
+    are 0 (Devlin et al. 2019, their released code). Call this after the network's weights have
+    confirmed the sizes in the configuration, which say how much is drawn.
+
+    Raises ValueError for a pooler of another shape.
     """
     rng = np.random.default_rng(seed)
+    shapes, family = head_shapes(config), FAMILIES[config.bert.model_type]
+    found = find_tensors(directory, family, "pooler.", mapped=mapped)
+    own = {name: shape for name, shape in shapes.items() if name in found}
+    pooler = check_tensors({name: found[name] for name in own}, own, directory)
     head = {
         name: np.zeros(shape, np.float32)
         if name.endswith("bias")
         else rng.normal(0, 0.02, shape).astype(np.float32)
-        for name, shape in head_shapes(config).items()
+        for name, shape in shapes.items()
     }
-    pooler = load_pooler(directory, FAMILIES[config.bert.model_type])
-    return head | {name: pooler[name] for name in pooler if name in head}
+    return head | pooler

@@ -7,7 +7,8 @@ of the mapped file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from minisbert.arguments import shorten
 from minisbert.arrays import Array
 from minisbert.network.config import BertConfig, DenseConfig, parameter_shapes
 from minisbert.network.families import FAMILIES, Family
-from minisbert.system.json_fields import STRINGS, check_relative, read_fields
+from minisbert.system.json_fields import STRINGS, check_relative, name_origin, read_fields
+from minisbert.system.regular_files import shorten_path
 from minisbert.system.safetensors import read_safetensors
 
 WEIGHTS_FILE = "model.safetensors"
@@ -27,65 +29,85 @@ _PICKLE_RECIPE = (
     "torch.load('pytorch_model.bin', weights_only=True).items()}, 'model.safetensors')\""
 )
 
-# Prefixes of what checkpoints hold beside the network: heads, and a buffer of position numbers.
-_NOT_OF_THE_NETWORK = (
-    *("pooler.", "classifier.", "pre_classifier.", "embeddings.position_ids"),
-    *("cls.", "lm_head.", "vocab_transform.", "vocab_layer_norm.", "vocab_projector."),
-    *("predictions.", "sop_classifier."),
-)
+# Prefixes that wrappers put before the whole of a model: DataParallel, a class with the network as
+# its attribute, and sentence-transformers' own before 1.0.
+_WRAPPERS = ("module.", "model.", "auto_model.", "0.auto_model.")
+
+# Buffers within the network's own names, which are not parameters.
+_BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
 
 
-def load_parameters(directory: Path, config: BertConfig) -> dict[str, Array]:
+def load_parameters(
+    directory: Path, config: BertConfig, *, mapped: bool = True
+) -> dict[str, Array]:
     """Read the network's parameters from model.safetensors, whole or in shards.
 
-    The result has exactly the names and shapes of `parameter_shapes(config)`, in float32.
+    The result has exactly the names and shapes of `parameter_shapes(config)`, in float32. Names
+    outside the network, such as heads of any kind, are not looked at.
 
-    Raises FileNotFoundError, or ValueError naming a parameter that is missing, unexpected, or of
-    another shape.
+    mapped  as in `read_safetensors`
+
+    Raises OSError, or ValueError naming a parameter that is missing, unexpected, or of another
+    shape.
     """
     directory, family = Path(directory), FAMILIES[config.model_type]
-    tensors = {
-        name: array
-        for name, array in _read_unprefixed(directory, family).items()
-        if not name.startswith(_NOT_OF_THE_NETWORK)
-    }
     # An error should name a parameter as the checkpoint does.
     shapes = parameter_shapes(config)
     own_names = {name: family.name_in_checkpoint(name) for name in shapes}
     expected = {own_names[name]: shape for name, shape in shapes.items()}
-    checked = _check_tensors(tensors, expected, directory)
+    network = tuple({f"{name.partition('.')[0]}." for name in expected})
+
+    def is_inside(name: str) -> bool:
+        return name.startswith(network) and name not in _BUFFERS
+
+    tensors = _read_unprefixed(directory, family, is_inside, mapped=mapped)
+    checked = check_tensors(tensors, expected, directory)
     return {name: checked[own_names[name]] for name in shapes}
 
 
 def load_tensors(
-    directory: Path, family: Family, shapes: Mapping[str, tuple[int, ...]], *, remedy: str
+    directory: Path,
+    family: Family,
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    remedy: str,
+    mapped: bool = True,
 ) -> dict[str, Array]:
     """Read only the parameters in `shapes`, whose names are the family's own without its prefix.
 
     Raises ValueError naming one that is missing, with `remedy`, or of another shape.
     """
     directory = Path(directory)
-    found = _read_unprefixed(directory, family)
+    found = _read_unprefixed(directory, family, shapes.__contains__, mapped=mapped)
     for name in shapes:
         if name not in found:
             raise ValueError(
-                f"the weights in {directory} must have {name}, but it is missing; {remedy}"
+                f"the weights in {shorten_path(directory)} must have {name}, but it is missing; "
+                f"{remedy}"
             )
-    return _check_tensors({name: found[name] for name in shapes}, shapes, directory)
+    return check_tensors({name: found[name] for name in shapes}, shapes, directory)
 
 
-def find_tensor(directory: Path, name: str) -> Array | None:
-    """Return one tensor of a checkpoint by its name in the file, None if it has no such tensor."""
-    return _read_tensors(Path(directory)).get(name)
+def find_tensors(
+    directory: Path, family: Family, prefix: str, *, mapped: bool = True
+) -> dict[str, Array]:
+    """Read the tensors whose names, without the family's prefix, begin with `prefix`, as they are.
+
+    Raises as `load_parameters` does.
+    """
+
+    def is_wanted(name: str) -> bool:
+        return name.startswith(prefix)
+
+    return _read_unprefixed(Path(directory), family, is_wanted, mapped=mapped)
 
 
 def load_pooler(directory: Path, family: Family) -> dict[str, Array]:
     """Read the pooler's parameters, as they are; an empty dict for a checkpoint without pooler."""
-    tensors = _read_unprefixed(directory, family)
-    return {name: array for name, array in tensors.items() if name.startswith("pooler.")}
+    return find_tensors(directory, family, "pooler.")
 
 
-def load_dense(directory: Path, dense: DenseConfig) -> dict[str, Array]:
+def load_dense(directory: Path, dense: DenseConfig, *, mapped: bool = True) -> dict[str, Array]:
     """Read a Dense module's linear.weight (out, in) and, if it has one, linear.bias (out,).
 
     Raises as `load_parameters` does.
@@ -94,45 +116,11 @@ def load_dense(directory: Path, dense: DenseConfig) -> dict[str, Array]:
     shapes: dict[str, tuple[int, ...]] = {"linear.weight": (dense.out_features, dense.in_features)}
     if dense.bias:
         shapes["linear.bias"] = (dense.out_features,)
-    return _check_tensors(_read_tensors(folder), shapes, folder)
+    with name_origin(Path(directory) / "modules.json"):
+        return check_tensors(_read_tensors(folder, mapped), shapes, folder)
 
 
-def _read_tensors(directory: Path) -> dict[str, Array]:
-    """Read every tensor of a folder's model.safetensors, or of the shards that its index names."""
-    whole, index = directory / WEIGHTS_FILE, directory / f"{WEIGHTS_FILE}.index.json"
-    if whole.exists():
-        return read_safetensors(whole)[0]
-    if index.exists():
-        weight_map = read_fields(index).find("weight_map", STRINGS)
-        tensors: dict[str, Array] = {}
-        for shard in sorted({check_relative(name, index) for name in weight_map.values()}):
-            tensors.update(read_safetensors(directory / shard)[0])
-        return tensors
-    if any(directory.glob("pytorch_model*.bin")):
-        raise ValueError(
-            f"{directory} must hold model.safetensors, got only pytorch_model.bin, a pickle, which "
-            "could run any code; convert it in that folder, where torch is installed: "
-            f"{_PICKLE_RECIPE}"
-        )
-    raise FileNotFoundError(
-        f"{whole} must be a file, but there is no such file; "
-        f"is {directory} a whole model directory?"
-    )
-
-
-def _read_unprefixed(directory: Path, family: Family) -> dict[str, Array]:
-    """Read every tensor by its name without the family's prefix, in the newer spelling of norms."""
-    tensors = {}
-    for name, array in _read_tensors(directory).items():
-        name = name.removeprefix(family.prefix)
-        for old, new in (("gamma", "weight"), ("beta", "bias")):
-            if name.endswith(f"LayerNorm.{old}"):
-                name = name.removesuffix(old) + new
-        tensors[name] = array
-    return tensors
-
-
-def _check_tensors(
+def check_tensors(
     tensors: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]], directory: Path
 ) -> dict[str, Array]:
     """Return the tensors in the order of `shapes`, as float32; refuse any difference in names."""
@@ -143,21 +131,89 @@ def _check_tensors(
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise ValueError(
-                f"the weights in {directory} must be the parameters that its config.json implies, "
-                f"got them {what} {shorten(names[0])}{more}; fetch the model again, "
-                "config.json may be another model's"
+                f"the weights in {shorten_path(directory)} must be the parameters that its "
+                f"config.json implies, got them {what} {shorten(names[0])}{more}; "
+                "fetch the model again, config.json may be another model's"
             )
     for name, shape in shapes.items():
+        where = f"{name} in {shorten_path(directory)}"
         if tensors[name].shape != shape:
             raise ValueError(
-                f"{name} in {directory} must have the shape {shape} that its config.json implies, "
-                f"got {tensors[name].shape}; fetch the model again, config.json may be another "
-                "model's"
+                f"{where} must have the shape {shape} that its config.json implies, got "
+                f"{shorten(tensors[name].shape)}; fetch the model again, config.json may be "
+                "another model's"
             )
         if tensors[name].dtype.kind != "f":
             raise ValueError(
-                f"{name} in {directory} must hold floating point, got {tensors[name].dtype}; "
+                f"{where} must hold floating point, got {tensors[name].dtype}; "
                 "give a checkpoint that is not quantised"
             )
     # The only cast: all layers compute in the type of their parameters.
     return {name: tensors[name].astype(np.float32, copy=False) for name in shapes}
+
+
+def _read_tensors(directory: Path, mapped: bool) -> dict[str, Array]:
+    """Read every tensor of a folder's model.safetensors, or of the shards that its index names."""
+    whole, index = directory / WEIGHTS_FILE, directory / f"{WEIGHTS_FILE}.index.json"
+    if os.path.exists(whole) or not os.path.exists(index):
+        try:
+            return _read_shared(whole, mapped)
+        except FileNotFoundError:
+            if any(directory.glob("pytorch_model*.bin")):
+                raise ValueError(
+                    f"{shorten_path(directory)} must hold model.safetensors, got only "
+                    "pytorch_model.bin, a pickle, which could run any code; convert it in that "
+                    f"folder, where torch is installed: {_PICKLE_RECIPE}"
+                ) from None
+            raise FileNotFoundError(
+                f"{shorten_path(whole)} must be a file, but there is no such file; "
+                f"is {shorten_path(directory)} a whole model directory?"
+            ) from None
+    weight_map = read_fields(index).find("weight_map", STRINGS)
+    tensors: dict[str, Array] = {}
+    for shard in sorted({check_relative(name, index) for name in weight_map.values()}):
+        with name_origin(index):
+            tensors |= _read_shared(directory / shard, mapped)
+    return tensors
+
+
+def _read_shared(path: Path, mapped: bool) -> dict[str, Array]:
+    """Read every tensor of a file, also under the names that share the memory of another.
+
+    Where two parameters are one array, as a word table and the decoder of a language model, a file
+    holds it under one name, and its metadata say under which: {"the other name": "this name"}.
+    (https://huggingface.co/docs/safetensors/torch_shared_tensors)
+    """
+    tensors, metadata = read_safetensors(path, mapped=mapped)
+    shared = {
+        name: tensors[kept]
+        for name, kept in metadata.items()
+        if kept in tensors and name not in tensors
+    }
+    return tensors | shared
+
+
+def _read_unprefixed(
+    directory: Path, family: Family, is_wanted: Callable[[str], bool], *, mapped: bool
+) -> dict[str, Array]:
+    """Read the tensors that are wanted, by names without prefixes, in the newer spelling of norms.
+
+    Raises ValueError for a checkpoint that holds two tensors of one such name.
+    """
+    tensors: dict[str, Array] = {}
+    origins: dict[str, str] = {}
+    for origin, array in _read_tensors(directory, mapped).items():
+        name = origin
+        for prefix in (*_WRAPPERS, family.prefix):
+            name = name.removeprefix(prefix)
+        for old, new in (("gamma", "weight"), ("beta", "bias")):
+            if name.endswith(f"LayerNorm.{old}"):
+                name = name.removesuffix(old) + new
+        if name in tensors:
+            raise ValueError(
+                f"the weights in {shorten_path(directory)} must hold each parameter once, got "
+                f"{shorten(origins[name])} and {shorten(origin)}; remove one of them"
+            )
+        if is_wanted(name):
+            tensors[name], origins[name] = array, origin
+    return tensors

@@ -6,7 +6,8 @@ An error is one sentence that names the field, the file, and what to do.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -83,7 +84,8 @@ class Fields:
         if value is None or not rule.accepts(value):
             actual = "but it is missing" if value is None else f"got {shorten(value)}"
             raise ValueError(
-                f"{name} in {self.path} must be {rule.expected}, {actual}; {rule.advice}"
+                f"{name} in {shorten_path(self.path)} must be {rule.expected}, {actual}; "
+                f"{rule.advice}"
             )
         return value
 
@@ -91,14 +93,18 @@ class Fields:
 def read_fields(path: Path, missing_ok: bool = False) -> Fields:
     """Read a file that holds one JSON object; with `missing_ok` a missing file has no fields.
 
-    Raises FileNotFoundError, or ValueError naming the file.
+    Raises FileNotFoundError, another OSError, or ValueError naming the file.
     """
-    if missing_ok and not path.exists():
-        return Fields(path, {})
-    content = read_json(path)
+    try:
+        content = read_json(path)
+    except FileNotFoundError:
+        if missing_ok:
+            return Fields(path, {})
+        raise
     if not isinstance(content, dict):
         raise ValueError(
-            f"{path} must hold a JSON object, got {shorten(content)}; fetch the model again"
+            f"{shorten_path(path)} must hold a JSON object, got {shorten(content)}; "
+            "fetch the model again"
         )
     return Fields(path, content)
 
@@ -131,9 +137,18 @@ def check_relative(path: str, origin: Path) -> str:
     file's name.
     """
     leaves = path.startswith("/") or "\\" in path or ":" in path or ".." in path.split("/")
-    if leaves or not path.isprintable() or len(path) > 255:
+    if leaves or not path.isprintable() or len(path.encode()) > 255:
         raise ValueError(
-            f"paths in {origin} must be relative and stay inside the model directory, "
-            f"got {shorten(path)}; don't use this model"
+            f"paths in {shorten_path(origin)} must be relative and stay inside the model directory"
+            f", in at most 255 bytes, got {shorten(path)}; don't use this model"
         )
     return path
+
+
+@contextmanager
+def name_origin(origin: Path) -> Iterator[None]:
+    """Name the file that a path is from in the errors of reading what is there."""
+    try:
+        yield
+    except OSError as error:
+        raise type(error)(f"{error} (the path is from {shorten_path(origin)})") from None

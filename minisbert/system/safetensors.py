@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,6 +26,7 @@ from safetensors import SafetensorError, safe_open
 from minisbert.arguments import shorten
 from minisbert.arrays import Array
 from minisbert.system.disk import write_file
+from minisbert.system.regular_files import open_regular, shorten_path
 
 # The types of tensors, as headers name them.
 DTYPES = {
@@ -43,47 +46,78 @@ DTYPES = {
 }
 
 
-def read_safetensors(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
+def read_safetensors(path: Path, mapped: bool = True) -> tuple[dict[str, Array], dict[str, str]]:
     """Map every tensor of a file, read-only; return the tensors and the metadata.
 
     float16 and bfloat16 are decoded to float32, and so copied.
 
-    Raises FileNotFoundError, or ValueError naming the file if it is damaged.
+    mapped  False to read the file into memory, for storage on which others may shorten it: a map
+            of a file that has become shorter ends the process
+
+    Raises FileNotFoundError, another OSError, or ValueError naming the file if it is damaged.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} must be a safetensors file, but there is no such file; check the path"
-        )
     try:
-        with safe_open(path, framework="np") as checked:
-            metadata = dict(checked.metadata() or {})
-            names = list(checked.keys())
-    except (SafetensorError, OSError) as error:
-        raise ValueError(
-            f"{path} must be a whole safetensors file, got a damaged one ({error}); "
-            "replace it with a whole copy"
+        file = open_regular(path)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{shorten_path(path)} must be a safetensors file, but there is no such file; "
+            "check the path"
         ) from None
-    with path.open("rb") as file:
-        header, first = read_header(file)
-    data = np.asarray(np.memmap(path, np.uint8, "r"))[first:]
     arrays = {}
-    for name in names:
-        kind, shape = header[name]["dtype"], tuple(header[name]["shape"])
-        if kind not in DTYPES:
-            raise ValueError(
-                f"{shorten(name)} in {path} must be of type {', '.join(DTYPES)}, got {kind}; "
-                "convert it to F32"
-            )
-        start, end = header[name]["data_offsets"]
+    # One descriptor for the check, the header and the data, so that all are of one file.
+    with file:
+        metadata, names = _check_header(file, path)
         try:
-            arrays[name] = _view_tensor(data[start:end], kind, shape)
-        except ValueError as error:
-            raise ValueError(
-                f"{shorten(name)} in {path} must have a shape that NumPy can hold, "
-                f"got {shorten(shape)} ({error}); replace the file with a whole copy"
-            ) from None
+            header, first = read_header(file)
+            whole = np.asarray(np.memmap(file, np.uint8, "r")) if mapped else None
+        except ValueError as error:  # it has changed since it was checked
+            raise _refuse_damaged(path, error) from None
+        for name in names:
+            kind, shape = header[name]["dtype"], tuple(header[name]["shape"])
+            if kind not in DTYPES:
+                raise ValueError(
+                    f"{shorten(name)} in {shorten_path(path)} must be of type "
+                    f"{', '.join(DTYPES)}, got {kind}; convert it to F32"
+                )
+            start, end = (first + offset for offset in header[name]["data_offsets"])
+            raw = _read_span(file, start, end) if whole is None else whole[start:end]
+            if len(raw) != end - start:
+                raise _refuse_damaged(path, ValueError("it became shorter while it was read"))
+            try:
+                arrays[name] = _view_tensor(raw, kind, shape)
+            except ValueError as error:
+                raise ValueError(
+                    f"{shorten(name)} in {shorten_path(path)} must have a shape that NumPy can "
+                    f"hold, got {shorten(shape)} ({error}); replace the file with a whole copy"
+                ) from None
     return arrays, metadata
+
+
+def _check_header(file: BufferedReader, path: Path) -> tuple[dict[str, str], list[str]]:
+    """Have the library check an open file; return the metadata and the names of the tensors."""
+    # A path to the descriptor itself, where the system has them: the name could lead to another
+    # file by now.
+    own = f"/dev/fd/{file.fileno()}"
+    try:
+        with safe_open(own if os.path.exists(own) else path, framework="np") as checked:
+            return dict(checked.metadata() or {}), list(checked.keys())
+    except (SafetensorError, OSError) as error:
+        raise _refuse_damaged(path, error) from None
+
+
+def _refuse_damaged(path: Path, error: Exception) -> ValueError:
+    return ValueError(
+        f"{shorten_path(path)} must be a whole safetensors file, got a damaged one "
+        f"({shorten(str(error))}); replace it with a whole copy"
+    )
+
+
+def _read_span(file: BufferedReader, start: int, end: int) -> Array:
+    """Read the bytes between two offsets into memory, fewer if the file ends before.  (n,)"""
+    raw = np.empty(end - start, np.uint8)  # NumPy's memory is aligned
+    file.seek(start)
+    return raw[: file.readinto(raw.data)]
 
 
 def _view_tensor(raw: Array, kind: str, shape: tuple[int, ...]) -> Array:

@@ -36,7 +36,7 @@ def test_parameters_are_views_of_one_map(directory):
     """Every float32 parameter is a read-only view of one map of the file: nothing is copied."""
     parameters = load(directory)
     whole = find_map(parameters["embeddings.LayerNorm.bias"])
-    assert whole.filename == directory / "model.safetensors"
+    assert whole.filename == str(directory / "model.safetensors")
     for array in parameters.values():
         assert find_map(array) is whole
         assert np.shares_memory(array, whole)
@@ -73,11 +73,14 @@ def test_exactly_the_parameters(directory):
         lambda name: f"bert.{name}",
         lambda name: name.replace("LayerNorm.weight", "LayerNorm.gamma"),
         lambda name: "bert." + name.replace("LayerNorm.bias", "LayerNorm.beta"),
+        lambda name: f"model.{name}",
+        lambda name: f"module.bert.{name}",
+        lambda name: f"0.auto_model.{name}",
     ],
-    ids=["bert.", "gamma", "bert. and beta"],
+    ids=["bert.", "gamma", "bert. and beta", "model.", "module.bert.", "0.auto_model."],
 )
 def test_older_names(directory, rename):
-    """Names with the family's prefix or with gamma and beta are those of the same parameters."""
+    """Names with known prefixes or with gamma and beta are those of the same parameters."""
     expected = load(directory)
     change_tensors(
         directory / "model.safetensors",
@@ -88,15 +91,55 @@ def test_older_names(directory, rename):
     assert all(np.array_equal(parameters[name], expected[name]) for name in expected)
 
 
-def test_heads_and_position_numbers_are_left_out(directory):
-    """Pooler, pre-training heads and position_ids are not read."""
-    extra = {
-        "embeddings.position_ids": np.arange(64)[None],
-        "bert.pooler.dense.weight": np.ones((32, 32), np.float32),
-        "cls.predictions.bias": np.ones(9, np.float32),
-    }
-    change_tensors(directory / "model.safetensors", lambda tensors: tensors | extra)
-    assert list(load(directory)) == list(parameter_shapes(read_model_config(directory).bert))
+@pytest.mark.parametrize("prefix", ["", "bert."])
+@pytest.mark.parametrize(
+    "extra",
+    [
+        *("pooler.dense.weight", "cls.predictions.bias", "embeddings.position_ids"),
+        *("embeddings.token_type_ids", "qa_outputs.weight", "linear.weight", "logit_scale"),
+        *("mlp.dense.weight", "classifier.weight", "encoder_projection", "lm_head.decoder.weight"),
+    ],
+)
+def test_what_is_beside_the_network_is_left_out(directory, prefix, extra):
+    """Heads of any kind and buffers are not looked at, whatever they hold."""
+    expected = load(directory)
+    change_tensors(
+        directory / "model.safetensors",
+        lambda tensors: (
+            {prefix + name: array for name, array in tensors.items()}
+            | {prefix + extra: np.arange(64)[None], f"mine.{extra}": np.array(True)}
+        ),
+    )
+    parameters = load(directory)
+    assert list(parameters) == list(expected)
+    assert all(np.array_equal(parameters[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize(
+    "name", ["embeddings.word_embeddings.weight", "encoder.layer.1.output.dense.weight"]
+)
+def test_shared_tensors(directory, name):
+    """A parameter that is stored under the name of its twin is found by the metadata."""
+    expected = load(directory)
+    tensors = {f"bert.{own}": array.copy() for own, array in expected.items()}
+    tensors["cls.predictions.decoder.weight"] = tensors.pop(f"bert.{name}")
+    metadata = {"format": "pt", f"bert.{name}": "cls.predictions.decoder.weight"}
+    save_file(tensors, directory / "model.safetensors", metadata)
+    parameters = load(directory)
+    assert all(np.array_equal(parameters[own], expected[own]) for own in expected)
+    save_file(tensors, directory / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=f"got them without '{name}'"):
+        load(directory)
+
+
+def test_weights_in_memory(directory):
+    """With mapped=False no parameter is a view of the file."""
+    expected = load(directory)
+    config = read_model_config(directory)
+    parameters = load_parameters(directory, config.bert, mapped=False)
+    assert all(np.array_equal(parameters[name], expected[name]) for name in expected)
+    dense = load_dense(directory, config.modules[0], mapped=False)
+    assert all(find_map(array) is None for array in (parameters | dense).values())
 
 
 def test_shards(directory):
@@ -152,9 +195,29 @@ QUERY = "encoder.layer.1.attention.self.query.weight"
             "without 'encoder.layer.1.* 15 more",
         ),
         (lambda t: t | {"encoder.extra": np.ones(1, np.float32)}, "got them with 'encoder.extra';"),
+        (
+            lambda t: t | {"bert.encoder.layer.2.output.dense.bias": np.ones(32, np.float32)},
+            "got them with 'encoder.layer.2.output.dense.bias';",
+        ),
+        (
+            lambda t: t | {f"model.{QUERY}": t[QUERY]},
+            f"must hold each parameter once, got '{QUERY}' and 'model.{QUERY}'",
+        ),
+        (lambda t: t | {QUERY: np.array(1, np.float32)}, rf"^{QUERY} .* \(32, 32\) .* got \(\)"),
         (lambda t: {}, "without 'embeddings.word_embeddings.weight' and 36 more"),
     ],
-    ids=["short", "flat", "integers", "missing", "missing block", "unexpected", "empty"],
+    ids=[
+        "short",
+        "flat",
+        "integers",
+        "missing",
+        "missing block",
+        "unexpected",
+        "beyond the last block",
+        "twice",
+        "scalar",
+        "empty",
+    ],
 )
 def test_weights_that_do_not_fit(directory, change, sentence):
     """A parameter that is missing, unexpected, or of another shape or type is named."""
@@ -177,7 +240,7 @@ def test_dense_that_does_not_fit(directory):
 
 def test_unexpected_name_is_printable(directory):
     """A tensor's name with line breaks and escapes, or of any length, leaves an error one line."""
-    name = "a\n\x1b[2J" * 1000
+    name = "encoder.a\n\x1b[2J" * 1000
     change_tensors(
         directory / "model.safetensors", lambda tensors: tensors | {name: np.ones(1, np.float32)}
     )
@@ -194,6 +257,15 @@ def test_damaged_weights(directory):
     with pytest.raises(ValueError, match="whole safetensors file") as error:
         load(directory)
     assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "2_Dense/model.safetensors"])
+def test_pointer_of_git_lfs(directory, name):
+    """What a clone without Git LFS leaves in the place of weights is called that."""
+    (directory / name).write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    config = read_model_config(directory)
+    with pytest.raises(ValueError, match=f"{name} .* got a pointer of Git LFS; run `git lfs pull`"):
+        load_dense(directory, config.modules[0]) if "Dense" in name else load(directory)
 
 
 def test_missing_weights(directory):
@@ -233,6 +305,7 @@ def test_pickles_are_never_loaded(directory, tmp_path, folder, name):
         ({"weight_map": {"a": "/etc/passwd"}}, "must be relative and stay inside"),
         ({"weight_map": {"a": "..\\other"}}, "must be relative and stay inside"),
         ({"weight_map": {"a": "x" * 10**6}}, "must be relative and stay inside"),
+        ({"weight_map": {"a": "é" * 200}}, "must be relative and stay inside"),
         ({"weight_map": {"a": 7}}, "weight_map in .* must be an object of strings"),
         ({"weight_map": ["a"]}, "weight_map in .* must be an object"),
         ({}, "weight_map in .* must be an object"),
@@ -245,6 +318,19 @@ def test_bad_shard_index(directory, index, sentence):
     write_json(directory / "model.safetensors.index.json", index)
     with pytest.raises(ValueError, match=sentence):
         load(directory)
+
+
+@pytest.mark.parametrize("name", ["circle", "config.json/inner", "folder/" * 30 + "a"])
+def test_shard_that_cannot_be_opened(directory, name):
+    """An error of the system names the shard, and the index that names it."""
+    (directory / "model.safetensors").unlink()
+    (directory / "circle").symlink_to(directory / "circle")
+    write_json(directory / "model.safetensors.index.json", {"weight_map": {"a": name}})
+    with pytest.raises(
+        OSError, match=rf"{name} must be .*\(the path is from .*index\.json\)"
+    ) as error:
+        load(directory)
+    assert error.value.errno is None
 
 
 def test_missing_shard(directory):

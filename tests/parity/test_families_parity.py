@@ -10,6 +10,7 @@ import sentence_transformers
 import torch
 import transformers
 from family_models import make_family_directory
+from safetensors.torch import save_file
 from sentence_transformers.sentence_transformer import modules
 from transformers.models.mpnet.modeling_mpnet import MPNetEncoder
 
@@ -146,6 +147,35 @@ def test_half_precision(tmp_path, model_type, kind):
     network = transformers.AutoModel.from_pretrained(directory, dtype=getattr(torch, kind))
     network.save_pretrained(directory)
     check_hidden(directory, TEXTS)
+
+
+@every_family
+def test_shared_tensors(tmp_path, model_type):
+    """Vectors are the same where the word table is stored under the decoder's name."""
+    directory = make_family_directory(tmp_path, model_type)
+    network = transformers.AutoModel.from_pretrained(directory)
+    model = transformers.AutoModelForMaskedLM.from_config(network.config)
+    getattr(model, model.base_model_prefix).load_state_dict(network.state_dict(), strict=False)
+    model.tie_weights()
+    inputs, before = run_ours(directory, TEXTS)
+    stored = model.state_dict()
+    table = model.get_input_embeddings().weight.data_ptr()
+    words, decoder = sorted(n for n in stored if stored[n].data_ptr() == table)
+    if "word_embeddings" not in words:
+        words, decoder = decoder, words
+    del stored[words]
+    kept = {tensor.data_ptr(): tensor.contiguous() for tensor in stored.values()}
+    names = {tensor.data_ptr(): name for name, tensor in stored.items()}
+    twins = {name: names[t.data_ptr()] for name, t in stored.items() if names[t.data_ptr()] != name}
+    save_file(
+        {name: kept[address] for address, name in names.items()},
+        directory / "model.safetensors",
+        {"format": "pt", words: decoder, **twins},
+    )
+    ids, after = run_ours(directory, TEXTS)
+    assert ids == inputs
+    for ours, expected in zip(after, before, strict=True):
+        assert np.array_equal(ours, expected)
 
 
 @every_family

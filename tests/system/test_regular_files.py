@@ -1,5 +1,6 @@
 """Files that others made: pipes, devices and giants are refused at once."""
 
+import errno
 import os
 
 import pytest
@@ -38,12 +39,56 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path):
         read_regular(tmp_path / "large")
 
 
-def test_no_descriptor_is_left_open_after_an_error():
+def test_pointer_of_git_lfs_is_called_one(tmp_path):
+    """What a clone without Git LFS leaves in the place of a large file is not read as the file."""
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 90\n")
+    for read in (open_regular, read_regular):
+        with pytest.raises(ValueError, match="got a pointer of Git LFS; run `git lfs pull`"):
+            read(path)
+    path.write_bytes(b"version 1\n")
+    assert read_regular(path) == b"version 1\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [(errno.EACCES, PermissionError), (errno.EIO, OSError), (errno.ELOOP, OSError)],
+)
+def test_errors_of_the_system_become_one_sentence(tmp_path, monkeypatch, code, kind):
+    """A file that may not or can't be read is called that, with the system's reason."""
+    (tmp_path / "file").write_bytes(b"abc")
+
+    def fail(*_):
+        raise OSError(code, os.strerror(code), str(tmp_path / "file"))
+
+    monkeypatch.setattr(os, "open", fail)
+    with pytest.raises(
+        kind, match=f"file must be a file that can be read, got .*{os.strerror(code)}"
+    ):
+        read_regular(tmp_path / "file")
+
+
+def test_unusable_paths_become_one_sentence(tmp_path):
+    """So is a path that is too long, goes round in a circle, or leads through a file."""
+    (tmp_path / "file").write_bytes(b"abc")
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    for name in ("a" * 300, "circle", "file/inner"):
+        with pytest.raises(
+            OSError, match="must be a file that can be read, got the system's"
+        ) as error:
+            read_regular(tmp_path / name)
+        assert error.value.errno is None
+        assert len(str(error.value)) < 450
+
+
+def test_no_descriptor_is_left_open_after_an_error(tmp_path):
     """A refused file is closed."""
+    pointer = tmp_path / "pointer"
+    pointer.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
     before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
-    for _ in range(20):
-        with pytest.raises(ValueError, match="regular"):
-            open_regular("/dev/null")
+    for path in ["/dev/null", pointer] * 20:
+        with pytest.raises(ValueError, match=r"regular|Git LFS"):
+            open_regular(path)
     assert before == (len(os.listdir("/proc/self/fd")) if before else 0)
 
 

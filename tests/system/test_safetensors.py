@@ -1,12 +1,14 @@
 """Safetensors files are mapped, decoded, checked and written."""
 
 import json
+import os
 
 import numpy as np
 import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from minisbert.system import safetensors
 from minisbert.system.safetensors import make_header, read_safetensors, write_safetensors
 from models import find_map
 
@@ -73,7 +75,66 @@ def test_every_bfloat16_is_decoded(tmp_path):
     assert (array[0x3F, 0x80], array[0xC0, 0x49]) == (1.0, -3.140625)
 
 
+def test_memory_instead_of_a_map(path):
+    """With mapped=False the arrays are the same, in memory of their own."""
+    mapped, metadata = read_safetensors(path)
+    arrays, other = read_safetensors(path, mapped=False)
+    assert other == metadata
+    for name, array in arrays.items():
+        assert np.array_equal(array, mapped[name])
+        assert find_map(array) is None
+        assert not array.flags.writeable
+    with path.open("r+b") as file:
+        file.truncate(100)
+    assert arrays["ids"].tolist() == list(range(9))
+
+
+def test_header_and_data_are_of_one_file(path, tmp_path, monkeypatch):
+    """A file that takes the name between the check and the mapping is not read."""
+    expected = read_safetensors(path)[0]["ids"]
+    save_file({"other": np.zeros(1)}, tmp_path / "newer")
+
+    def check_then_replace(*arguments, **options):
+        if (tmp_path / "newer").exists():
+            (tmp_path / "newer").rename(path)
+        return safe_open(*arguments, **options)
+
+    monkeypatch.setattr(safetensors, "safe_open", check_then_replace)
+    assert np.array_equal(read_safetensors(path)[0]["ids"], expected)
+    assert list(read_safetensors(path)[0]) == ["other"]
+
+
 # What is refused
+
+
+def test_file_that_shrinks_while_it_is_read(path, monkeypatch):
+    """A file that has become shorter between the check and the reading is refused."""
+    check = safetensors._check_header
+
+    def check_then_cut(file, name):
+        found = check(file, name)
+        with path.open("r+b") as other:
+            other.truncate(len(path.read_bytes()) - 50)
+        return found
+
+    monkeypatch.setattr(safetensors, "_check_header", check_then_cut)
+    for mapped in (True, False):
+        content = path.read_bytes()
+        with pytest.raises(ValueError, match=r"replace (it|the file) with a whole copy"):
+            read_safetensors(path, mapped=mapped)
+        path.write_bytes(content)
+
+
+def test_no_file_of_tensors(tmp_path):
+    """A missing file, a pipe, a device and a pointer of Git LFS are told apart, without a wait."""
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+    (tmp_path / "pointer").write_bytes(pointer)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FileNotFoundError, match="must be a safetensors file, but there is no"):
+        read_safetensors(tmp_path / "nothing")
+    for name, sentence in (("pointer", "Git LFS"), ("pipe", "a pipe"), ("/dev/zero", "a device")):
+        with pytest.raises(ValueError, match=f"got {sentence}|got a pointer of {sentence}"):
+            read_safetensors(tmp_path / name)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +148,6 @@ def test_every_bfloat16_is_decoded(tmp_path):
         lambda content: b"\xff" * 8 + content[8:],
         lambda content: (1 << 63).to_bytes(8, "little") + content[8:],
         lambda content: content[:8] + b"x" + content[9:],
-        lambda content: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
         lambda content: np.random.default_rng(0).bytes(10_000),
     ],
     ids=[
@@ -99,7 +159,6 @@ def test_every_bfloat16_is_decoded(tmp_path):
         "huge header",
         "header of 2^63 bytes",
         "broken header",
-        "pointer",
         "garbage",
     ],
 )
