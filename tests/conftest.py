@@ -1,6 +1,8 @@
 """Fixtures that several tests share: the real model, the real data, a tiny model."""
 
 import os
+import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from minisbert import SentenceTransformer
 from minisbert.model_files.hub import fetch_model
+from minisbert.system.locks import lock_destination
 from models import make_model_directory
 
 
@@ -60,3 +63,28 @@ def two_blas_threads():
         if count_blas_threads() != 2:
             pytest.skip("this NumPy's BLAS has one thread only: nothing to restore")
         yield
+
+
+@pytest.fixture
+def other_writer():
+    """Let another thread hold the lock of a destination while a block runs."""
+
+    @contextmanager
+    def other_writer(path):
+        locked, done = threading.Event(), threading.Event()
+
+        def hold():
+            with lock_destination(path, wait=False):
+                locked.set()
+                done.wait()
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        locked.wait()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+    return other_writer

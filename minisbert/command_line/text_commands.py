@@ -45,8 +45,7 @@ def _file_arguments(parser: argparse.ArgumentParser) -> None:
     argument("--out", help="a .npy or .jsonl file to write, instead of printing JSON lines"),
 )
 def _encode(arguments: argparse.Namespace) -> None:
-    from minisbert.encoding.streaming import name_partial_files
-    from minisbert.system.disk import write_file
+    from minisbert.system.locks import lock_destination
     from minisbert.system.text_files import read_texts
 
     if arguments.out and not arguments.out.endswith((".npy", ".jsonl")):
@@ -57,20 +56,34 @@ def _encode(arguments: argparse.Namespace) -> None:
         )
     if arguments.texts and (arguments.file or arguments.column or arguments.field):
         raise ValueError("texts must be arguments or in a file, got both; leave one out")
-    texts = arguments.texts or read_texts(arguments.file or "-", arguments.column, arguments.field)
-    model = load_bi_encoder(arguments)
-    if arguments.out and arguments.out.endswith(".npy"):
-        partial, _ = name_partial_files(Path(arguments.out))
+    # Locked before standard input is read and the model is loaded: a second writer needn't wait.
+    lock = (
+        lock_destination(arguments.out, wait=False) if arguments.out else contextlib.nullcontext()
+    )
+    with lock:
+        texts = arguments.texts or read_texts(
+            arguments.file or "-", arguments.column, arguments.field
+        )
+        _encode_texts(load_bi_encoder(arguments), texts, arguments.out)
+
+
+def _encode_texts(model: Any, texts: Sequence[str], out: str | None) -> None:
+    """Encode texts and print the embeddings, or write them to a file whose lock is held."""
+    from minisbert.encoding.streaming import name_partial_files
+    from minisbert.system.disk import write_file
+
+    if out and out.endswith(".npy"):
+        partial, _ = name_partial_files(Path(out))
         if partial.exists():
             notify(f"resuming {partial}; remove it to start again")
-        model.encode_to_file(texts, arguments.out, resume=partial.exists())
+        model.encode_to_file(texts, out, resume=partial.exists())
         return
     lines = _write_json_lines(texts, model.encode(texts))
-    if not arguments.out:
+    if not out:
         for line in lines:
             print(line)
         return
-    with write_file(Path(arguments.out)) as file:
+    with write_file(Path(out)) as file:
         file.writelines(line.encode() + b"\n" for line in lines)
 
 
@@ -133,10 +146,20 @@ def _explain(arguments: argparse.Namespace) -> None:
     argument("--out", required=True, metavar="DIR", help="directory for the index"),
 )
 def _index(arguments: argparse.Namespace) -> None:
+    from minisbert.search.text_index import FILE_NAME
+    from minisbert.system.locks import lock_destination
+
+    directory = Path(arguments.out)
+    _check_index_directory(directory)
+    with lock_destination(directory / FILE_NAME, wait=False):
+        _index_texts(arguments)
+
+
+def _index_texts(arguments: argparse.Namespace) -> None:
+    """Make an index in a directory whose lock is held."""
     from minisbert.search.text_index import TextIndex
     from minisbert.system.text_files import read_texts
 
-    _check_index_directory(Path(arguments.out))
     read = read_texts(arguments.file, arguments.column, arguments.field)
     texts = [text for text in read if text.strip()]
     if not texts:

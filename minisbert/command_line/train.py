@@ -17,14 +17,20 @@ from minisbert.model_files.head_files import has_head
 from minisbert.model_files.hub import resolve_model
 from minisbert.training import Examples, read_examples, train
 from minisbert.training.checkpoints import find_work_directory
-from minisbert.training.loop import check_out_directory
+from minisbert.training.loop import lock_out_directory
 from minisbert.training.objectives import make_loss
 from minisbert.training.run import TrainableModel
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Train as the arguments say, and print the progress."""
-    check_out_directory(arguments.out, arguments.resume)
+    # Locked before anything is read or loaded: a second training needn't wait for its error.
+    with lock_out_directory(arguments.out, arguments.resume):
+        run_locked(arguments)
+
+
+def run_locked(arguments: argparse.Namespace) -> None:
+    """Train into a directory whose lock is held."""
     objective, examples = read_examples(
         arguments.file,
         arguments.objective,

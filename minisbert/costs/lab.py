@@ -18,6 +18,7 @@ from minisbert.costs.report import draw_costs, write_results, write_table
 from minisbert.cross_encoder import CrossEncoder
 from minisbert.encoder import SentenceTransformer
 from minisbert.evaluation.judged_files import StsPairs
+from minisbert.system.locks import lock_destination
 
 _LEAST_TEXTS = 50
 
@@ -35,7 +36,8 @@ def run_cost_lab(
 
     With a trained cross-encoder and judged pairs, then measure the quality of the ways too.
 
-    Raises ValueError for too few different texts or too little time.
+    Raises ValueError for too few different texts or too little time, and BlockingIOError if another
+    run is to write into the same directory.
     """
     different = sorted(set(check_texts(texts, "texts")))
     if len(different) < _LEAST_TEXTS:
@@ -45,36 +47,44 @@ def run_cost_lab(
         )
     if not seconds >= 5:
         raise ValueError(f"seconds must be 5 or more, got {seconds:g}; pass a larger number")
-    sample = random.Random(0).sample(different, min(len(different), SIZES[-1]))
-    machine = {**describe_machine(), "date": time.strftime("%Y-%m-%d"), "seconds": f"{seconds:g}"}
-    with _show_time_left(seconds) as report:
-        report("prepare")
-        cross = make_cross_encoder(model)
-        costs = measure_costs(model, cross, sample, seconds=seconds, report=report)
-    for name, fact in machine.items():
-        print(f"{name:11} {fact}")
-    print("The cross-encoder has the bi-encoder's weights and a fresh head: it serves for timing.")
-    if not costs.complete:
-        print("Stopped early: the report covers what was measured until then.")
-    for line in write_table(costs) if costs.measurements else ():
-        print(line)
-    quality = []
-    if trained is not None and judged is not None:
-        quality = measure_quality(model, trained, judged)
-        print()
-        for line in write_quality(quality, len(judged.scores)):
+    results = directory / "results.json"
+    # Two runs would mix their figures, and each would measure how the other disturbs it.
+    with lock_destination(results, wait=False):
+        sample = random.Random(0).sample(different, min(len(different), SIZES[-1]))
+        machine = {
+            **describe_machine(),
+            "date": time.strftime("%Y-%m-%d"),
+            "seconds": f"{seconds:g}",
+        }
+        with _show_time_left(seconds) as report:
+            report("prepare")
+            cross = make_cross_encoder(model)
+            costs = measure_costs(model, cross, sample, seconds=seconds, report=report)
+        for name, fact in machine.items():
+            print(f"{name:11} {fact}")
+        print(
+            "The cross-encoder has the bi-encoder's weights and a fresh head: it serves for timing."
+        )
+        if not costs.complete:
+            print("Stopped early: the report covers what was measured until then.")
+        for line in write_table(costs) if costs.measurements else ():
             print(line)
-    directory.mkdir(parents=True, exist_ok=True)
-    write_results(costs, directory / "results.json", machine, quality=quality)
-    print(f"\nwritten: {directory / 'results.json'}")
-    caption = f"{machine['system']}, {machine['threads']} threads, {machine['date']}"
-    pictures = [directory / "costs.png", directory / "costs.svg"]
-    try:
-        draw_costs(costs, pictures, caption)
-    except ModuleNotFoundError:
-        print("no picture: it needs matplotlib, `pip install minisbert[plots]`")
-    else:
-        print(f"written: {', '.join(map(str, pictures))}")
+        quality = []
+        if trained is not None and judged is not None:
+            quality = measure_quality(model, trained, judged)
+            print()
+            for line in write_quality(quality, len(judged.scores)):
+                print(line)
+        write_results(costs, results, machine, quality=quality)
+        print(f"\nwritten: {directory / 'results.json'}")
+        caption = f"{machine['system']}, {machine['threads']} threads, {machine['date']}"
+        pictures = [directory / "costs.png", directory / "costs.svg"]
+        try:
+            draw_costs(costs, pictures, caption)
+        except ModuleNotFoundError:
+            print("no picture: it needs matplotlib, `pip install minisbert[plots]`")
+        else:
+            print(f"written: {', '.join(map(str, pictures))}")
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 While `encode_to_file` works, the rows are in "{path}.partial", and "{path}.journal" says how many
 of them are complete and what they were made from. Rows are on the disk before the journal counts
 them, and the journal is replaced as a whole, so a kill at any moment costs at most one chunk. When
-all rows are there, the partial file gets its header, and then its final name.
+all rows are there, the partial file gets its header, and then its final name. All the while the
+lock of `path` is held, so that a second call can't write into the same partial file.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from minisbert.arguments import check_rows, check_whole_number
 from minisbert.arrays import Array
 from minisbert.system.disk import sync_directory, write_file
 from minisbert.system.json_fields import COUNT, STRING, Fields, read_fields
+from minisbert.system.locks import lock_destination
 from minisbert.system.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -80,8 +82,6 @@ def encode_to_file(
 ) -> Array:
     """Write the embedding of each text to a .npy file, or resume an earlier call that was stopped.
 
-    Only one process at a time may write a file.
-
     Parameters
     ----------
     model : SentenceTransformer
@@ -103,6 +103,8 @@ def encode_to_file(
 
     Raises
     ------
+    BlockingIOError
+        If another call, of this process or another, is writing the file now.
     FileExistsError
         If the file exists and is finished, and `resume` is not False.
     TypeError
@@ -120,11 +122,28 @@ def encode_to_file(
             f"{options['output_value']!r}; all rows of a file have the same width"
         )
     shown = options.pop("show_progress_bar", None)
-    path = Path(os.path.realpath(path))  # a link is followed, not replaced
+    path = Path(os.path.realpath(os.path.expanduser(path)))  # a link is followed, not replaced
     if not path.parent.is_dir():
         raise FileNotFoundError(
             f"path must be in an existing folder, got {path}; make the folder first"
         )
+    with lock_destination(path, wait=False):
+        return _encode_to_locked_file(
+            model, texts, path, resume=resume, chunk=chunk, shown=shown, options=options
+        )
+
+
+def _encode_to_locked_file(
+    model: BiEncoder,
+    texts: Iterable[str],
+    path: Path,
+    *,
+    resume: bool,
+    chunk: int,
+    shown: bool | None,
+    options: dict[str, Any],
+) -> Array:
+    """Do the work of `encode_to_file` for a real path whose lock is held."""
     partial, journal = name_partial_files(path)
     if resume and path.exists() and not partial.exists():
         raise FileExistsError(
@@ -178,7 +197,8 @@ def encode_to_file(
 
 
 def name_partial_files(path: Path) -> tuple[Path, Path]:
-    """Return the names of the rows and of the journal of an unfinished file."""
+    """Return the names of the rows and of the journal of an unfinished file; a link is followed."""
+    path = Path(os.path.realpath(path))
     return path.with_name(f"{path.name}.partial"), path.with_name(f"{path.name}.journal")
 
 

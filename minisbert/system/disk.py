@@ -94,7 +94,6 @@ def write_directory(
     the directory, before the block runs.
     """
     destination = _resolve(destination)
-    destination.parent.mkdir(parents=True, exist_ok=True)
     with lock_destination(destination, wait=True):
         recover_directory(destination)
         check_destination(destination, marker, names)

@@ -89,9 +89,10 @@ _table = threading.RLock()
 
 @contextmanager
 def lock_destination(path: str | os.PathLike[str], *, wait: bool) -> Iterator[bool]:
-    """Hold the lock of a file or directory to be written, in an existing folder.
+    """Hold the lock of a file or directory to be written.
 
-    Links, ~ and relative paths that lead to one place have one lock.
+    Links, ~ and relative paths that lead to one place have one lock. The folder around it is made
+    if it is missing, and removed at the end if nothing was written there.
 
     Parameters
     ----------
@@ -112,10 +113,11 @@ def lock_destination(path: str | os.PathLike[str], *, wait: bool) -> Iterator[bo
     BlockingIOError
         If another writer holds the lock.
     OSError
-        If the folder does not exist or can't be written.
+        If the folder can't be made or written.
     """
     destination = Path(os.path.realpath(os.path.expanduser(os.fsdecode(path))))
     file = name_lock_file(destination)
+    missing = [folder for folder in destination.parents if not folder.exists()]
     start, pause = time.monotonic(), 0.001
     while isinstance(found := _try_to_lock(file, destination, long=not wait), _Busy):
         patience = (_SETTLED if found.long else LONGEST_SAVE) if wait else 0
@@ -130,6 +132,9 @@ def lock_destination(path: str | os.PathLike[str], *, wait: bool) -> Iterator[bo
         yield found.shared
     finally:
         _release(file, found)
+        with suppress(OSError):
+            for folder in missing:  # the innermost first
+                folder.rmdir()  # fails if something is in it
 
 
 def name_lock_file(destination: Path) -> Path:
@@ -152,6 +157,10 @@ def _try_to_lock(file: Path, destination: Path, *, long: bool) -> _Held | _Busy:
         for attempt in range(_ATTEMPTS):
             try:
                 descriptor = _open_lock_file(file)
+            except FileNotFoundError:
+                # Missing from the start, or just removed by another writer that had made it.
+                file.parent.mkdir(parents=True, exist_ok=True)
+                continue
             except OSError as error:
                 # The user knows the destination, not its lock file.
                 raise OSError(error.errno, error.strerror, str(destination)) from None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from minisbert.encoder import SentenceTransformer
 from minisbert.model_files.saving import MODEL_FILES
 from minisbert.model_files.weights import WEIGHTS_FILE
 from minisbert.system.disk import check_destination, recover_directory, remove_directory
+from minisbert.system.locks import lock_destination
 from minisbert.system.threads import count_threads, keep_freed_memory, two_threads
 from minisbert.training.checkpoints import CHECKPOINT_FILES, STATE_FILE, find_work_directory
 from minisbert.training.development import count_overlap
@@ -137,6 +139,8 @@ def train(
     ------
     TypeError, ValueError
         If an option or an example is invalid, or the checkpoint is that of another run.
+    BlockingIOError
+        If another run or a save is writing `out` now.
     FileExistsError
         If there is an unfinished run and `resume` is false, or if `out` holds other files.
     FloatingPointError
@@ -165,14 +169,12 @@ def train(
     if development is not None:
         held_out = make_examples(development, objective, data.classes)
     _check_fit(model, loss.objective, data, development=held_out)
-    if out is not None:
-        check_out_directory(out, resume)
-        if not model.config.bert.num_hidden_layers:
-            raise ValueError(
-                "a model to save must have at least one block, got none; "
-                "load it with blocks=1 or more, or leave out `out`"
-            )
-    elif resume:
+    if out is not None and not model.config.bert.num_hidden_layers:
+        raise ValueError(
+            "a model to save must have at least one block, got none; "
+            "load it with blocks=1 or more, or leave out `out`"
+        )
+    if out is None and resume:
         raise ValueError(
             "out must be the directory of an unfinished training to resume, got none; "
             "give it, or leave out resume"
@@ -182,7 +184,7 @@ def train(
         width = model.config.embedding_width
         parameters |= loss.make_parameters(len(data.classes), width, seed=seed)
     keep_freed_memory()
-    with two_threads(threads) as run_both:
+    with lock_out_directory(out, resume), two_threads(threads) as run_both:
         trainer = Trainer(
             make_network(model.config),
             loss,
@@ -233,6 +235,26 @@ def train(
         run.seconds,
         classifier,
     )
+
+
+@contextmanager
+def lock_out_directory(out: str | os.PathLike[str] | None, resume: bool) -> Iterator[None]:
+    """Hold the locks of the model's directory and of the checkpoints', if there is to be one.
+
+    Raises BlockingIOError if another training or a save is writing there, and FileExistsError as
+    `check_out_directory` does.
+    """
+    if out is None:
+        yield
+        return
+    out = Path(out).expanduser()
+    # Another run may have the directory of this one's checkpoints as its `out`.
+    with (
+        lock_destination(out, wait=False),
+        lock_destination(find_work_directory(out), wait=False),
+    ):
+        check_out_directory(out, resume)
+        yield
 
 
 def check_out_directory(out: str | os.PathLike[str], resume: bool) -> None:

@@ -409,6 +409,58 @@ def test_index_replaces_only_an_index(run, fails, index, lines, tiny_directory):
     assert os.listdir(index) == ["holiday.txt"]
 
 
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("encode --file {lines} --model {model} --out", "vectors.npy"),
+        ("encode --file {lines} --model {model} --out", "vectors.jsonl"),
+        ("index {lines} --model {model} --out", "index/index.safetensors"),
+        ("train {lines} --model {model} --out", "trained"),
+        ("train {lines} --model {model} --resume --out", "trained.training"),
+        ("bench --model {model} --out", "costs/results.json"),
+    ],
+)
+def test_second_writer_is_refused(
+    fails, other_writer, lines, tiny_directory, tmp_path, command, name
+):
+    """What another process is writing is named in one sentence, and not touched."""
+    out = tmp_path / name.split("/")[0].removesuffix(".training")
+    words = command.format(lines=lines, model=tiny_directory).split(" ")
+    with other_writer(tmp_path / name):
+        before = sorted(tmp_path.rglob("*"))
+        assert fails(*words, out) == (
+            f"minisbert: {tmp_path / name} must have one writer at a time, but another thread of "
+            "this process is writing it; wait until that is done, or choose another name\n"
+        )
+        assert sorted(tmp_path.rglob("*")) == before
+    assert list(tmp_path.iterdir()) == [lines]
+
+
+def test_mistake_leaves_no_folder(fails, lines, tmp_path):
+    """A command that fails leaves neither a folder for its result nor a lock."""
+    for command in ("index", "train"):
+        fails(command, tmp_path / "nothing", "--out", tmp_path / "new" / "out")
+    assert list(tmp_path.iterdir()) == [lines]
+
+
+def test_encode_resumes_through_a_link(run, tiny, tiny_directory, lines, tmp_path):
+    """The unfinished file of a link's target is resumed, not dropped."""
+    out, link = tmp_path / "vectors.npy", tmp_path / "link.npy"
+    link.symlink_to(out)
+
+    def stop():
+        yield "the old bird sings"
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        tiny.encode_to_file(stop(), out, chunk=1)
+    code, _, error = run("encode", "--file", lines, "--out", link, "--model", tiny_directory)
+    assert code == 0
+    assert error.startswith(f"minisbert: resuming {out}.partial")
+    assert len(np.load(out)) == 4
+    assert link.is_symlink()
+
+
 def test_model_named_by_an_index_is_not_fetched(fails, tiny_directory, tmp_path, monkeypatch):
     """A model's name that comes from an index file is not fetched."""
     monkeypatch.setenv("MINISBERT_HOME", str(tmp_path / "home"))

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import threading
 from functools import partial
 
 import numpy as np
@@ -246,6 +247,43 @@ def test_a_full_disk(tiny, path, monkeypatch):
     encoded = count_encoded(tiny, monkeypatch)
     tiny.encode_to_file(TEXTS, path)
     assert 0 < len(encoded) < len(TEXTS)
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_second_writer(tiny, path, monkeypatch, other_writer, resume):
+    """A call beside another of the same file is refused before it reads a text."""
+    encoded, read = count_encoded(tiny, monkeypatch), []
+    texts = (read.append(text) or text for text in TEXTS)
+    with (
+        other_writer(path),
+        pytest.raises(BlockingIOError, match="npy must have one writer at a time"),
+    ):
+        tiny.encode_to_file(texts, path, resume=resume)
+    assert encoded == read == list(path.parent.iterdir()) == []
+
+
+def test_writer_in_the_middle(tiny, path):
+    """A second call in the middle of the first, from another thread, changes nothing of it."""
+    refused = []
+
+    def intrude():
+        for text in ("a cat", "a dog"):
+            with pytest.raises(BlockingIOError) as error:
+                tiny.encode_to_file([text], path, resume=False)
+            refused.append(str(error.value))
+
+    def texts():
+        for number, text in enumerate(TEXTS):
+            if number == 10:
+                thread = threading.Thread(target=intrude)
+                thread.start()
+                thread.join()
+            yield text
+
+    found = tiny.encode_to_file(texts(), path, chunk=3)
+    assert len(refused) == 2
+    assert is_near(np.asarray(found), tiny.encode(TEXTS))
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_missing_folder(tiny, tmp_path):

@@ -234,11 +234,23 @@ def test_file_system_without_locks(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
+def test_missing_folder(tmp_path):
+    """A missing folder is made; what is made of it is removed if nothing is written there."""
+    path = tmp_path / "a" / "b" / "out"
+    with lock_destination(path, wait=False), lock_destination(path, wait=True):
+        assert isinstance(in_thread(lambda: take(path)), BlockingIOError)
+    assert os.listdir(tmp_path) == []
+    with lock_destination(path, wait=False):
+        path.with_name("other").mkdir()
+    assert os.listdir(tmp_path / "a" / "b") == ["other"]
+
+
 def test_folder_that_takes_no_lock(tmp_path, monkeypatch):
     """Where no lock file can be made, the error names the destination."""
-    with pytest.raises(FileNotFoundError) as missing:
-        take(tmp_path / "nowhere" / "out")
-    assert missing.value.filename == str(tmp_path / "nowhere" / "out")
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError) as missing:
+        take(tmp_path / "file" / "out")
+    assert missing.value.filename == str(tmp_path / "file" / "out")
 
     def fail(*arguments):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))

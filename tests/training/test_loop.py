@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import threading
 import warnings
 from dataclasses import fields
 
@@ -517,6 +518,47 @@ def test_out_that_can_not_be_replaced(directories, no_steps, tmp_path):
             train(model, task, "cosine", out=tmp_path / name)
     assert (tmp_path / "folder" / "notes.txt").read_text() == "mine"
     assert not find_work_directory(tmp_path / "folder").exists()
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("name", ["out", "out.training"])
+def test_second_training(directories, no_steps, tmp_path, other_writer, name, resume):
+    """A training beside another writer of its model or its checkpoints is refused at once."""
+    model, task = load("cosine", directories), make_task("cosine", 4)
+    with (
+        other_writer(tmp_path / name),
+        pytest.raises(BlockingIOError, match=f"{name} must have one writer at a time"),
+    ):
+        train(model, task, "cosine", out=tmp_path / "out", resume=resume)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_intruders(directories, tmp_path):
+    """While a training runs, no other one and no save can touch its directories."""
+    task, refused = make_task("cosine", 16), []
+
+    def intrude():
+        model = load("cosine", directories)
+        work = find_work_directory(tmp_path / "out")
+        for write in (
+            lambda: train(model, task, "cosine", out=tmp_path / "out", resume=True, **QUICK),
+            lambda: train(model, task, "cosine", out=work, **QUICK),
+            lambda: model.save(tmp_path / "out"),
+        ):
+            with pytest.raises(BlockingIOError) as error:
+                write()
+            refused.append(str(error.value))
+
+    def report(line):
+        thread = threading.Thread(target=intrude)
+        thread.start()
+        thread.join()
+
+    model = load("cosine", directories)
+    train(model, task, "cosine", out=tmp_path / "out", report=report, **QUICK)
+    assert len(refused) == 3 * QUICK.get("epochs", 1)
+    assert equal(copy(model), copy(SentenceTransformer(tmp_path / "out")))
+    assert list(tmp_path.iterdir()) == [tmp_path / "out"]
 
 
 def test_notes_in_the_work_directory(directories, no_steps, tmp_path):
