@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Sized
 from itertools import islice
 from pathlib import Path
@@ -22,9 +23,10 @@ import numpy as np
 from minisbert.arguments import check_rows, check_whole_number
 from minisbert.arrays import Array
 from minisbert.system.disk import sync_directory, write_file
-from minisbert.system.json_fields import COUNT, STRING, Fields, read_fields
+from minisbert.system.json_fields import Fields, Rule, read_fields
 from minisbert.system.locks import lock_destination
 from minisbert.system.progress import progress_bar
+from minisbert.system.regular_files import shorten_path
 
 if TYPE_CHECKING:
     from minisbert.encoding.signatures import BiEncoder
@@ -265,15 +267,26 @@ def _write_journal(path: Path, origin: str, done: int, *, digest: bytes) -> None
         file.write(json.dumps(content).encode())
 
 
+_START_ANEW = "pass resume=False to start again"
+_COUNT = Rule(
+    "a whole number of texts", lambda value: type(value) is int and 0 <= value < 2**53, _START_ANEW
+)
+_DIGEST = Rule(
+    "64 hexadecimal digits",
+    lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None,
+    _START_ANEW,
+)
+
+
 def _read_journal(path: Path, origin: str) -> tuple[int, bytes]:
     """Return the number of complete rows, and the digest of their texts."""
-    fields: Fields = read_fields(path)
-    if fields.find("origin", STRING) != origin:
+    fields: Fields = read_fields(path, remedy=_START_ANEW)
+    if fields.find("origin", _DIGEST) != origin:
         raise ValueError(
-            f"model and options must be those that {path} was written with, got others; "
-            "use the same ones, or pass resume=False to start again"
+            f"model and options must be those that {shorten_path(path)} was written with, "
+            f"got others; use the same ones, or {_START_ANEW}"
         )
-    return fields.find("done", COUNT), bytes.fromhex(fields.find("texts", STRING))
+    return fields.find("done", _COUNT), bytes.fromhex(fields.find("texts", _DIGEST))
 
 
 def _make_npy_header(count: int, like: Array) -> bytes:

@@ -62,6 +62,7 @@ STRING_LIST = Rule(
 )
 
 REQUIRED: Any = object()
+_FETCH_AGAIN = "fetch the model again"
 
 
 @dataclass(frozen=True)
@@ -90,26 +91,27 @@ class Fields:
         return value
 
 
-def read_fields(path: Path, missing_ok: bool = False) -> Fields:
+def read_fields(path: Path, missing_ok: bool = False, *, remedy: str = _FETCH_AGAIN) -> Fields:
     """Read a file that holds one JSON object; with `missing_ok` a missing file has no fields.
+
+    remedy  what to do about a damaged file
 
     Raises FileNotFoundError, another OSError, or ValueError naming the file.
     """
     try:
-        content = read_json(path)
+        content = read_json(path, remedy=remedy)
     except FileNotFoundError:
         if missing_ok:
             return Fields(path, {})
         raise
     if not isinstance(content, dict):
         raise ValueError(
-            f"{shorten_path(path)} must hold a JSON object, got {shorten(content)}; "
-            "fetch the model again"
+            f"{shorten_path(path)} must hold a JSON object, got {shorten(content)}; {remedy}"
         )
     return Fields(path, content)
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, *, remedy: str = _FETCH_AGAIN) -> Any:
     """Read a file that holds any JSON; raises as `read_fields` does."""
     try:
         content = read_regular(path)
@@ -122,8 +124,7 @@ def read_json(path: Path) -> Any:
         return json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(
-            f"{shorten_path(path)} must hold JSON, got something else ({error}); "
-            "fetch the model again"
+            f"{shorten_path(path)} must hold JSON, got something else ({error}); {remedy}"
         ) from None
 
 

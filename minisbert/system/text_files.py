@@ -1,17 +1,19 @@
 """Text files: plain lines, rows of CSV or TSV, and objects in JSON lines.
 
 Files are UTF-8. They are decoded line by line, so that an error can name the line. They may be
-pipes, which a shell puts in the place of a file, so nothing is read twice; and a line has a limit,
-since a device such as /dev/zero has no end of a line.
+pipes, which a shell puts in the place of a file, so nothing is read twice, and what has no end must
+be noticed: a line has a limit, and a device such as /dev/zero is refused.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import stat
 import sys
 from collections.abc import Iterator
-from contextlib import nullcontext
-from typing import Any
+from contextlib import nullcontext, suppress
+from typing import Any, BinaryIO
 
 from minisbert.arguments import parse_whole_number, shorten, shorten_name, shorten_names
 from minisbert.system.regular_files import shorten_path
@@ -91,6 +93,7 @@ def read_lines(path: str) -> Iterator[str]:
         raise ValueError("standard input must be open, but it is closed; give the name of a file")
     number = 0
     with nullcontext(sys.stdin.buffer) if path == "-" else open(path, "rb") as file:
+        _check_device(file, path)
         while line := file.readline(LARGEST_LINE + 1):
             number += 1
             if len(line) > LARGEST_LINE:
@@ -105,6 +108,15 @@ def read_lines(path: str) -> Iterator[str]:
                 byte = f"the byte 0x{error.object[error.start]:02x} at position {error.start + 1}"
                 remedy = "convert the file to UTF-8"
                 raise file_error(path, "must be UTF-8", byte, remedy=remedy, line=number) from None
+
+
+def _check_device(file: BinaryIO, path: str) -> None:
+    """Refuse a device that gives bytes and is no terminal."""
+    with suppress(OSError):  # a stream in memory has no descriptor
+        device = stat.S_ISCHR(os.fstat(file.fileno()).st_mode) and not file.isatty()
+        if device and file.read(1):
+            remedy = "give the name of a file"
+            raise file_error(path, "must be a file or a pipe", "a device", remedy=remedy)
 
 
 def read_table_rows(lines: Iterator[str], path: str, kind: str) -> Iterator[tuple[int, list[Any]]]:

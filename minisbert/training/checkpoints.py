@@ -10,15 +10,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from minisbert.arguments import shorten
 from minisbert.arrays import Array
 from minisbert.system.disk import recover_directory, write_directory, write_file
-from minisbert.system.json_fields import read_fields
+from minisbert.system.json_fields import COUNT, Fields, Rule, read_fields
+from minisbert.system.regular_files import shorten_path
 from minisbert.system.safetensors import read_safetensors, write_safetensors
 from minisbert.training.optimizer import AdamW
 
@@ -98,41 +103,136 @@ def write_checkpoint(
 
 
 def read_checkpoint(
-    directory: Path, identity: Mapping[str, Any], optimizer: AdamW
+    directory: Path, identity: Mapping[str, Any], optimizer: AdamW, *, others: Iterable[str]
 ) -> tuple[Progress, dict[str, Array]] | None:
     """Read a checkpoint into the parameters and moments of an optimizer; None if there is none.
 
+    others  names of the objective's own parameters
+
     Returns the progress, and the objective's own parameters of the best model.
 
-    Raises ValueError naming what differs if the checkpoint is that of another run.
+    Raises ValueError naming what differs if the checkpoint is that of another run, or what is wrong
+    if it is damaged.
     """
     recover_directory(directory)
     if not (directory / STATE_FILE).exists():
         return None
-    state = read_fields(directory / STATE_FILE).content
+    state = read_fields(directory / STATE_FILE, remedy=_START_ANEW)
+    saved_run = state.find("run", _FIELDS)
     for name, value in identity.items():
-        if state["run"].get(name) != value:
+        if saved_run.get(name) != value:
             raise ValueError(
-                f"{name} must be that of the checkpoint in {directory} to resume, "
-                f"{state['run'].get(name)}, got {value}; "
-                f"start with the same {name} and a freshly loaded model, or remove {directory}"
+                f"{name} must be that of the checkpoint in {shorten_path(directory)} to resume, "
+                f"{shorten(saved_run.get(name))}, got {shorten(value)}; "
+                f"start with the same {name} and a freshly loaded model, or remove the checkpoint"
             )
-    tensors, _ = read_safetensors(directory / TENSORS_FILE)
-    optimizer.step = state["step"]
+    progress = _read_progress(state)
+    path = directory / TENSORS_FILE
+    tensors, _ = read_safetensors(path)
+
+    def find(name: str, like: Array, shape: tuple[int, ...] | None = None) -> Array:
+        return check_saved(tensors.get(name), like, name=name, path=path, shape=shape)
+
     for name, parameter in optimizer.parameters.items():
-        parameter[...] = tensors[f"parameter/{name}"]
-        for kind, moments in (("first", optimizer.first), ("second", optimizer.second)):
-            saved = tensors[f"{kind}/{name}"]
-            moments[name][: len(saved)] = saved
+        parameter[...] = find(f"parameter/{name}", parameter)
+        slots = parameter.shape
         if f"rows/{name}" in tensors:
-            optimizer.rows[name] = tensors[f"rows/{name}"].copy()
-    measures = [(step, value) for step, value in state["measures"]]
-    others = {
-        name.removeprefix("best/"): array
-        for name, array in tensors.items()
-        if name.startswith("best/")
-    }
-    return Progress(state["step"], state["losses"], state["measure"], measures), others
+            optimizer.rows[name] = _check_rows(tensors, name, parameter, path=path)
+            slots = (len(optimizer.rows[name]), *parameter.shape[1:])
+        for kind, moments in (("first", optimizer.first), ("second", optimizer.second)):
+            moments[name][: slots[0]] = find(f"{kind}/{name}", parameter, slots)
+        if (optimizer.second[name] < 0).any():  # its square root would be NaN
+            raise _damaged(path, f"second/{name}", "numbers of 0 or more", "one below")
+    optimizer.step = progress.step
+    return progress, {name: find(f"best/{name}", optimizer.parameters[name]) for name in others}
+
+
+def check_saved(
+    array: Array | None,
+    like: Array,
+    *,
+    name: str,
+    path: Path,
+    shape: tuple[int, ...] | None = None,
+) -> Array:
+    """Return a saved array if it has the type and the shape of another, and is finite.
+
+    shape  if it differs from that of `like`
+
+    Raises ValueError naming the array and the file.
+    """
+    shape = like.shape if shape is None else shape
+    expected = f"{like.dtype} of shape {shape}"
+    if array is None:
+        raise _damaged(path, name, expected, "none")
+    if array.dtype != like.dtype or array.shape != shape:
+        raise _damaged(path, name, expected, f"{array.dtype} of shape {shorten(array.shape)}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise _damaged(path, name, "finite numbers", "others")
+    return array
+
+
+def _check_rows(tensors: Mapping[str, Array], name: str, parameter: Array, *, path: Path) -> Array:
+    """Return the rows of a table that have moments: different numbers of its rows."""
+    rows = tensors[f"rows/{name}"]
+    if parameter.ndim != 2 or rows.dtype != np.int64 or rows.ndim != 1:
+        got = f"{rows.dtype} of shape {shorten(rows.shape)}"
+        raise _damaged(path, f"rows/{name}", "the row numbers of a table", got)
+    inside = (rows >= 0) & (rows < len(parameter))
+    if not inside.all() or len(np.unique(rows)) < len(rows):
+        expected = f"different numbers below {len(parameter)}"
+        raise _damaged(path, f"rows/{name}", expected, "others")
+    return rows.copy()
+
+
+def _damaged(path: Path, name: str, expected: str, got: str) -> ValueError:
+    return ValueError(
+        f"{name} in {shorten_path(path)} must be {expected}, got {got}; {_START_ANEW}"
+    )
+
+
+_START_ANEW = "remove the damaged checkpoint and train anew"
+_FIELDS = Rule("an object", lambda value: isinstance(value, dict), _START_ANEW)
+_STEPS = Rule("a whole number of 0 or more", COUNT.accepts, _START_ANEW)
+_NAME = Rule(
+    "a short name",
+    lambda value: isinstance(value, str) and value.isprintable() and len(value) <= 40,
+    _START_ANEW,
+)
+
+
+def _read_progress(state: Fields) -> Progress:
+    """Read the progress of a run, whose steps, losses and measures must agree."""
+    step = state.find("step", _STEPS)
+    losses = Rule(
+        f"a list of {step} finite numbers, one for each step",
+        lambda value: (
+            isinstance(value, list)
+            and len(value) == step
+            and all(isinstance(loss, float) and math.isfinite(loss) for loss in value)
+        ),
+        _START_ANEW,
+    )
+    measures = Rule(
+        f"a list of pairs of a step up to {step}, each once, and a number",
+        lambda value: isinstance(value, list) and _are_measures(value, step),
+        _START_ANEW,
+    )
+    return Progress(
+        step,
+        state.find("losses", losses),
+        state.find("measure", _NAME),
+        [(at, value) for at, value in state.find("measures", measures)],
+    )
+
+
+def _are_measures(values: list[Any], last: int) -> bool:
+    """Tell whether values are pairs of a step and a measure, in the order of the steps."""
+    pairs = all(isinstance(value, list) and len(value) == 2 for value in values)
+    if not pairs or not all(type(step) is int and type(value) is float for step, value in values):
+        return False
+    steps = [step for step, _ in values]
+    return steps == sorted({step for step in steps if 0 <= step <= last})
 
 
 def find_work_directory(out: str | os.PathLike[str]) -> Path:

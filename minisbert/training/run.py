@@ -17,11 +17,13 @@ from minisbert.arguments import OnTruncate, report_truncation
 from minisbert.arrays import Array
 from minisbert.cross_encoder import CrossEncoder
 from minisbert.encoder import SentenceTransformer
+from minisbert.system.regular_files import shorten_path
 from minisbert.system.threads import limit_blas
 from minisbert.training.checkpoints import (
     MODEL_FOLDER,
     STATE_FILE,
     Progress,
+    check_saved,
     hash_parts,
     read_checkpoint,
     write_checkpoint,
@@ -187,15 +189,30 @@ class Run:
 
     def resume(self, work: Path) -> bool:
         """Continue from the checkpoint in a directory; return whether there is one."""
-        found = read_checkpoint(work, self.identity, self.trainer.optimizer)
+        others = [name for name in self.trainer.parameters if name not in self.own]
+        found = read_checkpoint(work, self.identity, self.trainer.optimizer, others=others)
         if found is None:
             return False
-        self.progress, others = found
+        self.progress, best = found
+        if self.progress.step > self.steps:
+            raise ValueError(
+                f"step in {shorten_path(work / STATE_FILE)} must be at most {self.steps}, "
+                f"got {self.progress.step}; remove the damaged checkpoint and train anew"
+            )
         if self.development is not None:
-            saved = type(self.model)(work / MODEL_FOLDER).parameters
+            folder = work / MODEL_FOLDER
+            saved = type(self.model)(folder).parameters
+            if len(saved) != len(self.own):
+                raise ValueError(
+                    f"{shorten_path(folder)} must hold {len(self.own)} parameters, "
+                    f"got {len(saved)}; remove the damaged checkpoint and train anew"
+                )
             # Saving may have renamed a module's folder, but the order is the same.
-            own = dict(zip(self.model.parameters, saved.values(), strict=True))
-            self.best = {name: np.array(array) for name, array in {**own, **others}.items()}
+            for (name, own), array in zip(
+                self.model.parameters.items(), saved.values(), strict=True
+            ):
+                best[name] = check_saved(array, own, name=name, path=folder)
+            self.best = {name: np.array(array) for name, array in best.items()}
         return True
 
     def use_best(self) -> None:
