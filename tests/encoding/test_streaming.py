@@ -231,6 +231,37 @@ def test_a_partial_file_that_was_cut(tiny, path):
         tiny.encode_to_file(TEXTS, path)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("texts", "no hexadecimal digits", "64 hexadecimal digits"),
+        ("texts", "ab", "64 hexadecimal digits"),
+        ("texts", "\u0664" * 64, "64 hexadecimal digits"),
+        ("texts", 5, "64 hexadecimal digits"),
+        ("origin", None, "64 hexadecimal digits"),
+        ("done", -1, "a whole number of texts"),
+        ("done", 4.0, "a whole number of texts"),
+        ("done", 2**60, "a whole number of texts"),
+    ],
+)
+def test_a_damaged_journal(tiny, path, field, value, expected):
+    """Each field of a damaged journal is named, with what to do."""
+    with pytest.raises(ZeroDivisionError):
+        tiny.encode_to_file(
+            (1 / 0 if row == 8 else text for row, text in enumerate(TEXTS)), path, chunk=4
+        )
+    journal = path.with_name(f"{path.name}.journal")
+    journal.write_text(json.dumps({**json.loads(journal.read_text()), field: value}))
+    with pytest.raises(
+        ValueError, match=f"^{field} in .*journal must be {expected}, .*; pass resume=False to"
+    ):
+        tiny.encode_to_file(TEXTS, path, chunk=4)
+    journal.write_text("[]")
+    with pytest.raises(ValueError, match=r"journal must hold a JSON object, got \[\]; pass resume"):
+        tiny.encode_to_file(TEXTS, path, chunk=4)
+    assert is_near(tiny.encode_to_file(TEXTS, path, resume=False), tiny.encode(TEXTS))
+
+
 def test_a_full_disk(tiny, path, monkeypatch):
     """After a full disk, complete rows stay, and the next call resumes after them."""
     fsync, calls = streaming.os.fsync, itertools.count()
