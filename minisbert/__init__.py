@@ -16,6 +16,7 @@ order to read the core.
     encoding        tokens, prompts, batches, streams
     binary_index    `search.binary_index` under its public name
     quantization    `search.quantization` under its public name
+    mining          the nearest embeddings, paraphrases, communities
     search          the scan, its filters, the indexes
     model_files     a name, a directory, its files
     network         the mathematics: forward and backward

@@ -1,6 +1,12 @@
 """Functions of other modules, under the names that they have in sentence-transformers' `util`."""
 
 from minisbert.encoding.finishing import normalize_embeddings, truncate_embeddings
+from minisbert.mining.communities import community_detection
+from minisbert.mining.nearest import (
+    paraphrase_mining,
+    paraphrase_mining_embeddings,
+    semantic_search,
+)
 from minisbert.network.comparisons import dot_similarity as dot_score
 from minisbert.network.comparisons import euclidean_similarity as euclidean_sim
 from minisbert.network.comparisons import manhattan_similarity as manhattan_sim
@@ -10,12 +16,6 @@ from minisbert.network.comparisons import pairwise_euclidean_similarity as pairw
 from minisbert.network.comparisons import pairwise_manhattan_similarity as pairwise_manhattan_sim
 from minisbert.network.similarity import cosine_similarity as cos_sim
 from minisbert.network.similarity import cosine_similarity as pytorch_cos_sim
-from minisbert.search.mining import (
-    community_detection,
-    paraphrase_mining,
-    paraphrase_mining_embeddings,
-    semantic_search,
-)
 from minisbert.search.quantization import quantize_embeddings
 
 __all__ = [

@@ -11,8 +11,8 @@ from typing_extensions import assert_type
 from minisbert import CrossEncoder, FlatIndex, SentenceTransformer, util
 from minisbert.arrays import Array
 from minisbert.encoding.signatures import Array1D, Array2D
+from minisbert.mining.nearest import Hit
 from minisbert.search.candidates import ScanReport
-from minisbert.search.mining import Hit
 
 
 def encode(model: SentenceTransformer, texts: Iterator[str]) -> None:

@@ -157,6 +157,7 @@ def _index(arguments: argparse.Namespace) -> None:
 
 def _index_texts(arguments: argparse.Namespace) -> None:
     """Make an index in a directory whose lock is held."""
+    from minisbert.search.index_rows import choose_metric
     from minisbert.search.text_index import TextIndex
     from minisbert.system.text_files import read_texts
 
@@ -170,7 +171,7 @@ def _index_texts(arguments: argparse.Namespace) -> None:
     model = load_bi_encoder(arguments)
     # A relative path would be wrong when a search starts in another directory.
     name = os.path.abspath(arguments.model) if os.path.isdir(arguments.model) else arguments.model
-    metric = "dot" if model.similarity_fn_name == "dot" else "cosine"
+    metric = choose_metric(model.similarity_fn_name)  # before the work of encoding
     TextIndex.from_embeddings(model.encode_document(texts), texts, metric, name).save(arguments.out)
     print(f"{len(texts)} texts in {arguments.out}, {time.perf_counter() - start:.1f} s")
 
@@ -206,13 +207,16 @@ def _check_index_directory(directory: Path) -> None:
 )
 def _search(arguments: argparse.Namespace) -> None:
     from minisbert.model_files.hub import resolve_model
+    from minisbert.search.index_rows import choose_metric
     from minisbert.search.text_index import TextIndex
 
     index = TextIndex.load(arguments.directory)
     if arguments.model is None:
         # The user named an index, not a model, so a model that only the index names is not fetched.
         arguments.model = resolve_model(index.vectors.model_name, fetch=False)
-    query = load_bi_encoder(arguments).encode_query(arguments.query)
+    model = load_bi_encoder(arguments)
+    choose_metric(model.similarity_fn_name)  # the index has a metric, but a distance it can't have
+    query = model.encode_query(arguments.query)
     depth = arguments.k
     if arguments.rerank:
         from minisbert.cross_encoder import CrossEncoder

@@ -26,6 +26,7 @@ from minisbert.arrays import Array
 from minisbert.costs.cost_model import Measurement, count_work, fit_measurements
 from minisbert.cross_encoder import CrossEncoder
 from minisbert.encoder import SentenceTransformer
+from minisbert.mining.nearest import find_nearest
 from minisbert.search.scan import topk
 
 # Numbers of sentences to measure: 10, 15, 20, ..., 70, 100, 150, ..., 7000, 10000.
@@ -83,7 +84,9 @@ def compare_batched(cross: CrossEncoder, texts: Sequence[str]) -> Array:
 def compare_embedded(model: SentenceTransformer, texts: Sequence[str]) -> Array:
     """Encode every sentence once, then find the most similar other one.  -> (n,) row numbers"""
     embeddings = model.encode(texts, **QUIET)
-    _, rows = topk(embeddings, embeddings, 2, threads=model.threads)
+    _, rows = find_nearest(
+        embeddings, embeddings, 2, similarity=model.similarity_fn_name, threads=model.threads
+    )
     itself = rows[:, 0] == np.arange(len(texts))
     return np.where(itself, rows[:, -1], rows[:, 0])
 

@@ -18,7 +18,7 @@ from minisbert.evaluation.metrics import (
     reciprocal_rank,
     spearman,
 )
-from minisbert.search.flat_index import FlatIndex
+from minisbert.mining.nearest import find_nearest
 
 RECALL_DEPTHS = (1, 10, 100)
 PRECISION_DEPTH = 100  # of mean average precision (MAP)
@@ -91,6 +91,8 @@ def evaluate_retrieval(
 ) -> RetrievalResult:
     """Search all documents exactly for each query, and compare the rankings with the judgements.
 
+    Documents are ranked by the model's similarity.
+
     Parameters
     ----------
     model : SentenceTransformer or alike
@@ -126,11 +128,15 @@ def evaluate_retrieval(
         )
     documents = list(task.documents.values())
     embeddings = model.encode_document(documents, on_truncate="ignore")  # they are counted below
-    metric = "dot" if model.similarity_fn_name == "dot" else "cosine"
-    index = FlatIndex.from_embeddings(embeddings, metric)
     queries = model.encode_query([task.queries[query] for query in searched])
     depth = max(k, PRECISION_DEPTH, *RECALL_DEPTHS)
-    _, rows = index.search(queries, depth + 1, threads)  # one more, for the query itself
+    _, rows = find_nearest(
+        queries,
+        embeddings,
+        depth + 1,  # one more, for the query itself
+        similarity=model.similarity_fn_name,
+        threads=threads,
+    )
 
     names = list(task.documents)
     rankings = []

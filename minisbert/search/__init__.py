@@ -15,5 +15,4 @@ README.md in this folder explains it. In reading order; a file imports only from
     quantization   embeddings in fewer bits, in sentence-transformers' formats
     text_index     TextIndex: an index and its texts in one directory
     binary_index   BinaryIndex: approximate search by bits, with its measured recall
-    mining         semantic search, paraphrases, communities
 """

@@ -8,8 +8,6 @@ and `measure_recall` says how much is missed for given queries. `FlatIndex` miss
 
 from __future__ import annotations
 
-import operator
-
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -18,7 +16,7 @@ from minisbert.arrays import Array
 from minisbert.search.candidates import score_candidates
 from minisbert.search.flat_index import FlatIndex
 from minisbert.search.hamming import hamming_topk, read_codes
-from minisbert.search.index_rows import check_matrix, check_metric, prepare_rows
+from minisbert.search.index_rows import check_matrix, check_metric, check_queries, prepare_rows
 from minisbert.search.quantization import quantize_embeddings
 from minisbert.search.scan import topk
 
@@ -48,10 +46,9 @@ class BinaryIndex:
     def __init__(
         self, codes: ArrayLike, rows: ArrayLike | None = None, metric: str = "cosine"
     ) -> None:
-        check_metric(metric)
+        self.metric = check_metric(metric)
         self.codes = read_codes("codes", codes)
         self.rows = None if rows is None else check_matrix(rows, "rows")
-        self.metric = metric
         if self.rows is not None:
             M, D = self.rows.shape
             if self.codes.shape != (M, (D + 7) // 8):
@@ -102,21 +99,21 @@ class BinaryIndex:
             If k or oversample is less than 1, or the queries are not finite numbers of the width
             that the codes were made from.
         """
-        for name, value in (("k", k), ("oversample", oversample)):
-            check_whole_number(name, operator.index(value), remedy="ask for one or more")
-        array = np.asarray(queries)
-        matrix = self._prepare_queries(array[None] if array.ndim == 1 else array)
+        k = check_whole_number("k", k, remedy="ask for one or more")
+        oversample = check_whole_number("oversample", oversample, remedy="ask for one or more")
+        matrix, single = self._prepare_queries(queries)
         codes = quantize_embeddings(matrix, "ubinary")
         if self.rows is None:
             distances, ids = hamming_topk(codes, self.codes, k, threads)
             scores = (-distances).astype(np.float32)
         else:
-            _, candidates = hamming_topk(codes, self.codes, k * oversample, threads)
+            count = max(1, min(k * oversample, len(self)))
+            _, candidates = hamming_topk(codes, self.codes, count, threads)
             candidates.sort(axis=1)  # so that ties come out in the order of their rows
             scores, ids, _ = score_candidates(
                 matrix, self.rows, list(candidates), k=k, threads=1, path="hamming"
             )
-        return (scores[0], ids[0]) if array.ndim == 1 else (scores, ids)
+        return (scores[0], ids[0]) if single else (scores, ids)
 
     def measure_recall(
         self, queries: ArrayLike, k: int = 10, oversample: int = OVERSAMPLE
@@ -141,11 +138,12 @@ class BinaryIndex:
                 "index from a FlatIndex that is not empty"
             )
         _, found = self.search(queries, k, oversample)
-        _, exact = topk(self._prepare_queries(queries), self.rows, k)
+        _, exact = topk(self._prepare_queries(queries)[0], self.rows, k)
         hits = sum(len(np.intersect1d(*ids)) for ids in zip(found, exact, strict=True))
         return hits / exact.size
 
-    def _prepare_queries(self, queries: ArrayLike) -> Array:
-        """Return queries (Q, D), checked and prepared as the rows are."""
+    def _prepare_queries(self, queries: ArrayLike) -> tuple[Array, bool]:
+        """Return queries (Q, D), prepared as the rows are, and whether they were a single one."""
         dimension = None if self.rows is None else self.rows.shape[1]
-        return prepare_rows(check_matrix(queries, "queries", dimension), self.metric, "query")
+        matrix, single = check_queries(queries, dimension)
+        return prepare_rows(matrix, self.metric, "query"), single

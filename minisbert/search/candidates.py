@@ -52,7 +52,7 @@ def find_candidates(
         try:
             found = idle.pop()
         except IndexError:
-            found = _start_findings(Q, k)
+            found = _start_findings(Q, k, M)
         scan(part, found)
         idle.append(found)
 
@@ -60,10 +60,20 @@ def find_candidates(
     return [_merge_findings(idle, query) for query in range(Q)]
 
 
-def _start_findings(Q: int, k: int) -> Findings:
-    """Return findings without candidates."""
+def count_findings_bytes(k: int, M: int) -> int:
+    """Return the memory that a filter of M rows keeps for a query in each thread."""
+    return 8 * k + 16 * _count_room(k, M)
+
+
+def _count_room(k: int, M: int) -> int:
+    """Return the room for candidates of a query; if it is full, half of it must be ruled out."""
     # Twice the room for the rows that pass before the threshold has settled.
-    capacity = 4 * k + 1024
+    return min(4 * k + 1024, 2 * M)
+
+
+def _start_findings(Q: int, k: int, M: int) -> Findings:
+    """Return findings without candidates."""
+    capacity = _count_room(k, M)
     return Findings(
         np.full((Q, k), -np.inf),
         np.empty((Q, capacity), np.int64),
@@ -115,6 +125,11 @@ def score_candidates(
     counts = np.full(Q, M)
     for query, numbers in enumerate(candidates):
         if numbers is not None:
+            if len(numbers) < min(k, M):
+                raise ValueError(
+                    f"codes must leave {min(k, M)} candidates for query {query}, got "
+                    f"{len(numbers)}; they are damaged, build the index again"
+                )
             # In the order of the rows, so that ties come out in this order too.
             one = queries[query : query + 1]
             scores[query], places = topk(one, fetch(numbers), k, threads=1)

@@ -8,7 +8,6 @@ products in either metric.
 
 from __future__ import annotations
 
-import operator
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -34,6 +33,7 @@ from minisbert.search.index_rows import (
     check_ids,
     check_matrix,
     check_metric,
+    check_queries,
     prepare_rows,
     search_rows,
     wants_codes,
@@ -85,11 +85,10 @@ class FlatIndex:
         codes: str | None = "auto",
     ) -> None:
         self.dimension = check_whole_number(
-            "dimension", operator.index(dimension), remedy="pass the width of the embeddings"
+            "dimension", dimension, most=2**31 - 1, remedy="pass the width of the embeddings"
         )
-        check_metric(metric)
+        self.metric = check_metric(metric)
         check_codes(codes, self.dimension)
-        self.metric = metric
         self.model_name = model_name
         self.codes = codes
         self.companions: dict[str, Array] = {}
@@ -295,9 +294,8 @@ class FlatIndex:
         ValueError
             If k is less than 1 or the queries are not finite numbers of the index's dimension.
         """
-        k = check_whole_number("k", operator.index(k), remedy="ask for one result or more")
-        array = np.asarray(queries)
-        matrix = check_matrix(array[None] if array.ndim == 1 else array, "queries", self.dimension)
+        k = check_whole_number("k", k, remedy="ask for one result or more")
+        matrix, single = check_queries(queries, self.dimension)
         matrix = prepare_rows(matrix, self.metric, "query")
         state = self._state
         scores, found, how = search_rows(
@@ -310,7 +308,7 @@ class FlatIndex:
         )
         if state.ids is not None:
             found = state.ids[found]
-        if array.ndim == 1:
+        if single:
             scores, found = scores[0], found[0]
         return (scores, found, how) if report else (scores, found)
 

@@ -6,8 +6,6 @@ The answer is exact for the codes, but approximate for the embeddings that they 
 
 from __future__ import annotations
 
-import operator
-
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -59,7 +57,7 @@ def hamming_topk(
             f"queries must have the width of the codes, {codes.shape[1]} bytes, got "
             f"{queries.shape[1]}; encode both with the same model"
         )
-    k = check_whole_number("k", operator.index(k), remedy="ask for one result or more")
+    k = check_whole_number("k", k, remedy="ask for one result or more")
     scan = choose_function(call_hamming_topk, hamming_numpy)
     return scan_parts(scan, queries, codes, k=k, threads=threads, take=_take_nearest)
 

@@ -11,13 +11,16 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
+from minisbert.arguments import shorten
 from minisbert.arrays import Array
 from minisbert.search.blas_filter import topk_blas
-from minisbert.search.candidates import ScanReport, score_candidates
+from minisbert.search.candidates import ScanReport, count_findings_bytes, score_candidates
 from minisbert.search.int8_filter import topk_int8
 from minisbert.search.kernel import LARGEST_DIMENSION, kernel_name
 from minisbert.search.scan import pair_dots
+from minisbert.system.threads import count_threads
 
+# The similarities of models by which an index ranks; the others are distances.
 METRICS = ("cosine", "dot")
 
 # Rows prepared at a time, so that no second copy of a large matrix exists.
@@ -26,17 +29,36 @@ PREPARED_ROWS = 4096
 # From this many rows on codes are worth their memory, a quarter of the rows'.
 ROWS_FOR_CODES = 50_000
 
-# A filter keeps some 20 kilobytes for each query in each thread.
+# The most queries at a time. A filter keeps some 20 kilobytes for each in each thread, and more for
+# a large k; then fewer are taken, so that each thread keeps at most FINDINGS_BYTES.
 QUERIES_AT_ONCE = 256
+FINDINGS_BYTES = 64 << 20
 
 # From this many queries on a product of matrices is faster than scans.
 FEWEST_FOR_BLAS = 4
 
 
-def check_metric(metric: str) -> None:
-    """Refuse an unknown metric."""
+def check_metric(metric: str) -> str:
+    """Return a metric, a str or a member of an enumeration, as a str; refuse an unknown one."""
+    metric = getattr(metric, "value", metric)
     if metric not in METRICS:
-        raise ValueError(f"metric must be 'cosine' or 'dot', got {metric!r}; choose one")
+        raise ValueError(
+            f"metric must be 'cosine' or 'dot', got {shorten(metric)}; choose one, or rank by "
+            "distance with util.semantic_search"
+        )
+    return METRICS[METRICS.index(metric)]
+
+
+def choose_metric(similarity: str) -> str:
+    """Return the metric that scores as a model's similarity does; refuse one that no index has."""
+    similarity = getattr(similarity, "value", similarity)
+    if similarity not in METRICS:
+        raise ValueError(
+            f"similarity_fn_name must be cosine or dot for an index, got {shorten(similarity)}; "
+            "rank the embeddings with util.semantic_search, or change similarity_fn_name in the "
+            "model's config_sentence_transformers.json"
+        )
+    return check_metric(similarity)
 
 
 def check_codes(codes: str | None, dimension: int) -> None:
@@ -67,6 +89,10 @@ def check_ids(ids: ArrayLike, count: int) -> Array:
             f"ids must be {count} whole numbers, one for each embedding, got shape "
             f"{array.shape} of {array.dtype}; give one for each row"
         )
+    if count and not -(2**63) <= int(array.max()) < 2**63:  # uint64 would wrap
+        raise ValueError(
+            f"ids must be less than 2**63, got {array.max()}; number the rows from 0 instead"
+        )
     array = array.astype(np.int64)
     different, counts = np.unique(array, return_counts=True)
     if len(different) < count:
@@ -77,9 +103,18 @@ def check_ids(ids: ArrayLike, count: int) -> Array:
     return array
 
 
+def check_queries(queries: ArrayLike, dimension: int | None) -> tuple[Array, bool]:
+    """Return queries as `check_matrix` does, and whether they were a single one, (D,)."""
+    array = _as_array(queries, "queries")
+    single = array.ndim == 1 and array.size > 0
+    return check_matrix(array[None] if single else array, "queries", dimension), single
+
+
 def check_matrix(values: ArrayLike, name: str, dimension: int | None = None) -> Array:
     """Return values as an array; refuse anything but a matrix of real numbers."""
-    array = np.asarray(values)
+    array = _as_array(values, name)
+    if array.shape == (0,) and dimension is not None:  # an empty list has no rows
+        array = np.empty((0, dimension), np.float32)
     if array.ndim != 2 or array.dtype.kind not in "fiu":
         raise ValueError(
             f"{name} must be a matrix of real numbers, got shape {array.shape} of {array.dtype}; "
@@ -91,6 +126,17 @@ def check_matrix(values: ArrayLike, name: str, dimension: int | None = None) -> 
             "use the model that the index was made with"
         )
     return array
+
+
+def _as_array(values: ArrayLike, name: str) -> Array:
+    """Return values as an array; refuse lists that NumPy can't make one of."""
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise ValueError(
+            f"{name} must be a matrix of real numbers, got rows of different lengths; "
+            "give one row for each text"
+        ) from None
 
 
 def prepare_rows(matrix: Array, metric: str, name: str, *, first: int = 0) -> Array:
@@ -112,6 +158,13 @@ def prepare_rows(matrix: Array, metric: str, name: str, *, first: int = 0) -> Ar
             )
     if metric == "dot":
         return rows
+    for row in np.flatnonzero(squares == 0):
+        # float64 has smaller numbers, which would become a zero vector without a direction.
+        if matrix[row].any() and not rows[row].any():
+            raise ValueError(
+                f"{name} {first + row} must have a number that float32 can hold, got at most "
+                f"{np.abs(matrix[row]).max()}; multiply all embeddings by some large number"
+            )
     # The squares of very large or small numbers overflow or underflow float32. Scaling the row by a
     # power of two avoids that and changes no digit.
     odd = np.flatnonzero(~((squares > 1e-30) & (squares < 1e30)))
@@ -140,9 +193,16 @@ def search_rows(
     blocks   (blocks,)       the codes of the rows, if there are any
     fetch    (n,) -> (n, D)  reads rows by their numbers from elsewhere than `rows`
     """
+    k = min(k, len(rows))  # before memory is asked for
+    if k == 0:
+        count_threads(threads)  # checks it
+        Q = len(queries)
+        report = ScanReport(np.zeros(Q, np.int64), ("float32",) * Q, 0)
+        return np.empty((Q, 0), np.float32), np.empty((Q, 0), np.int64), report
     found = []
-    for start in range(0, max(1, len(queries)), QUERIES_AT_ONCE):
-        some = queries[start : start + QUERIES_AT_ONCE]
+    at_once = max(1, min(QUERIES_AT_ONCE, FINDINGS_BYTES // count_findings_bytes(k, len(rows))))
+    for start in range(0, max(1, len(queries)), at_once):
+        some = queries[start : start + at_once]
         if blocks is not None:
             found.append(topk_int8(some, rows, blocks, k=k, threads=threads, fetch=fetch))
         elif len(some) >= FEWEST_FOR_BLAS and kernel_name() != "numpy":

@@ -58,7 +58,8 @@ def quantize_embeddings(
     Returns
     -------
     (M, D) array of float32, int8 or uint8, or (M, ceil(D / 8)) of int8 (binary) or uint8 (ubinary)
-        A single row if a single embedding was given. Bits after the last dimension are zero.
+        A single row if a single embedding was given; (0,) for an empty list. Bits after the last
+        dimension are zero.
 
     Raises
     ------
@@ -83,7 +84,10 @@ def quantize_embeddings(
             f"precision must be one of {', '.join(get_args(Precision))}, got {precision!r}; "
             "choose one"
         )
+    kind = {"binary": "int8", "ubinary": "uint8"}.get(precision, precision)
     array = np.asarray(embeddings)
+    if array.shape == (0,):  # an empty list
+        return np.empty(0, kind)
     rows = _read_rows(array[None] if array.ndim == 1 else array, "embeddings")
     M, D = rows.shape
     limits = None
@@ -95,7 +99,6 @@ def quantize_embeddings(
         elif M > 0:
             limits = _find_ranges(rows, "embeddings", D)
     width = (D + 7) // 8 if precision in ("binary", "ubinary") else D
-    kind = {"binary": "int8", "ubinary": "uint8"}.get(precision, precision)
     codes = np.empty((M, width), kind)
     for start in range(0, M, PREPARED_ROWS):
         block = rows[start : start + PREPARED_ROWS]

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minisbert.arguments import check_texts
+from minisbert.arguments import check_texts, check_whole_number
 from minisbert.search.flat_index import FlatIndex
 
 FILE_NAME = "index.safetensors"
@@ -72,7 +72,14 @@ class TextIndex:
         return len(self.vectors)
 
     def get_text(self, row: int) -> str:
-        """Return the text of one row."""
+        """Return the text of one row.
+
+        Raises
+        ------
+        ValueError
+            If there is no such row.
+        """
+        row = check_whole_number("row", row, 0, most=len(self) - 1, remedy="see len(index)")
         start = self._ends[row - 1] if row else 0
         return self._texts[start : self._ends[row]].tobytes().decode()
 

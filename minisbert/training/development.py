@@ -12,8 +12,7 @@ import numpy as np
 from minisbert.arrays import Array
 from minisbert.encoding.batching import encode_once
 from minisbert.evaluation.metrics import spearman
-from minisbert.network.similarity import normalize_forward
-from minisbert.search.scan import topk
+from minisbert.mining.nearest import find_nearest
 from minisbert.training.examples import Examples
 from minisbert.training.objectives import ChosenLoss
 
@@ -48,7 +47,9 @@ def measure_development(
         if len(vectors) == 3:
             near, far = (np.linalg.norm(vectors[0] - other, axis=1) for other in vectors[1:])
             return Measure("accuracy", float((near < far).mean()))
-        value = measure_ranking(vectors[0], vectors[1], examples.texts[1])
+        value = measure_ranking(
+            vectors[0], vectors[1], examples.texts[1], similarity=model.similarity_fn_name
+        )
         return Measure(f"MRR@{_MRR_DEPTH}", value)
     if hasattr(model, "predict"):
         pairs = list(zip(*examples.texts, strict=True))
@@ -65,14 +66,17 @@ def measure_development(
     return Measure("accuracy", float((scores.argmax(axis=1) == examples.labels).mean()))
 
 
-def measure_ranking(first: Array, second: Array, texts: list[str]) -> float:
-    """Return MRR@10 of finding text i by row i of `first`, by cosine.
+def measure_ranking(
+    first: Array, second: Array, texts: list[str], *, similarity: str = "cosine"
+) -> float:
+    """Return MRR@10 of finding text i by row i of `first`.
 
-    first   (n, E)
-    second  (n, E)   embeddings of the texts
-    texts   n        candidates; where several are equal, each of them is right
+    first       (n, E)
+    second      (n, E)   embeddings of the texts
+    texts       n        candidates; where several are equal, each of them is right
+    similarity           by which candidates are ranked, the model's
     """
-    _, found = topk(normalize_forward(first), normalize_forward(second), _MRR_DEPTH)
+    _, found = find_nearest(first, second, _MRR_DEPTH, similarity=similarity)
     names = np.unique(texts, return_inverse=True)[1]  # a number for each different text
     hits = names[found] == names[:, None]
     ranks = np.where(hits.any(axis=1), 1 + hits.argmax(axis=1), np.inf)

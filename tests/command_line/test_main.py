@@ -15,7 +15,7 @@ from minisbert.__main__ import main
 from minisbert.evaluation.evaluate import evaluate_sts
 from minisbert.evaluation.judged_files import read_sts
 from minisbert.search.text_index import TextIndex
-from models import make_cross_encoder_directory
+from models import make_cross_encoder_directory, make_model_directory
 
 
 @pytest.fixture
@@ -154,6 +154,22 @@ def test_index_of_columns_and_fields(run, tiny_directory, tmp_path, name, conten
     options = (option, "--out", tmp_path / "new", "--model", tiny_directory)
     assert run("index", tmp_path / name, *options)[0] == 0
     assert TextIndex.load(tmp_path / "new").get_text(0) == "a cat"
+
+
+@pytest.mark.parametrize("similarity", ["euclidean", "manhattan"])
+def test_index_of_a_model_of_distances_is_refused(fails, index, tmp_path, similarity):
+    """An index can't rank by distance: both making one and searching it by such a model say so."""
+    directory = make_model_directory(tmp_path / "model")
+    config = directory / "config_sentence_transformers.json"
+    config.write_text(json.dumps({"similarity_fn_name": similarity}))
+    (tmp_path / "t.txt").write_text("a cat\n")
+    for command in (
+        ("index", tmp_path / "t.txt", "--out", tmp_path / "new"),
+        ("search", index, "a cat"),
+    ):
+        error = fails(*command, "--model", directory)
+        assert f"must be cosine or dot for an index, got '{similarity}'" in error
+    assert not (tmp_path / "new").exists()
 
 
 def test_search(run, index):

@@ -1,6 +1,7 @@
 """The cost lab: its three ways, and what it prints and writes."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -44,6 +45,20 @@ def test_ways_compare_all_pairs(tiny, cross):
     embeddings = tiny.encode(texts)
     similarity = embeddings @ embeddings.T - 2 * np.eye(12)
     assert measurement.compare_embedded(tiny, texts).tolist() == similarity.argmax(axis=1).tolist()
+
+
+def test_comparison_is_by_the_similarity_of_the_model():
+    """The nearest other text is that of the model's similarity: a long vector is not always it."""
+    vectors = np.float32([[1, 0], [0.9, 0.1], [9, 9], [0, 1]])
+    for similarity, nearest in (
+        ("cosine", [1, 0, 1, 2]),
+        ("dot", [2, 2, 0, 2]),
+        ("euclidean", [1, 0, 1, 1]),
+    ):
+        model = SimpleNamespace(
+            encode=lambda texts, **options: vectors, similarity_fn_name=similarity, threads=1
+        )
+        assert measurement.compare_embedded(model, list("abcd")).tolist() == nearest
 
 
 def test_measuring_stops_at_the_budget(monkeypatch):

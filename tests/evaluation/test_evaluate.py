@@ -157,6 +157,21 @@ def test_dot_product_where_the_model_says_so():
     assert evaluate_retrieval(Compass(), task).measures["MRR@10"] == 1 / 2
 
 
+@pytest.mark.parametrize("similarity", ["euclidean", "manhattan"])
+def test_distance_where_the_model_says_so(similarity):
+    """The search is by distance for a model of distances: the long document is last."""
+
+    class Ruler(Compass):
+        similarity_fn_name = similarity
+
+        def encode_document(self, texts, **options):
+            return self.encode(texts) * np.float32([[9], [1], [1], [1]])
+
+    # By cosine north would be first: it points in the direction of the query.
+    task = TASK._replace(grades={"up": {"north": 1.0}})
+    assert evaluate_retrieval(Ruler(), task).measures["MRR@10"] == 1 / 4
+
+
 @pytest.mark.parametrize(
     ("change", "k", "sentence"),
     [

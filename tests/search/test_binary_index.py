@@ -166,3 +166,30 @@ def test_recall_without_rows_or_queries_is_refused(rng):
     ):
         with pytest.raises(ValueError, match="recall must be measured with rows and at least one"):
             bare.measure_recall(queries)
+
+
+@pytest.mark.parametrize("size", [2**31, 2**63 - 1])
+def test_any_whole_number_is_a_size(size, rng):
+    """k and oversample far above the number of rows find all rows, and ask for no more memory."""
+    exact = FlatIndex.from_embeddings(rng.standard_normal((50, 9)))
+    index, queries = BinaryIndex.from_index(exact), rng.standard_normal((5, 9))
+    assert same(index.search(queries, size, size), exact.search(queries, 50))
+    assert same(index.search(queries, 3, size), exact.search(queries, 3))
+    assert index.measure_recall(queries, size) == 1
+    assert BinaryIndex(index.codes).search(queries, size)[0].shape == (5, 50)
+
+
+@pytest.mark.parametrize("wrong", [0, 3.0, None, "3"])
+def test_sizes_that_are_no_whole_numbers(wrong, rng):
+    """k and oversample are named if they are no whole number of 1 or more."""
+    index = BinaryIndex.from_index(FlatIndex.from_embeddings(rng.standard_normal((5, 9))))
+    for name in ("k", "oversample"):
+        with pytest.raises(ValueError, match=f"^{name} must be a whole number of 1 or more, got "):
+            index.search(np.ones(9), **{name: wrong})
+
+
+def test_no_queries_and_no_rows(rng):
+    """An empty list of queries, and an empty index, give empty results."""
+    index = BinaryIndex.from_index(FlatIndex.from_embeddings(rng.standard_normal((5, 9))))
+    assert index.search([], 2)[0].shape == (0, 2)
+    assert BinaryIndex.from_index(FlatIndex(9)).search(np.ones((2, 9)))[0].shape == (2, 0)

@@ -5,6 +5,8 @@ import errno
 import os
 import subprocess
 import sys
+import tracemalloc
+from enum import Enum
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 
 import minisbert
 from minisbert.search.flat_index import FlatIndex
-from minisbert.search.index_rows import PREPARED_ROWS
+from minisbert.search.index_rows import FINDINGS_BYTES, PREPARED_ROWS
 from minisbert.search.scan import pair_dots, topk
 from minisbert.system.safetensors import read_safetensors, write_safetensors
 
@@ -243,6 +245,8 @@ def test_bad_row_is_named(metric, bad, row, rng):
         (np.ones((2, 4), bool), ".* of bool"),
         ([["a"] * 4], ".* of <U1"),
         ([[None] * 4], ".* of object"),
+        (np.ones((2, 4)).astype(object), ".* of object"),
+        ([[1] * 4, [2] * 3], "must be a matrix of real numbers, got rows of different lengths"),
     ],
 )
 def test_wrong_shape_is_named(values, message):
@@ -255,6 +259,16 @@ def test_wrong_shape_is_named(values, message):
     assert len(index) == 0
 
 
+def test_numbers_too_small_for_float32_are_refused():
+    """A row that float32 would turn into zeros is refused; a row of zeros is not."""
+    index = FlatIndex(2)
+    with pytest.raises(ValueError, match=r"^embedding 1 must have .* got at most 1e-60; multiply"):
+        index.add([[0, 0], [1e-60, -1e-70]])
+    index.add([[0, 0], [1e-44, 0]])
+    assert index.rows.tolist() == [[0, 0], [1, 0]]
+    FlatIndex(2, "dot").add([[1e-60, 0]])
+
+
 def test_vector_is_no_matrix():
     """A single embedding (D,) can't be added."""
     with pytest.raises(ValueError, match=r"^embeddings must be a matrix .* got shape \(4,\)"):
@@ -263,21 +277,75 @@ def test_vector_is_no_matrix():
         FlatIndex(4).search(np.ones(3))
 
 
-@pytest.mark.parametrize("k", [0, -1])
-def test_k_below_one(k):
-    """k below 1 is refused."""
-    with pytest.raises(ValueError, match=f"^k must be a whole number of 1 or more, got {k}"):
+@pytest.mark.parametrize("k", [0, -1, 3.0, None, "3", True])
+def test_k_that_is_no_number_of_rows(k):
+    """k below 1, and anything but a whole number, is refused, and named."""
+    with pytest.raises(ValueError, match=f"^k must be a whole number of 1 or more, got {k!r}; "):
         FlatIndex.from_embeddings(np.ones((2, 2))).search([1, 1], k)
+    with pytest.raises(ValueError, match=r"^k must be a whole number from 1 to \d+, got 1000"):
+        FlatIndex.from_embeddings(np.ones((2, 2))).search([1, 1], 10**30)
+
+
+@pytest.mark.parametrize("queries", [1, 5])
+@pytest.mark.parametrize("codes", [None, "int8"])
+@pytest.mark.parametrize("k", [501, 2**31, 2**63 - 1, np.int64(2**62)])
+def test_k_above_the_number_of_rows(k, codes, queries, rng):
+    """A k of any size returns all rows, and asks for no more memory than they need."""
+    index = FlatIndex.from_embeddings(rng.standard_normal((500, 8)), codes=codes)
+    some = rng.standard_normal((queries, 8))
+    tracemalloc.start()
+    found = index.search(some, k)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert same(found, index.search(some, 500))
+    assert found[0].shape == (queries, 500)
+    assert peak < 5e6
+
+
+@pytest.mark.slow
+def test_memory_for_a_large_k(rng):
+    """Where k is large, fewer queries are taken at a time, so that memory is bounded."""
+    index = FlatIndex.from_embeddings(rng.standard_normal((60_000, 4)), codes="int8")
+    queries = rng.standard_normal((256, 4))
+    tracemalloc.start()
+    scores, ids = index.search(queries, 15_000, 1)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # Results of one kind are held twice while they are joined.
+    assert peak < 2 * (scores.nbytes + ids.nbytes) + 1.5 * FINDINGS_BYTES
+    assert same(index.search(queries[7], 15_000), (scores[7], ids[7]))
+
+
+def test_searches_without_rows_or_queries(rng):
+    """An empty index and an empty list of queries or embeddings give empty results."""
+    scores, ids, report = FlatIndex(3).search(np.ones((2, 3)), report=True)
+    assert scores.shape == ids.shape == (2, 0)
+    assert report.candidates.tolist() == [0, 0]
+    assert FlatIndex(3).search([1, 2, 3])[1].shape == (0,)
+    with pytest.raises(ValueError, match=r"^threads must be a whole number of 1 or more, got 0"):
+        FlatIndex(3).search([1, 2, 3], threads=0)
+    index = FlatIndex.from_embeddings(rng.standard_normal((9, 3)))
+    index.add([])
+    assert len(index) == 9
+    assert index.search([], 4)[0].shape == (0, 4)
 
 
 def test_bad_construction():
-    """A dimension below 1 and an unknown metric are refused."""
-    with pytest.raises(ValueError, match=r"^dimension must be a whole number of 1 or more, got 0"):
-        FlatIndex(0)
-    with pytest.raises(TypeError):
-        FlatIndex(2.5)
+    """A dimension that is no whole number of 1 or more, and an unknown metric, are refused."""
+    for wrong in (0, 2.5, None, True, 2**40):
+        with pytest.raises(ValueError, match=f"^dimension must be a whole .*, got {wrong}; "):
+            FlatIndex(wrong)
+    assert FlatIndex(np.int64(3)).dimension == 3
     with pytest.raises(ValueError, match=r"^metric must be 'cosine' or 'dot', got 'euclidean'"):
         FlatIndex(3, "euclidean")
+
+    class Similarity(Enum):
+        COSINE = "cosine"
+        EUCLIDEAN = "euclidean"
+
+    assert FlatIndex(3, Similarity.COSINE).metric == "cosine"
+    with pytest.raises(ValueError, match=r"^metric must be 'cosine' or 'dot', got 'euclidean'; "):
+        FlatIndex(3, Similarity.EUCLIDEAN)
 
 
 # --- files ---

@@ -195,6 +195,9 @@ def test_remove(codes, rng, tmp_path):
         ([1], r"ids must be 2 whole numbers, one for each embedding, got shape \(1,\)"),
         ([1.0, 2.0], "ids must be 2 whole numbers, .* of float64"),
         ([8, 8], "ids must all be different, got 8 twice"),
+        (np.uint64([8, 2**63]), f"ids must be less than 2\\*\\*63, got {2**63}"),
+        ([8, 2**64], "ids must be 2 whole numbers, .* of object"),
+        ([True, False], "ids must be 2 whole numbers, .* of bool"),
         ([8, 5], "ids must be new, got 5, which the index has"),
     ],
 )
@@ -204,6 +207,27 @@ def test_bad_ids(ids, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         index.add(np.ones((2, 3)), ids)
     assert len(index) == 2
+
+
+def test_ids_of_any_integer_type(rng):
+    """Ids of every integer type keep their value, up to the limits of int64."""
+    rows = rng.standard_normal((2, 3))
+    for ids in (np.uint64([2**63 - 1, 0]), np.int64([-(2**63), 2**63 - 1]), np.uint8([255, 0])):
+        assert make_index(rows, ids=ids).ids.tolist() == ids.tolist()
+    index = make_index(rows)
+    with pytest.raises(ValueError, match=r"^ids must be less than 2\*\*63"):
+        index.remove(np.uint64([2**63]))
+    with pytest.raises(ValueError, match=r"^ids must be 1 whole numbers, .* of float64"):
+        index.remove([1.0])
+    assert len(index) == 2
+
+
+def test_damaged_codes_with_too_few_candidates(rng):
+    """Codes that rule out so many rows that fewer than k are left are an error in one sentence."""
+    index = make_index(rng.standard_normal((300, 8)))
+    index._state.blocks["residual"][:] = -1e6
+    with pytest.raises(ValueError, match=r"^codes must leave 5 candidates for query 0, got \d; "):
+        index.search(rng.standard_normal((1, 8)), 5)
 
 
 def test_ids_for_some_rows_only():

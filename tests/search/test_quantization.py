@@ -203,8 +203,8 @@ def test_numbers_that_are_not_finite_are_refused(bad, precision):
 
 @pytest.mark.parametrize(
     "rows",
-    [np.ones((2, 2, 2)), 3.0, [], [["a", "b"]], np.ones((2, 0)), np.ones((2, 2), bool), [[1j]]],
-    ids=["3-D", "number", "nothing", "texts", "no columns", "bools", "complex"],
+    [np.ones((2, 2, 2)), 3.0, [["a", "b"]], np.ones((2, 0)), np.ones((2, 2), bool), [[1j]]],
+    ids=["3-D", "number", "texts", "no columns", "bools", "complex"],
 )
 def test_wrong_shapes_are_refused(rows):
     """Anything but vectors of real numbers is refused."""
@@ -244,3 +244,14 @@ def test_bad_ranges_are_refused(low, high):
 def test_the_package_exports_it():
     """`minisbert.quantize_embeddings` is this function."""
     assert minisbert.quantize_embeddings is quantize_embeddings
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8", "uint8", "binary", "ubinary"])
+def test_nothing_to_quantise(precision):
+    """An empty list gives an empty array of the precision's type, and no rows give no rows."""
+    kind = {"binary": "int8", "ubinary": "uint8"}.get(precision, precision)
+    for empty in ([], np.empty(0)):
+        codes = quantize_embeddings(empty, precision)
+        assert (codes.shape, codes.dtype) == ((0,), kind)
+    codes = quantize_embeddings(np.empty((0, 16), np.float32), precision)
+    assert (codes.shape, codes.dtype) == ((0, 2 if "binary" in precision else 16), kind)

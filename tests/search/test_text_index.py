@@ -58,6 +58,13 @@ def test_texts_come_back(either):
     assert either.vectors.model_name == "compass"
 
 
+@pytest.mark.parametrize("row", [-1, 4, 1.0, None, 10**30])
+def test_row_without_text(either, row):
+    """A row that the index doesn't have is refused, and named."""
+    with pytest.raises(ValueError, match=f"^row must be a whole number from 0 to 3, got {row}; "):
+        either.get_text(row)
+
+
 def test_search_names_texts(either):
     """Hits are scores, row numbers and texts, best first."""
     assert either.search([1, 0], 2) == [TextHit(1.0, 2, "öst 🧭"), TextHit(0.0, 0, "north")]

@@ -106,6 +106,16 @@ def test_ranking_by_hand():
     assert measure_ranking(-first, first, texts) == 0
 
 
+def test_ranking_by_the_similarity_of_the_model():
+    """Pairs are ranked by any similarity: by dot product a long candidate is first."""
+    first = np.eye(2, dtype=np.float32)
+    second = np.float32([[1, 0], [9, 9]])
+    texts = ["a", "b"]
+    assert measure_ranking(first, second, texts) == 1
+    assert measure_ranking(first, second, texts, similarity="dot") == (1 / 2 + 1) / 2
+    assert measure_ranking(first, second, texts, similarity="euclidean") == (1 + 1 / 2) / 2
+
+
 def test_ranking_of_texts(tiny):
     """Pairs of texts without a label are ranked among each other."""
     rows = make_task("ranking", 25)

@@ -1,42 +1,26 @@
-"""Search, paraphrases and communities give the same as plain loops over all scores."""
+"""Search and paraphrases give the same as plain loops over all scores."""
 
 import tracemalloc
 
 import numpy as np
 import pytest
+from rows import all_cosines, make_rows
 
 from minisbert import FlatIndex
-from minisbert.network.comparisons import dot_similarity, euclidean_similarity, manhattan_similarity
-from minisbert.network.similarity import cosine_similarity
-from minisbert.search import mining as search
-from minisbert.search.index_rows import prepare_rows
-from minisbert.search.mining import (
-    community_detection,
+from minisbert.mining import nearest
+from minisbert.mining.nearest import (
+    find_nearest,
     paraphrase_mining,
     paraphrase_mining_embeddings,
     semantic_search,
 )
-from minisbert.search.scan import pair_dots
-
-
-def make_rows(M: int, D: int = 24, seed: int = 0) -> np.ndarray:
-    """Make rows around a few centres, some of them twice and one zero."""
-    rng = np.random.default_rng(seed)
-    centres = rng.standard_normal((5, D))
-    rows = centres[rng.integers(0, 5, M)] + 0.3 * rng.standard_normal((M, D))
-    rows[M // 2] = rows[3]
-    rows[M // 2 + 1] = rows[3]
-    rows[7] = 0
-    return rows.astype(np.float32)
-
-
-def all_cosines(rows: np.ndarray) -> np.ndarray:
-    """Compute the canonical cosine of every two rows.  (M, D) -> (M, M)"""
-    unit = prepare_rows(rows, "cosine", "row")
-    M = len(unit)
-    first, second = np.divmod(np.arange(M * M), M)
-    return pair_dots(unit[first], unit[second]).reshape(M, M)
-
+from minisbert.network.comparisons import (
+    SIMILARITIES,
+    dot_similarity,
+    euclidean_similarity,
+    manhattan_similarity,
+)
+from minisbert.network.similarity import cosine_similarity
 
 # semantic_search
 
@@ -84,7 +68,7 @@ def test_ties_go_to_the_lower_row():
 def test_other_functions_are_sorted_scores(function, monkeypatch):
     """For another score function, hits are in the order of its scores."""
     rows, queries = make_rows(120), make_rows(9, seed=3)
-    monkeypatch.setattr(search, "COLUMNS_AT_ONCE", 32)
+    monkeypatch.setattr(nearest, "COLUMNS_AT_ONCE", 32)
     scores = function(queries, rows)
     order = np.argsort(-scores, axis=1, kind="stable")[:, :15]
     hits = semantic_search(queries, rows, top_k=15, score_function=function)
@@ -120,6 +104,37 @@ def test_what_cannot_be_searched(arguments, sentence):
     good = {"query_embeddings": np.ones(4), "corpus_embeddings": np.ones((3, 4))}
     with pytest.raises(ValueError, match=sentence):
         semantic_search(**{**good, **arguments})
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_nearest_by_any_similarity(similarity):
+    """The nearest rows are those with the highest scores, for each of the four similarities."""
+    rows, queries = 3 * make_rows(120), make_rows(9, seed=3)
+    expected = SIMILARITIES[similarity](queries, rows)
+    scores, ids = find_nearest(queries, rows, 15, similarity=similarity)
+    assert ids.shape == (9, 15)
+    assert np.allclose(scores, np.take_along_axis(expected, ids, axis=1), atol=1e-5)
+    assert np.allclose(scores, -np.sort(-expected, axis=1)[:, :15], atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [2**31, 2**63 - 1, np.int64(2**62)])
+def test_any_whole_number_is_a_size(size):
+    """Sizes far above the number of rows ask for no more memory and give the same as all rows."""
+    rows = make_rows(20)
+    for function in (cosine_similarity, euclidean_similarity):
+        expected = semantic_search(rows, rows, top_k=20, score_function=function)
+        assert semantic_search(rows, rows, size, size, size, function) == expected
+    expected = paraphrase_mining_embeddings(rows, top_k=20)
+    assert paraphrase_mining_embeddings(rows, size, size, size, size) == expected
+
+
+def test_empty_lists():
+    """An empty list is taken for no rows, as in sentence-transformers."""
+    rows = make_rows(9)
+    assert semantic_search([], rows) == []
+    assert semantic_search(rows, []) == [[]] * 9
+    assert semantic_search([], []) == []
+    assert paraphrase_mining_embeddings([]) == []
 
 
 # paraphrase_mining
@@ -212,77 +227,3 @@ def test_what_cannot_be_mined(arguments, sentence):
     """Sizes below 1, and anything but a matrix of finite numbers, are refused."""
     with pytest.raises(ValueError, match=sentence):
         paraphrase_mining_embeddings(**{"embeddings": np.ones((3, 4)), **arguments})
-
-
-# community_detection
-
-
-def detect_slowly(rows: np.ndarray, threshold: float, fewest: int) -> list[list[int]]:
-    """Apply the definition, over all pairs."""
-    scores = all_cosines(rows)
-    groups = []
-    for centre, row in enumerate(scores):
-        order = np.lexsort((np.arange(len(row)), -row))
-        groups.append((centre, [i for i in order.tolist() if row[i] >= np.float32(threshold)]))
-    groups = [group for group in groups if len(group[1]) >= fewest]
-    taken: set[int] = set()
-    found = []
-    for centre, group in sorted(groups, key=lambda group: -len(group[1])):
-        left = [i for i in group if i not in taken]
-        if centre not in taken and len(left) >= fewest:
-            found.append([centre, *(i for i in left if i != centre)])
-            taken.update(found[-1])
-    return sorted(found, key=lambda group: -len(group))
-
-
-@pytest.mark.parametrize("batch_size", [1, 17, 1024])
-@pytest.mark.parametrize("fewest", [1, 4, 12])
-@pytest.mark.parametrize("threshold", [0.5, 0.8, 0.95])
-def test_communities_are_those_of_the_definition(threshold, fewest, batch_size):
-    """Groups, their order and the order of their members agree with the definition."""
-    rows = make_rows(90)
-    expected = detect_slowly(rows, threshold, fewest)
-    assert community_detection(rows, threshold, fewest, batch_size) == expected
-    if fewest < 12:
-        assert len(expected) > 1
-
-
-def test_communities_by_hand():
-    """Of two groups and a single row, the larger group comes first, each with its centre first."""
-    rows = np.array([[1, 0], [0, 1], [1, 0.1], [0, 1], [1, -0.1], [-1, -1], [1, 0.02]])
-    assert community_detection(rows, 0.99, 2) == [[0, 6, 2, 4], [1, 3]]
-
-
-def test_score_at_the_threshold_counts():
-    """Rows whose cosine equals the threshold belong to the group."""
-    rows = np.array([[1.0, 0.0], [0.5, 0.0], [0.0, 1.0]])
-    assert community_detection(rows, 1.0, 2) == [[0, 1]]
-
-
-def test_no_communities():
-    """Too few rows, or no similar rows, give no communities."""
-    assert community_detection(np.empty((0, 4))) == []
-    assert community_detection(np.ones((9, 4))) == []
-    assert community_detection(np.eye(20)) == []
-
-
-def test_progress_of_communities(capsys):
-    """The progress bar is shown only on request."""
-    community_detection(np.ones((20, 4)))
-    assert capsys.readouterr().err == ""
-    community_detection(np.ones((20, 4)), show_progress_bar=True)
-    assert "compare" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        ({"min_community_size": 0}, "min_community_size must be"),
-        ({"batch_size": 0}, "batch_size must be"),
-        ({"embeddings": [[1.0], [np.nan]]}, "embedding 1 must be finite"),
-    ],
-)
-def test_what_has_no_communities(arguments, sentence):
-    """Sizes below 1 and numbers that are not finite are refused."""
-    with pytest.raises(ValueError, match=sentence):
-        community_detection(**{"embeddings": np.ones((3, 4)), **arguments})

@@ -1,4 +1,4 @@
-"""Search, paraphrases and communities in one call each, as in sentence-transformers' `util`.
+"""The nearest embeddings and pairs in one call each, as in sentence-transformers' `util`.
 
 To search a collection more than once, use `FlatIndex`, which prepares it only once.
 
@@ -18,6 +18,7 @@ from minisbert.arguments import check_texts, check_whole_number
 from minisbert.arrays import Array
 from minisbert.network.comparisons import SIMILARITIES
 from minisbert.network.similarity import cosine_similarity
+from minisbert.search.flat_index import FlatIndex
 from minisbert.search.index_rows import (
     METRICS,
     QUERIES_AT_ONCE,
@@ -25,9 +26,7 @@ from minisbert.search.index_rows import (
     prepare_rows,
     search_rows,
 )
-from minisbert.search.scan import topk
 from minisbert.search.topk import take_best
-from minisbert.system.progress import progress_bar
 
 ScoreFunction = Callable[[Any, Any], Any]
 
@@ -56,6 +55,36 @@ class Hit(TypedDict):
 
     corpus_id: int
     score: float
+
+
+def find_nearest(
+    queries: ArrayLike,
+    embeddings: ArrayLike,
+    k: int,
+    *,
+    similarity: str,
+    threads: int | None = None,
+) -> tuple[Array, Array]:
+    """Return the k most similar rows for each query, exactly, by any similarity of a model.
+
+    queries     (Q, D)
+    embeddings  (M, D)
+    similarity  a key of `SIMILARITIES`
+    out         (Q, min(k, M))  twice: scores and row numbers
+    """
+    if similarity in METRICS:
+        index = FlatIndex.from_embeddings(embeddings, similarity)
+        return index.search(np.atleast_2d(queries), k, threads)
+    k = check_whole_number("k", k)
+    rows = check_matrix(embeddings, "embeddings")
+    return _find_best(
+        check_matrix(np.atleast_2d(queries), "queries", rows.shape[1]),
+        rows,
+        k,
+        score_function=SIMILARITIES[similarity],
+        query_rows=QUERIES_AT_ONCE,
+        corpus_rows=COLUMNS_AT_ONCE,
+    )
 
 
 def semantic_search(
@@ -97,18 +126,21 @@ def semantic_search(
     >>> semantic_search([[1, 0]], [[0, 2], [3, 0], [1, 0]], top_k=2)
     [[{'corpus_id': 1, 'score': 1.0}, {'corpus_id': 2, 'score': 1.0}]]
     """
-    check_whole_number("query_chunk_size", query_chunk_size)
-    check_whole_number("corpus_chunk_size", corpus_chunk_size)
-    check_whole_number("top_k", top_k)
+    query_rows = check_whole_number("query_chunk_size", query_chunk_size)
+    corpus_rows = check_whole_number("corpus_chunk_size", corpus_chunk_size)
+    top_k = check_whole_number("top_k", top_k)
+    queries = np.asarray(query_embeddings)
+    if not np.size(corpus_embeddings) or not queries.size:
+        return [[] for _ in range(len(np.atleast_2d(queries)) if queries.size else 0)]
     corpus = check_matrix(corpus_embeddings, "corpus_embeddings")
-    queries = check_matrix(np.atleast_2d(query_embeddings), "query_embeddings", corpus.shape[1])
+    queries = check_matrix(np.atleast_2d(queries), "query_embeddings", corpus.shape[1])
     scores, ids = _find_best(
         queries,
         corpus,
         top_k,
         score_function=score_function,
-        query_rows=query_chunk_size,
-        corpus_rows=corpus_chunk_size,
+        query_rows=query_rows,
+        corpus_rows=corpus_rows,
     )
     return [
         [Hit(corpus_id=row, score=score) for row, score in zip(*best, strict=True)]
@@ -206,23 +238,26 @@ def paraphrase_mining_embeddings(
     >>> paraphrase_mining_embeddings([[1, 0], [0, 1], [2, 0]], max_pairs=1)
     [[1.0, 0, 2]]
     """
-    check_whole_number("query_chunk_size", query_chunk_size)
-    check_whole_number("corpus_chunk_size", corpus_chunk_size)
-    check_whole_number("max_pairs", max_pairs)
-    check_whole_number("top_k", top_k)
+    query_rows = check_whole_number("query_chunk_size", query_chunk_size)
+    corpus_rows = check_whole_number("corpus_chunk_size", corpus_chunk_size)
+    max_pairs = check_whole_number("max_pairs", max_pairs)
+    top_k = check_whole_number("top_k", top_k)
+    if np.size(embeddings) == 0:
+        return []
     rows = check_matrix(embeddings, "embeddings")
     M, D = rows.shape
+    top_k = min(top_k, M)
     scores, pairs = np.empty(0, np.float32), np.empty((2, 0), np.int64)
-    for start in range(0, M, query_chunk_size):
+    for start in range(0, M, query_rows):
         # 1. the nearest rows of each row, and itself, unless top_k + 1 equal rows come before it
-        queries = rows[start : start + query_chunk_size]
+        queries = rows[start : start + query_rows]
         found, others = _find_best(
             queries,
             rows,
             top_k + 1,
             score_function=score_function,
-            query_rows=query_chunk_size,
-            corpus_rows=corpus_chunk_size,
+            query_rows=query_rows,
+            corpus_rows=corpus_rows,
         )
         own = np.arange(start, start + len(queries))[:, None]  # (q, 1)
         kept = others != own
@@ -236,78 +271,6 @@ def paraphrase_mining_embeddings(
         places = places[np.argsort(-scores[places], kind="stable")[:max_pairs]]
         scores, pairs = scores[places], pairs[:, places]
     return [list(pair) for pair in zip(scores.tolist(), *pairs.tolist(), strict=True)]
-
-
-def community_detection(
-    embeddings: ArrayLike,
-    threshold: float = 0.75,
-    min_community_size: int = 10,
-    batch_size: int = 1024,
-    show_progress_bar: bool = False,
-) -> list[list[int]]:
-    """Return groups of similar embeddings, each around a centre.
-
-    The group of a centre is every embedding whose cosine with it is at least the threshold. Groups
-    are taken in order of size, the largest first. An embedding belongs to the first group that
-    takes it. A group is dropped if its centre was taken before, or if it has too few members left.
-
-    Parameters
-    ----------
-    embeddings : (n, D) array
-    threshold : float
-    min_community_size : int
-        The fewest embeddings in a group, its centre included.
-    batch_size : int
-        Centres to compare at a time. It changes the memory that is needed, and no result.
-    show_progress_bar : bool
-
-    Returns
-    -------
-    list of lists of int
-        The largest group first. Groups of one size are in the order in which they were taken: by
-        their first size, then by their centre. In each group the centre comes first, then the
-        others, the most similar first.
-
-    Raises
-    ------
-    ValueError
-        If the embeddings are not finite numbers, or a size is less than 1.
-    """
-    check_whole_number("min_community_size", min_community_size)
-    check_whole_number("batch_size", batch_size)
-    if np.size(embeddings) == 0:
-        return []
-    rows = prepare_rows(
-        check_matrix(np.atleast_2d(embeddings), "embeddings"), "cosine", "embedding"
-    )
-    M, D = rows.shape
-    # A product of matrices differs from the canonical score by at most this: see `blas_filter`.
-    slack = (2 * D + 32) * 2.0**-24
-    groups: list[tuple[int, Array]] = []
-    with progress_bar(M, show_progress_bar, "compare") as advance:
-        for start in range(0, M, batch_size):
-            # 1. rows that may be near, by a product of matrices
-            centres = rows[start : start + batch_size]
-            near = centres @ rows.T >= np.float32(threshold - slack)  # (batch, M)
-            for place in np.flatnonzero(near.sum(axis=1) >= min_community_size):
-                # 2. rows that are near, by canonical scores, the most similar first
-                candidates = np.flatnonzero(near[place])
-                centre = centres[place : place + 1]
-                scores, order = topk(centre, rows[candidates], len(candidates), threads=1)
-                group = candidates[order[0, scores[0] >= np.float32(threshold)]]
-                if len(group) >= min_community_size:
-                    groups.append((start + int(place), group))
-            advance(len(centres))
-    # 3. the largest group first, ties in the order of centres
-    groups.sort(key=lambda group: len(group[1]), reverse=True)
-    taken = np.zeros(M, bool)
-    communities: list[list[int]] = []
-    for first, group in groups:
-        left = group[~taken[group]]
-        if not taken[first] and len(left) >= min_community_size:
-            communities.append([first, *left[left != first].tolist()])
-            taken[communities[-1]] = True
-    return sorted(communities, key=len, reverse=True)
 
 
 def _find_best(
