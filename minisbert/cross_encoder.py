@@ -21,7 +21,9 @@ from minisbert.arguments import (
     check_rows,
     check_run_options,
     check_texts,
+    check_whole_number,
     report_truncation,
+    warn_caller,
 )
 from minisbert.arrays import Array
 from minisbert.encoding.batching import fill_rows
@@ -30,13 +32,19 @@ from minisbert.encoding.loaded_model import LoadedModel
 from minisbert.encoding.prompts import choose_prompt
 from minisbert.encoding.tokenization import TokenIds
 from minisbert.model_files.class_paths import TORCH_ACTIVATIONS
-from minisbert.model_files.head_files import load_head, make_head, read_cross_encoder_config
+from minisbert.model_files.head_files import (
+    has_head,
+    load_head,
+    make_head,
+    read_cross_encoder_config,
+)
 from minisbert.model_files.saving import save_cross_encoder
 from minisbert.model_files.weights import load_parameters
 from minisbert.network.activations import ACTIVATIONS
 from minisbert.network.heads import CrossEncoderConfig, pair_forward
 from minisbert.network.layers import softmax_forward
 from minisbert.system.threads import count_threads
+from minisbert.system.whole_reads import read_whole
 
 ScoreActivation = Callable[[Array], Array]  # logits to scores, (n, labels) -> (n, labels)
 
@@ -58,7 +66,8 @@ class CrossEncoder(LoadedModel):
         A directory, which never touches the network, or a model's name (see `model_files.hub`).
     num_labels : int
         The number of outputs; that of the model's head if left out, and an error if it differs
-        from it. With `fresh_head` the number of outputs of the new head; 1 if left out.
+        from it. Where there is no head, or with `fresh_head`, the number of outputs of a new one;
+        with `fresh_head` it is 1 if left out.
     max_length : int
         The most tokens of a pair, its special tokens included; the model's own if left out.
     activation_fn : str or callable
@@ -73,6 +82,10 @@ class CrossEncoder(LoadedModel):
     fresh_head : int
         The seed of a new, random head. The directory may then be that of any BERT, such as a
         bi-encoder. Scores mean nothing until the head is trained.
+    mapped : bool
+        Map the weights, so that they load as they are used and processes share them. With False
+        they are read into memory: for storage on which other programs shorten or overwrite files,
+        since a map of a file that has become shorter ends the process.
     **others
         Other arguments of sentence-transformers are refused, each with the reason.
 
@@ -98,9 +111,12 @@ class CrossEncoder(LoadedModel):
         local_files_only: bool = False,
         threads: int | None = None,
         fresh_head: int | None = None,
+        mapped: bool = True,
         **others: None,
     ) -> None:
         num_labels = check_positive("num_labels", num_labels)
+        if fresh_head is not None:
+            fresh_head = check_whole_number("fresh_head", fresh_head, 0, remedy="pass a seed")
         super().__init__(
             model_name_or_path,
             device=device,
@@ -108,25 +124,40 @@ class CrossEncoder(LoadedModel):
             threads=threads,
             others=others,
         )
-        fresh_labels = None if fresh_head is None else num_labels or 1
-        self.config = read_cross_encoder_config(self.model_directory, fresh_labels)
+        read_whole(
+            self.model_directory, lambda: self._read_files(num_labels, fresh_head, mapped=mapped)
+        )
         self.num_labels = self.config.num_labels
-        if num_labels not in (None, self.num_labels):
-            raise ValueError(
-                f"num_labels must be {self.num_labels}, as {self.model_directory} has it, "
-                f"got {num_labels!r}; leave it out"
-            )
         self.activation_fn = _find_score_activation(activation_fn or self.config.activation)
         self.max_length = self.config.max_length if max_length is None else max_length
         # The names of the outputs, for `save`; None for those of the directory.
         self.label_names: Sequence[str] | None = None
-        self.tokenizer = self._load_tokenizer(self.model_directory)
+
+    def _read_files(self, num_labels: int | None, fresh_head: int | None, *, mapped: bool) -> None:
+        """Read configuration, tokenizer and weights, or make a new head."""
+        directory = self.model_directory
+        if fresh_head is None and num_labels is not None and not has_head(directory):
+            fresh_head = 0
+            warn_caller(
+                f"{directory} has no classification head, so a new one for {num_labels} labels is "
+                "drawn at random; its scores mean nothing until it is trained"
+            )
+        labels = None if fresh_head is None else num_labels or 1
+        if num_labels is not None and has_head(directory, num_labels):
+            labels = num_labels  # config.json may be silent about it
+        self.config = read_cross_encoder_config(directory, labels)
+        if num_labels not in (None, self.config.num_labels):
+            raise ValueError(
+                f"num_labels must be {self.config.num_labels}, as {directory} has it, "
+                f"got {num_labels!r}; leave it out"
+            )
+        self.tokenizer = self._load_tokenizer(directory)
         # First, since only the weights confirm the sizes of which a fresh head is made.
-        network = load_parameters(self.model_directory, self.config.bert)
+        network = load_parameters(directory, self.config.bert, mapped=mapped)
         if fresh_head is None:
-            head = load_head(self.model_directory, self.config)
+            head = load_head(directory, self.config, mapped=mapped)
         else:
-            head = make_head(self.model_directory, self.config, fresh_head)
+            head = make_head(directory, self.config, fresh_head, mapped=mapped)
         self.parameters = network | head
 
     @predict_method

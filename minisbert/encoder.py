@@ -48,6 +48,7 @@ from minisbert.network.config import DenseConfig, ModelConfig, parameter_shapes
 from minisbert.network.sentence_encoder import sentence_forward, token_forward
 from minisbert.search.quantization import Precision
 from minisbert.system.threads import count_threads
+from minisbert.system.whole_reads import read_whole
 
 
 class SentenceTransformer(LoadedModel):
@@ -75,6 +76,10 @@ class SentenceTransformer(LoadedModel):
         Use this pooling instead of the model's own, to compare poolings.
     blocks : int
         Run only the first `blocks` blocks; with 0 the rows of the word table are pooled directly.
+    mapped : bool
+        Map the weights, so that they load as they are used and processes share them. With False
+        they are read into memory: for storage on which other programs shorten or overwrite files,
+        since a map of a file that has become shorter ends the process.
     **others
         Other arguments of sentence-transformers are refused, each with the reason.
 
@@ -101,6 +106,7 @@ class SentenceTransformer(LoadedModel):
         threads: int | None = None,
         pooling: str | None = None,
         blocks: int | None = None,
+        mapped: bool = True,
         **others: None,
     ) -> None:
         super().__init__(
@@ -110,8 +116,7 @@ class SentenceTransformer(LoadedModel):
             threads=threads,
             others=others,
         )
-        whole = read_model_config(self.model_directory)
-        self.config = override_reading(whole, pooling, blocks)
+        read_whole(self.model_directory, lambda: self._read_files(pooling, blocks, mapped=mapped))
         self.prompts = merge_prompts(self.config.prompts, prompts)
         self.default_prompt_name = default_prompt_name or self.config.default_prompt_name
         if self.default_prompt_name is not None:
@@ -124,14 +129,19 @@ class SentenceTransformer(LoadedModel):
             )
         truncate_dim = check_positive("truncate_dim", truncate_dim)
         self.truncate_dim = self.config.truncate_dim if truncate_dim is None else truncate_dim
+        self._max_seq_length = self.config.max_seq_length
+
+    def _read_files(self, pooling: str | None, blocks: int | None, *, mapped: bool) -> None:
+        """Read configuration, tokenizer and weights."""
+        whole = read_model_config(self.model_directory)
+        self.config = override_reading(whole, pooling, blocks)
         network_directory = self.model_directory / self.config.transformer_path
         self.tokenizer = self._load_tokenizer(network_directory)
-        self._max_seq_length = self.config.max_seq_length
-        stored = load_parameters(network_directory, whole.bert)
+        stored = load_parameters(network_directory, whole.bert, mapped=mapped)
         parameters = {name: stored[name] for name in parameter_shapes(self.config.bert)}
         for module in self.config.modules:
             if isinstance(module, DenseConfig):
-                dense = load_dense(self.model_directory, module)
+                dense = load_dense(self.model_directory, module, mapped=mapped)
                 parameters |= {f"{module.path}.{name}": dense[name] for name in dense}
         self.parameters = parameters
 

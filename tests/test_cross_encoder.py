@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 from minisbert import CrossEncoder, SentenceTransformer, TruncationWarning
 from minisbert.network.bert import bert_forward
 from minisbert.network.ragged import find_first_rows, group_lengths, join_sentences
-from models import edit_json, make_cross_encoder_directory, make_model_directory
+from models import edit_json, find_map, make_cross_encoder_directory, make_model_directory
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "pairs.json").read_text("utf-8"))
 PAIRS = [tuple(pair) for pair in GOLDEN["pairs"]]
@@ -322,6 +322,44 @@ def test_model_without_head_is_refused(tiny_directory):
     """A bi-encoder's directory has no head, and the error says what to do."""
     with pytest.raises(ValueError, match=r"must have pooler\..*; give a directory for sequence"):
         CrossEncoder(tiny_directory)
+
+
+def test_number_of_labels_without_a_head(tiny_directory):
+    """With num_labels a directory without a head gets a new one, and a warning says so."""
+    with pytest.warns(
+        UserWarning, match="has no classification head, so a new one for 3"
+    ) as caught:
+        model = CrossEncoder(tiny_directory, num_labels=3)
+    assert caught[0].filename == __file__
+    fresh = CrossEncoder(tiny_directory, num_labels=3, fresh_head=0)
+    assert np.array_equal(model.predict(PAIRS[:3]), fresh.predict(PAIRS[:3]))
+    assert model.predict(PAIRS[:3]).shape == (3, 3)
+
+
+def test_number_of_labels_that_only_the_weights_have(tmp_path):
+    """Where config.json says nothing of labels, those of the weights may be asked for."""
+    directory = make_cross_encoder_directory(tmp_path, num_labels=1)
+    expected = CrossEncoder(directory).predict(PAIRS[:3])
+    edit_json(directory / "config.json", id2label=None)
+    with pytest.raises(ValueError, match=r"classifier\.weight .* \(2, 32\) .* got \(1, 32\)"):
+        CrossEncoder(directory)
+    assert np.array_equal(CrossEncoder(directory, num_labels=1).predict(PAIRS[:3]), expected)
+
+
+@pytest.mark.parametrize("seed", [-1, "x", 1.5, True, [0, 1]])
+def test_seed_of_a_fresh_head(tiny_directory, seed):
+    """The seed of a fresh head is a whole number of 0 or more."""
+    with pytest.raises(
+        ValueError, match=r"^fresh_head must be a whole number .* got .*; pass a seed"
+    ):
+        CrossEncoder(tiny_directory, fresh_head=seed)
+
+
+def test_weights_in_memory(directory):
+    """With mapped=False no parameter is a view of a file, and scores are the same."""
+    model = CrossEncoder(directory, mapped=False)
+    assert all(find_map(array) is None for array in model.parameters.values())
+    assert np.array_equal(model.predict(PAIRS[:9]), CrossEncoder(directory).predict(PAIRS[:9]))
 
 
 def test_one_segment(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from minisbert import SentenceTransformer, TruncationWarning
-from models import make_model_directory
+from models import find_map, make_model_directory
 
 WORDS = ["a", "bird", "sings", "in the old tree", "a bird sings in the old tree all day", "", "  "]
 
@@ -233,3 +233,23 @@ def test_dense_after_several_poolings_needs_them_all(tmp_path):
         SentenceTransformer(two, pooling="cls")
     one = make_model_directory(tmp_path / "one", dense=8)
     assert SentenceTransformer(one, pooling="max").encode("a bird").shape == (8,)
+
+
+def test_weights_in_memory(tmp_path):
+    """With mapped=False no parameter is a view of a file, so shortening the file does no harm."""
+    directory = make_model_directory(tmp_path, dense=8)
+    expected = SentenceTransformer(directory).encode(WORDS)
+    model = SentenceTransformer(directory, mapped=False)
+    assert all(find_map(array) is None for array in model.parameters.values())
+    for name in ("model.safetensors", "2_Dense/model.safetensors"):
+        with (directory / name).open("r+b") as file:
+            file.truncate(10)
+    assert np.array_equal(model.encode(WORDS), expected)
+
+
+def test_directory_that_a_killed_saver_left_aside(tmp_path):
+    """A directory whose saver was killed between two renames is put back, and loads."""
+    directory = make_model_directory(tmp_path / "model")
+    expected = SentenceTransformer(directory).encode(WORDS)
+    directory.rename(tmp_path / f".model.{'0' * 16}.old")
+    assert np.array_equal(SentenceTransformer(directory).encode(WORDS), expected)

@@ -6,7 +6,9 @@ Both generations of the sentence-transformers format are read (up to 5.3, and fr
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,10 +44,12 @@ from minisbert.system.json_fields import (
     Rule,
     at_least,
     check_relative,
+    name_origin,
     one_of,
     read_fields,
     read_json,
 )
+from minisbert.system.regular_files import shorten_path
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +137,8 @@ def read_model_config(directory: Path) -> ModelConfig:
     only = one_of("SentenceTransformer", advice="load this directory with the class that it names")
     fields.find("model_type", only, None)
     transformer_path, pooling, modules = _read_modules(directory)
-    bert = read_bert_config(directory / transformer_path / "config.json")
+    with name_origin(directory / "modules.json") if transformer_path else nullcontext():
+        bert = read_bert_config(directory / transformer_path / "config.json")
     _check_widths(directory, bert.hidden_size * len(pooling.modes), modules)
     max_seq_length, do_lower_case = read_transformer(
         directory / transformer_path, bert, "feature-extraction"
@@ -176,7 +181,7 @@ def read_transformer(folder: Path, bert: BertConfig, *tasks: str) -> tuple[int, 
 
     tasks  the tasks that the network may be for, where the directory names one (from 5.4 on)
     """
-    present = [name for name in _TRANSFORMER_FILES if (folder / name).exists()]
+    present = [name for name in _TRANSFORMER_FILES if os.path.lexists(folder / name)]
     fields = read_fields(folder / (present or _TRANSFORMER_FILES)[0], missing_ok=True)
     task = fields.find("transformer_task", one_of(*tasks), tasks[-1])
     _check_output(fields, task)
@@ -212,14 +217,23 @@ def _read_modules(
 ) -> tuple[str, PoolingConfig, tuple[DenseConfig | NormalizeConfig, ...]]:
     """Return the Transformer module's folder, the pooling, and the modules after it, in order."""
     path = directory / "modules.json"
-    if not path.exists():
-        read_fields(directory / "config.json")  # raises where there is no model at all
-        logger.warning("%s has no modules.json: mean pooling is assumed", directory)
+    if not os.path.lexists(path):
+        # This raises where there is no model at all.
+        named = read_fields(directory / "config.json").find("architectures", STRING_LIST, [])
+        classifier = [name for name in named if name.endswith("ForSequenceClassification")]
+        logger.warning(
+            "%s has no modules.json: mean pooling is assumed%s",
+            shorten_path(directory),
+            f", and its head is left out ({shorten(classifier[0])}); CrossEncoder loads it for "
+            "scores of pairs"
+            if classifier
+            else "",
+        )
         return "", PoolingConfig(("mean",)), ()
     entries = read_json(path)
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ValueError(
-            f"{path} must hold a JSON list of objects, got {shorten(entries)}; "
+            f"{shorten_path(path)} must hold a JSON list of objects, got {shorten(entries)}; "
             "fetch the model again"
         )
     found = sorted(
@@ -233,16 +247,18 @@ def _read_modules(
     kinds = [kind for _, kind, _ in found]
     if kinds[:2] != ["Transformer", "Pooling"] or not {*kinds[2:]} <= {"Dense", "Normalize"}:
         raise ValueError(
-            f"modules in {path} must be a Transformer, a Pooling, then only Dense and Normalize, "
-            f"got {shorten(', '.join(kinds))}; no other order is supported"
+            f"modules in {shorten_path(path)} must be a Transformer, a Pooling, then only Dense "
+            f"and Normalize, got {shorten(', '.join(kinds))}; no other order is supported"
         )
     folders = [folder for _, _, folder in found]
     readers: dict[str, Callable[[Path, str], DenseConfig | NormalizeConfig]] = {
         "Dense": _read_dense,
         "Normalize": _read_normalize,
     }
-    modules = tuple(readers[kind](directory, folder) for _, kind, folder in found[2:])
-    return folders[0], _read_pooling(directory, folders[1]), modules
+    with name_origin(path):
+        pooling = _read_pooling(directory, folders[1])
+        modules = tuple(readers[kind](directory, folder) for _, kind, folder in found[2:])
+    return folders[0], pooling, modules
 
 
 # The old format's flags, in the order in which several poolings are concatenated -> new names.
@@ -308,8 +324,9 @@ def _check_widths(
     for module in modules:
         if isinstance(module, DenseConfig):
             if module.in_features != width:
+                path = shorten_path(directory / module.path / "config.json")
                 raise ValueError(
-                    f"in_features in {directory / module.path / 'config.json'} must be {width}, "
+                    f"in_features in {path} must be {width}, "
                     f"the width of the module before it, got {module.in_features}; "
                     "fetch the model again, the folders may be of different models"
                 )

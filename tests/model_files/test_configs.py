@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shutil
 
 import pytest
@@ -18,7 +19,14 @@ from minisbert.network.activations import ACTIVATIONS
 from minisbert.network.config import DenseConfig, NormalizeConfig, PoolingConfig, parameter_shapes
 from minisbert.network.families import DEFAULTS
 from minisbert.network.pooling import POOLINGS
-from models import OLD_TYPES, SIZES, edit_json, make_model_directory, write_json
+from models import (
+    OLD_TYPES,
+    SIZES,
+    edit_json,
+    make_cross_encoder_directory,
+    make_model_directory,
+    write_json,
+)
 
 
 @pytest.fixture
@@ -146,6 +154,14 @@ def test_without_modules_mean_pooling_is_assumed_aloud(directory, caplog):
         config = read_model_config(directory)
     assert (config.pooling, config.modules) == (PoolingConfig(("mean",)), ())
     assert "no modules.json: mean pooling is assumed" in caplog.text
+
+
+def test_cross_encoder_as_bi_encoder_is_told_aloud(tmp_path, caplog):
+    """A cross-encoder's directory loads without its head, as there, and the log says so."""
+    directory = make_cross_encoder_directory(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        read_model_config(directory)
+    assert "its head is left out ('BertForSequenceClassification'); CrossEncoder" in caplog.text
 
 
 def test_normalize_folder_may_be_missing(directory):
@@ -516,6 +532,52 @@ def test_path_that_leaves_the_directory(directory, path):
         read_model_config(directory)
     assert str(error.value).isprintable()
     assert len(str(error.value)) < 300 + len(str(directory))
+
+
+@pytest.mark.parametrize("module", [0, 1, 2, 3])
+@pytest.mark.parametrize("path", ["circle", "config.json/inner", "folder/" * 30 + "a"])
+def test_path_that_cannot_be_opened(directory, path, module):
+    """An error of the system names the path, and modules.json, which it is from."""
+    (directory / "circle").symlink_to(directory / "circle")
+    entries = json.loads((directory / "modules.json").read_text("utf-8"))
+    entries[module]["path"] = path
+    write_json(directory / "modules.json", entries)
+    if module == 3 and path.startswith("folder"):
+        return  # a Normalize module may lack its folder
+    sentence = r"config\.json must be a file.*\(the path is from .*modules\.json\)$"
+    with pytest.raises(OSError, match=sentence) as error:
+        read_model_config(directory)
+    assert error.value.errno is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["modules.json", "config.json", "1_Pooling/config.json", "sentence_bert_config.json"],
+)
+def test_no_regular_file(directory, name):
+    """A pointer of Git LFS, a pipe, a device and a broken link in the place of a file are told."""
+    path = directory / name
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    with pytest.raises(ValueError, match=f"{name} must be .* got a pointer of Git LFS"):
+        read_model_config(directory)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ValueError, match=f"{name} must be a regular file, got a pipe"):
+        read_model_config(directory)
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    with pytest.raises(ValueError, match=f"{name} must be a regular file, got a device"):
+        read_model_config(directory)
+    with path.with_name("large").open("wb") as file:
+        file.truncate(65 << 20)
+    path.unlink()
+    path.symlink_to("large")
+    with pytest.raises(ValueError, match=f"{name} must have at most 67,108,864 bytes"):
+        read_model_config(directory)
+    path.unlink()
+    path.symlink_to(path)
+    with pytest.raises(OSError, match=f"{name} must be a file that can be read"):
+        read_model_config(directory)
 
 
 def test_links_that_leave_the_directory(directory, tmp_path):

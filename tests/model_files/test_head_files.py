@@ -101,7 +101,7 @@ def test_number_of_labels_alone_asks_for_no_memory(directory):
 
 def test_fresh_head_keeps_a_pooler(directory):
     """The pooler of the checkpoint is a part of a fresh head, the classifier is drawn."""
-    config = read_cross_encoder_config(directory, fresh_labels=5)
+    config = read_cross_encoder_config(directory, num_labels=5)
     head = make_head(directory, config, seed=3)
     tensors, _ = read_safetensors(directory / "model.safetensors")
     assert np.array_equal(head["pooler.dense.weight"], tensors["bert.pooler.dense.weight"])
