@@ -34,15 +34,17 @@ from minisbert.arguments import TruncationWarning
 from minisbert.cross_encoder import CrossEncoder
 from minisbert.encoder import SentenceTransformer
 from minisbert.network.comparisons import (
+    SimilarityFunction,
+    cosine_similarity,
     dot_similarity,
     euclidean_similarity,
     manhattan_similarity,
+    pairwise_angle_similarity,
     pairwise_cosine_similarity,
     pairwise_dot_similarity,
     pairwise_euclidean_similarity,
     pairwise_manhattan_similarity,
 )
-from minisbert.network.similarity import cosine_similarity
 from minisbert.search.flat_index import FlatIndex
 from minisbert.search.quantization import quantize_embeddings
 from minisbert.search.scan import topk
@@ -61,6 +63,7 @@ __all__ = [
     "CrossEncoder",
     "FlatIndex",
     "SentenceTransformer",
+    "SimilarityFunction",
     "TextIndex",
     "TruncationWarning",
     "__version__",
@@ -68,6 +71,7 @@ __all__ = [
     "dot_similarity",
     "euclidean_similarity",
     "manhattan_similarity",
+    "pairwise_angle_similarity",
     "pairwise_cosine_similarity",
     "pairwise_dot_similarity",
     "pairwise_euclidean_similarity",

@@ -13,7 +13,7 @@ import operator
 import re
 import sys
 import warnings
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, Literal
 
 import numpy as np
@@ -198,30 +198,54 @@ def check_texts(inputs: Iterable[str], name: str = "inputs") -> list[str]:
     return texts
 
 
-def check_run_options(
-    batch_size: int | None,
-    convert_to_numpy: bool,
-    convert_to_tensor: bool,
-    *,
-    device: str | None,
-    on_truncate: str,
-) -> None:
-    """Check the options that `encode` and `predict` share.
-
-    Raises TypeError if tensors are asked for, ValueError for any other wrong value.
-    """
-    check_positive("batch_size", batch_size)
-    if convert_to_tensor or not convert_to_numpy:
+def check_pairs(inputs: Any) -> list[tuple[str, str]]:
+    """Return the pairs as a list of tuples; TypeError names the index of anything else."""
+    check_rows(
+        inputs,
+        "inputs",
+        "a pair or an iterable of pairs",
+        remedy="pass a list of pairs, [(a, b), ...]",
+    )
+    pairs = list(inputs)
+    if len(pairs) == 2 and all(isinstance(text, str) for text in pairs):
         raise TypeError(
-            "convert_to_tensor must be False and convert_to_numpy True, since minisbert has no "
-            "torch; wrap the result in torch.from_numpy"
+            "inputs must be a list of pairs, got a list of two texts; "
+            "put the pair in brackets, [(a, b)], or pass it as a tuple"
         )
-    check_device(device)
+    for index, pair in enumerate(pairs):
+        if (
+            isinstance(pair, str)
+            or not isinstance(pair, (Sequence, np.ndarray))
+            or len(pair) != 2
+            or not all(isinstance(text, str) for text in pair)
+        ):
+            raise TypeError(
+                f"inputs must hold only pairs of str, got {type(pair).__name__} "
+                f"{str(pair)[:60]!r} at index {index}; give two texts for each"
+            )
+    return [(first, second) for first, second in pairs]
+
+
+def check_run_options(
+    batch_size: int | None, chunk_size: int | None, *, device: object, on_truncate: str
+) -> int | None:
+    """Check the options that `encode` and `predict` share; return the most inputs in a batch.
+
+    Raises ValueError for a wrong value.
+    """
+    sizes = [check_positive("batch_size", batch_size), check_positive("chunk_size", chunk_size)]
+    for one in device if isinstance(device, (list, tuple)) else [device]:
+        check_device(one)
     check_truncation(on_truncate)
+    return min((size for size in sizes if size is not None), default=None)
 
 
-def check_device(device: str | None) -> None:
-    if device not in (None, "cpu"):
+def check_device(device: object) -> None:
+    """Refuse every device but the CPU: None, its name, or a torch.device of that type.
+
+    Raises ValueError.
+    """
+    if device not in (None, "cpu", "cpu:0") and getattr(device, "type", None) != "cpu":
         raise ValueError(
             f'device must be None or "cpu", got {shorten(device)}; leave it out, only CPUs are used'
         )

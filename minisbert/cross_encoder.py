@@ -9,7 +9,7 @@ runs it once for every text. `tokenization.py` joins a pair into one input,
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,8 +17,8 @@ import numpy as np
 
 from minisbert.arguments import (
     OnTruncate,
+    check_pairs,
     check_positive,
-    check_rows,
     check_run_options,
     check_texts,
     check_whole_number,
@@ -27,34 +27,27 @@ from minisbert.arguments import (
 )
 from minisbert.arrays import Array
 from minisbert.encoding.batching import fill_rows
-from minisbert.encoding.drop_in import accept_old_names, predict_method
+from minisbert.encoding.drop_in import accept_old_names, count_workers, predict_method
 from minisbert.encoding.loaded_model import LoadedModel
 from minisbert.encoding.prompts import choose_prompt
+from minisbert.encoding.score_activations import (
+    ScoreActivation,
+    find_score_activation,
+    name_score_activation,
+)
 from minisbert.encoding.tokenization import TokenIds
-from minisbert.model_files.class_paths import TORCH_ACTIVATIONS
 from minisbert.model_files.head_files import (
     has_head,
     load_head,
     make_head,
     read_cross_encoder_config,
 )
-from minisbert.model_files.saving import save_cross_encoder
+from minisbert.model_files.saving import check_labels, save_cross_encoder
 from minisbert.model_files.weights import load_parameters
-from minisbert.network.activations import ACTIVATIONS
 from minisbert.network.heads import CrossEncoderConfig, pair_forward
 from minisbert.network.layers import softmax_forward
-from minisbert.system.threads import count_threads
+from minisbert.system.tensors import check_tensors, convert_output
 from minisbert.system.whole_reads import read_whole
-
-ScoreActivation = Callable[[Array], Array]  # logits to scores, (n, labels) -> (n, labels)
-
-_SCORE_ACTIVATIONS: dict[str, ScoreActivation] = {
-    **{name: activation.forward for name, activation in ACTIVATIONS.items()},
-    "softmax": softmax_forward,
-}
-
-# The repr of a torch module without settings -> its name here.
-_TORCH_MODULES = {f"{torch_class}()": name for torch_class, name in TORCH_ACTIVATIONS.items()}
 
 
 class CrossEncoder(LoadedModel):
@@ -74,6 +67,11 @@ class CrossEncoder(LoadedModel):
         Turns logits into scores: "sigmoid", "identity", ..., or a function of a float32 array. For
         a torch module, such as Sigmoid(), the function of that name here is used. If left out, the
         one that the directory names, else the sigmoid for one label and the identity for several.
+    prompts : mapping of str to str
+        Prompts by name: texts that can be put in front of the first text of every pair. A prompt
+        given here replaces the model's own of the same name.
+    default_prompt_name : str
+        The name of the prompt that `predict` uses by default; the model's own if left out.
     device : None or "cpu"
     local_files_only : bool
         Don't fetch a named model, but raise FileNotFoundError if it is not on this machine.
@@ -107,7 +105,9 @@ class CrossEncoder(LoadedModel):
         num_labels: int | None = None,
         max_length: int | None = None,
         activation_fn: str | ScoreActivation | None = None,
-        device: str | None = None,
+        prompts: Mapping[str, str | None] | None = None,
+        default_prompt_name: str | None = None,
+        device: object = None,
         local_files_only: bool = False,
         threads: int | None = None,
         fresh_head: int | None = None,
@@ -127,11 +127,10 @@ class CrossEncoder(LoadedModel):
         read_whole(
             self.model_directory, lambda: self._read_files(num_labels, fresh_head, mapped=mapped)
         )
-        self.num_labels = self.config.num_labels
-        self.activation_fn = _find_score_activation(activation_fn or self.config.activation)
+        self._own_labels = self.config.labels
+        self._set_prompts(prompts, default_prompt_name)
+        self.activation_fn = activation_fn or self.config.activation
         self.max_length = self.config.max_length if max_length is None else max_length
-        # The names of the outputs, for `save`; None for those of the directory.
-        self.label_names: Sequence[str] | None = None
 
     def _read_files(self, num_labels: int | None, fresh_head: int | None, *, mapped: bool) -> None:
         """Read configuration, tokenizer and weights, or make a new head."""
@@ -164,15 +163,18 @@ class CrossEncoder(LoadedModel):
     def predict(
         self,
         inputs: tuple[str, str] | Iterable[Sequence[str]],
-        *,
+        prompt_name: str | None = None,
         prompt: str | None = None,
         batch_size: int | None = None,
         show_progress_bar: bool | None = None,
         activation_fn: str | ScoreActivation | None = None,
-        apply_softmax: bool = False,
+        apply_softmax: bool | None = False,
         convert_to_numpy: bool = True,
         convert_to_tensor: bool = False,
-        device: str | None = None,
+        device: Any = None,
+        pool: dict[str, Any] | None = None,
+        chunk_size: int | None = None,
+        *,
         return_logits: bool = False,
         on_truncate: OnTruncate = "warn",
         threads: int | None = None,
@@ -182,8 +184,9 @@ class CrossEncoder(LoadedModel):
         Parameters
         ----------
         inputs : iterable of pairs, or one pair as a tuple
-        prompt : str
-            Text to put in front of the first text of every pair.
+        prompt_name, prompt : str
+            The prompt in front of the first text of every pair, by its name or as text; the text
+            takes precedence.
         batch_size : int
             The most pairs in a batch; there is no limit by default: batches are cut by tokens.
         show_progress_bar : bool
@@ -193,6 +196,8 @@ class CrossEncoder(LoadedModel):
         apply_softmax : bool
             Apply a softmax to the scores of several labels, after the activation. The score of a
             single label is not changed.
+        convert_to_numpy, convert_to_tensor, device, pool, chunk_size
+            As `SentenceTransformer.encode` takes them.
         return_logits : bool
             Return the output of the head, without activation or softmax.
         on_truncate : "warn", "error" or "ignore"
@@ -213,14 +218,15 @@ class CrossEncoder(LoadedModel):
         ValueError
             If an option is invalid; if a pair is too long and `on_truncate="error"`.
         """
-        check_run_options(
-            batch_size, convert_to_numpy, convert_to_tensor, device=device, on_truncate=on_truncate
+        check_tensors(convert_to_numpy, convert_to_tensor)
+        most = check_run_options(batch_size, chunk_size, device=device, on_truncate=on_truncate)
+        activation = find_score_activation(activation_fn or self.activation_fn)
+        prompt = choose_prompt(
+            self.prompts, self.default_prompt_name, prompt_name=prompt_name, prompt=prompt
         )
-        activation = _find_score_activation(activation_fn or self.activation_fn)
-        prompt = choose_prompt({}, None, prompt=prompt)
         single = isinstance(inputs, tuple) and len(inputs) == 2 and isinstance(inputs[0], str)
-        pairs = [(prompt + a, b) for a, b in _read_pairs([inputs] if single else inputs)]
-        workers = count_threads(self.threads if threads is None else threads)
+        pairs = [(prompt + a, b) for a, b in check_pairs([inputs] if single else inputs)]
+        workers = count_workers(threads, self.threads, pool=pool, device=device)
         tokens = self.tokenizer.encode_pairs(pairs, self.max_length)
         report_truncation(tokens.lengths, self.max_length, on_truncate)
 
@@ -230,7 +236,7 @@ class CrossEncoder(LoadedModel):
             lambda indices: self._score(tokens, indices),
             np.minimum(tokens.lengths, self.max_length),
             threads=workers,
-            batch_size=batch_size,
+            batch_size=most,
             show_progress_bar=show_progress_bar,
         )
         scores = logits if return_logits else activation(logits)
@@ -238,7 +244,8 @@ class CrossEncoder(LoadedModel):
             scores = scores[:, 0]
         elif apply_softmax and not return_logits:
             scores = softmax_forward(scores)
-        return scores[0] if single else scores
+        output = convert_output(scores, convert_to_numpy, convert_to_tensor)
+        return output[0] if single else output
 
     def rank(
         self,
@@ -286,10 +293,15 @@ class CrossEncoder(LoadedModel):
             )
         texts = check_texts(documents, "documents")
         return_logits = options.pop("return_logits", False)
-        activation = _find_score_activation(
-            options.pop("activation_fn", None) or self.activation_fn
-        )
-        logits = self.predict([(query, text) for text in texts], return_logits=True, **options)
+        activation = find_score_activation(options.pop("activation_fn", None) or self.activation_fn)
+        if options.pop("convert_to_tensor", False) or options.pop("apply_softmax", False):
+            raise ValueError(
+                "convert_to_tensor and apply_softmax must be left out, got one of them; a ranking "
+                "holds numbers, and its models have one label"
+            )
+        options.pop("convert_to_numpy", True)
+        pairs = [(query, text) for text in texts]
+        logits = self.predict(inputs=pairs, return_logits=True, **options)
         # A copy, since the caller's function may overwrite its argument.
         scores = logits if return_logits else activation(logits[:, None].copy())[:, 0]
         order = np.argsort(-logits, kind="stable")[:top_k]
@@ -300,6 +312,31 @@ class CrossEncoder(LoadedModel):
         ]
 
     @property
+    def num_labels(self) -> int:
+        """The number of outputs."""
+        return self.config.num_labels
+
+    @property
+    def label_names(self) -> list[str]:
+        """What each output stands for, such as "entailment": the values of `config.id2label`."""
+        return list(self.config.id2label.values())
+
+    @label_names.setter
+    def label_names(self, names: Sequence[str]) -> None:
+        self.config = replace(self.config, labels=check_labels(names, self.num_labels))
+
+    @property
+    def activation_fn(self) -> ScoreActivation:
+        """The function that turns logits into scores; assign it, its name, or a torch module."""
+        return self._activation_fn
+
+    @activation_fn.setter
+    def activation_fn(self, activation: str | ScoreActivation) -> None:
+        self._activation_fn = find_score_activation(activation)
+
+    default_activation_function = activation_fn
+
+    @property
     def max_length(self) -> int:
         """The most tokens of a pair that `predict` reads, special tokens included."""
         return self._max_length
@@ -308,17 +345,31 @@ class CrossEncoder(LoadedModel):
     def max_length(self, tokens: int) -> None:
         self._max_length = self._check_length("max_length", tokens, least=5)
 
-    def _write_directory(self, path: str | os.PathLike[str], made_by: str) -> None:
-        names = [name for name, known in _SCORE_ACTIVATIONS.items() if known is self.activation_fn]
-        activation = names[0] if names else repr(self.activation_fn)
-        config = replace(self.config, max_length=self.max_length, activation=activation)
+    max_seq_length = max_length
+
+    @property
+    def model(self) -> CrossEncoder:
+        """The model itself, whose `config` has the labels as that of a transformers model has."""
+        return self
+
+    def _tokenize(self, inputs: list[Any]) -> TokenIds:
+        return self.tokenizer.encode_pairs(check_pairs(inputs), self.max_length)
+
+    def _write_directory(self, path: str | os.PathLike[str], made_by: str | None) -> None:
+        config = replace(
+            self.config,
+            max_length=self.max_length,
+            activation=name_score_activation(self.activation_fn),
+            prompts=self._check_prompts(),
+            default_prompt_name=self.default_prompt_name,
+        )
         save_cross_encoder(
             path,
             self.model_directory,
             config,
             parameters=self.parameters,
             made_by=made_by,
-            labels=self.label_names,
+            labels=None if config.labels == self._own_labels else config.labels,
         )
 
     def _score(self, tokens: TokenIds, indices: Array) -> Array:
@@ -326,47 +377,3 @@ class CrossEncoder(LoadedModel):
         types = tokens.types and [tokens.types[i] for i in indices]
         parameters, batch = self._join([tokens.ids[i] for i in indices], types)
         return pair_forward(parameters, self.config, batch)
-
-
-def _find_score_activation(activation: str | ScoreActivation) -> ScoreActivation:
-    """Return the activation as a function; it may be given by name, or as a torch module."""
-    name = activation
-    if type(activation).__module__.startswith("torch."):
-        # A module prints its settings in the brackets; one with settings is refused.
-        name = _TORCH_MODULES.get(repr(activation), repr(activation))
-    if callable(name):
-        return name
-    if name not in _SCORE_ACTIVATIONS:
-        raise ValueError(
-            f"activation_fn must be a function or one of {', '.join(_SCORE_ACTIVATIONS)}, "
-            f"got {name!r}; leave it out for the model's own"
-        )
-    return _SCORE_ACTIVATIONS[name]
-
-
-def _read_pairs(inputs: Any) -> list[tuple[str, str]]:
-    """Return the pairs as a list of tuples; TypeError names the index of anything else."""
-    check_rows(
-        inputs,
-        "inputs",
-        "a pair or an iterable of pairs",
-        remedy="pass a list of pairs, [(a, b), ...]",
-    )
-    pairs = list(inputs)
-    if len(pairs) == 2 and all(isinstance(text, str) for text in pairs):
-        raise TypeError(
-            "inputs must be a list of pairs, got a list of two texts; "
-            "put the pair in brackets, [(a, b)], or pass it as a tuple"
-        )
-    for index, pair in enumerate(pairs):
-        if (
-            isinstance(pair, str)
-            or not isinstance(pair, (Sequence, np.ndarray))
-            or len(pair) != 2
-            or not all(isinstance(text, str) for text in pair)
-        ):
-            raise TypeError(
-                f"inputs must hold only pairs of str, got {type(pair).__name__} "
-                f"{str(pair)[:60]!r} at index {index}; give two texts for each"
-            )
-    return [(first, second) for first, second in pairs]

@@ -8,50 +8,49 @@ arguments are those of sentence-transformers.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from minisbert.arguments import (
     OnTruncate,
-    check_positive,
     check_run_options,
     check_texts,
     report_truncation,
 )
 from minisbert.arrays import Array
 from minisbert.encoding.batching import fill_rows
-from minisbert.encoding.drop_in import encode_method
+from minisbert.encoding.drop_in import count_workers, encode_method
+from minisbert.encoding.embedding_methods import EmbeddingMethods
 from minisbert.encoding.explain import Explanation, explain
-from minisbert.encoding.finishing import check_output_options, finish_embeddings
-from minisbert.encoding.loaded_model import LoadedModel
+from minisbert.encoding.finishing import (
+    OutputValue,
+    check_output_options,
+    describe_output,
+    finish_embeddings,
+)
 from minisbert.encoding.prompts import (
     DOCUMENT_NAMES,
     QUERY_NAMES,
     choose_prompt,
     choose_prompt_name,
     count_prompt_tokens,
-    find_prompt,
-    merge_prompts,
 )
 from minisbert.encoding.streaming import CHUNK_TEXTS, encode_iter, encode_to_file
 from minisbert.model_files.configs import override_reading, read_model_config
 from minisbert.model_files.saving import save_sentence_transformer
 from minisbert.model_files.weights import load_dense, load_parameters
-from minisbert.network.comparisons import PAIRWISE_SIMILARITIES, SIMILARITIES
-from minisbert.network.config import DenseConfig, ModelConfig, parameter_shapes
-from minisbert.network.sentence_encoder import sentence_forward, token_forward
+from minisbert.network.comparisons import SimilarityFunction
+from minisbert.network.config import DenseConfig, parameter_shapes
 from minisbert.search.quantization import Precision
-from minisbert.system.threads import count_threads
+from minisbert.system.tensors import check_tensors, convert_output
 from minisbert.system.whole_reads import read_whole
 
 
-class SentenceTransformer(LoadedModel):
+class SentenceTransformer(EmbeddingMethods):
     """A sentence-embedding model, loaded from a sentence-transformers directory.
 
     Parameters
@@ -91,16 +90,14 @@ class SentenceTransformer(LoadedModel):
         If a file or an argument is wrong, or the model is of a kind that can't be run.
     """
 
-    config: ModelConfig
-
     def __init__(
         self,
         model_name_or_path: str | os.PathLike[str],
         *,
-        device: str | None = None,
+        device: object = None,
         prompts: Mapping[str, str | None] | None = None,
         default_prompt_name: str | None = None,
-        similarity_fn_name: str | None = None,
+        similarity_fn_name: str | SimilarityFunction | None = None,
         truncate_dim: int | None = None,
         local_files_only: bool = False,
         threads: int | None = None,
@@ -117,17 +114,10 @@ class SentenceTransformer(LoadedModel):
             others=others,
         )
         read_whole(self.model_directory, lambda: self._read_files(pooling, blocks, mapped=mapped))
-        self.prompts = merge_prompts(self.config.prompts, prompts)
-        self.default_prompt_name = default_prompt_name or self.config.default_prompt_name
-        if self.default_prompt_name is not None:
-            find_prompt(self.prompts, self.default_prompt_name)
-        self.similarity_fn_name = similarity_fn_name or self.config.similarity_fn_name
-        if self.similarity_fn_name not in SIMILARITIES:
-            raise ValueError(
-                f"similarity_fn_name must be one of {', '.join(SIMILARITIES)}, "
-                f"got {self.similarity_fn_name!r}; leave it out for the model's own"
-            )
-        truncate_dim = check_positive("truncate_dim", truncate_dim)
+        self._set_prompts(prompts, default_prompt_name)
+        self.similarity_fn_name = (
+            self.config.similarity_fn_name if similarity_fn_name is None else similarity_fn_name
+        )
         self.truncate_dim = self.config.truncate_dim if truncate_dim is None else truncate_dim
         self._max_seq_length = self.config.max_seq_length
 
@@ -153,13 +143,15 @@ class SentenceTransformer(LoadedModel):
         prompt: str | None = None,
         batch_size: int | None = None,
         show_progress_bar: bool | None = None,
-        output_value: Literal["sentence_embedding", "token_embeddings"] = "sentence_embedding",
+        output_value: OutputValue | None = "sentence_embedding",
         precision: Precision | None = "float32",
         convert_to_numpy: bool = True,
         convert_to_tensor: bool = False,
-        device: str | None = None,
+        device: Any = None,
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
+        pool: dict[str, Any] | None = None,
+        chunk_size: int | None = None,
         *,
         on_truncate: OnTruncate = "warn",
         threads: int | None = None,
@@ -177,18 +169,28 @@ class SentenceTransformer(LoadedModel):
             and a batch holds about `minisbert.encoding.batching.TOKEN_BUDGET` tokens.
         show_progress_bar : bool
             By default a bar appears only on a terminal, and only for many texts.
-        output_value : "sentence_embedding" or "token_embeddings"
+        output_value : "sentence_embedding", "token_embeddings" or None
             One vector for each text, or one for each of its tokens, special tokens included, as the
-            network gives them before pooling.
+            network gives them before pooling. None for both, in a dict for each text.
         precision : "float32", "int8", "uint8", "binary" or "ubinary"
             The type of the result. Types other than float32 are smaller and lose precision (see
             `quantize_embeddings`, which can take its ranges from other texts than these).
             `FlatIndex(..., codes="int8")` is something else: it keeps the float32 embeddings, and
             its codes make a search faster without changing the result.
+        convert_to_numpy, convert_to_tensor : bool
+            With `convert_to_tensor` the result is a tensor; with neither, a list of tensors. Torch
+            must have been imported.
+        device : None, "cpu", or a list of it
+            With a list, a thread for each.
         normalize_embeddings : bool
             Scale every embedding to length 1 (many models do so anyway).
         truncate_dim : int
             Keep the first `truncate_dim` dimensions, without scaling to length 1 again.
+        pool : dict
+            As `start_multi_process_pool` returns it: a thread for each of its workers.
+        chunk_size : int
+            The most texts that a worker takes at a time, so that with `batch_size` the smaller of
+            the two limits a batch.
         on_truncate : "warn", "error" or "ignore"
             What to do when a text is longer than `max_seq_length` tokens and would lose its end.
         threads : int
@@ -198,20 +200,22 @@ class SentenceTransformer(LoadedModel):
         -------
         (D,) float32 array for one str, else (n, D) float32 array
             With another `precision` the array has that type. With token embeddings: a (T, D)
-            float32 array for one str, else a list of n of them.
+            float32 array for one str, else a list of n of them. With `output_value=None`: a dict
+            with "input_ids", "attention_mask", "token_embeddings" and "sentence_embedding", or a
+            list of n.
 
         Raises
         ------
         TypeError
-            If an input is not a str (the message names its index), or tensors are asked for.
+            If an input is not a str (the message names its index), or tensors are asked for where
+            torch has not been imported.
         ValueError
             If an option is invalid or can't be combined with another; if a text is too long and
             `on_truncate="error"`.
         """
-        check_run_options(
-            batch_size, convert_to_numpy, convert_to_tensor, device=device, on_truncate=on_truncate
-        )
-        workers = count_threads(self.threads if threads is None else threads)
+        check_tensors(convert_to_numpy, convert_to_tensor)
+        most = check_run_options(batch_size, chunk_size, device=device, on_truncate=on_truncate)
+        workers = count_workers(threads, self.threads, pool=pool, device=device)
         single = isinstance(inputs, str)
         texts = check_texts([inputs] if isinstance(inputs, str) else inputs)
         check_output_options(
@@ -229,24 +233,23 @@ class SentenceTransformer(LoadedModel):
         tokens = self.tokenizer.encode([prompt + text for text in texts], self.max_seq_length)
         report_truncation(tokens.lengths, self.max_seq_length, on_truncate)
         # 2. token ids to vectors, in batches
-        embed: Callable[[Sequence[Array]], Iterable[Array]] = self._embed_tokens
-        rows: Any = [None] * len(texts)
-        if output_value == "sentence_embedding":
+        run = partial(
+            fill_rows,
+            lengths=np.minimum(tokens.lengths, self.max_seq_length),
+            threads=workers,
+            batch_size=most,
+            show_progress_bar=show_progress_bar,
+        )
+        vectors: list[Any] = [None] * len(texts)
+        if output_value != "sentence_embedding":
+            run(vectors, lambda indices: self._embed_tokens([tokens.ids[i] for i in indices]))
+        rows = np.empty((len(texts), self.config.embedding_width), np.float32)
+        if output_value != "token_embeddings":
             skip = count_prompt_tokens(
                 self.tokenizer, self.config.pooling, prompt, max_length=self.max_seq_length
             )
-            embed = partial(self._embed, skip=skip)
-            rows = np.empty((len(texts), self.config.embedding_width), np.float32)
-        fill_rows(
-            rows,
-            lambda indices: embed([tokens.ids[i] for i in indices]),
-            np.minimum(tokens.lengths, self.max_seq_length),
-            threads=workers,
-            batch_size=batch_size,
-            show_progress_bar=show_progress_bar,
-        )
-        # 3. the steps after the network
-        if output_value == "sentence_embedding":
+            run(rows, lambda indices: self._embed([tokens.ids[i] for i in indices], skip))
+            # 3. the steps after the network
             rows = finish_embeddings(
                 rows,
                 truncate_dim=self.truncate_dim if truncate_dim is None else truncate_dim,
@@ -254,7 +257,13 @@ class SentenceTransformer(LoadedModel):
                 precision=precision,
                 unit=self.config.ends_in_normalize,
             )
-        return rows[0] if single else rows
+        output: Any = rows if output_value == "sentence_embedding" else vectors
+        if output_value is None:
+            output = [
+                describe_output(*found) for found in zip(tokens.ids, vectors, rows, strict=True)
+            ]
+        output = convert_output(output, convert_to_numpy, convert_to_tensor)
+        return output[0] if single else output
 
     @encode_method
     def encode_query(
@@ -268,7 +277,7 @@ class SentenceTransformer(LoadedModel):
         prompt_name = choose_prompt_name(
             self.prompts, QUERY_NAMES, prompt_name=prompt_name, prompt=prompt
         )
-        return self.encode(inputs, prompt_name, prompt, **options)
+        return self.encode(inputs=inputs, prompt_name=prompt_name, prompt=prompt, **options)
 
     @encode_method
     def encode_document(
@@ -286,18 +295,11 @@ class SentenceTransformer(LoadedModel):
         prompt_name = choose_prompt_name(
             self.prompts, DOCUMENT_NAMES, prompt_name=prompt_name, prompt=prompt
         )
-        return self.encode(inputs, prompt_name, prompt, **options)
+        return self.encode(inputs=inputs, prompt_name=prompt_name, prompt=prompt, **options)
 
-    def similarity(self, a: ArrayLike, b: ArrayLike) -> Array:
-        """Compare every embedding of `a` with every one of `b`, by the model's own similarity.
-
-        Takes (A, D) and (B, D) arrays (or single vectors), returns (A, B).
-        """
-        return SIMILARITIES[self.similarity_fn_name](a, b)
-
-    def similarity_pairwise(self, a: ArrayLike, b: ArrayLike) -> Array:
-        """Compare embedding i of `a` with embedding i of `b`.  (A, D), (A, D) -> (A,)"""
-        return PAIRWISE_SIMILARITIES[self.similarity_fn_name](a, b)
+    def encode_multi_process(self, sentences: Iterable[str], pool: Any, **options: Any) -> Any:
+        """Encode with the threads of a pool, as `encode(sentences, pool=pool)` does."""
+        return self.encode(sentences, pool=pool, **options)
 
     def encode_iter(
         self, texts: Iterable[str], chunk: int = CHUNK_TEXTS, **options: Any
@@ -320,46 +322,11 @@ class SentenceTransformer(LoadedModel):
         """Split the similarity of two texts by pairs of tokens: see `encoding.explain.explain`."""
         return explain(self, a, b)
 
-    def token_lengths(self, texts: Iterable[str]) -> Array:
-        """Count the tokens of each text, special tokens included, before truncation.
-
-        Returns an (n,) int64 array; `encode` truncates texts longer than `max_seq_length`.
-        """
-        return self.tokenizer.count(check_texts(texts))
-
-    @property
-    def max_seq_length(self) -> int:
-        """The most tokens of a text that `encode` reads, special tokens included."""
-        return self._max_seq_length
-
-    @max_seq_length.setter
-    def max_seq_length(self, tokens: int) -> None:
-        self._max_seq_length = self._check_length("max_seq_length", tokens, least=3)
-
-    def get_embedding_dimension(self) -> int:
-        """Return the number of dimensions of an embedding, after `truncate_dim`."""
-        width = self.config.embedding_width
-        return width if self.truncate_dim is None else min(width, self.truncate_dim)
-
-    get_sentence_embedding_dimension = get_embedding_dimension
-
-    @contextmanager
-    def truncate_embeddings(self, truncate_dim: int | None) -> Iterator[None]:
-        """Keep only the first `truncate_dim` dimensions, all with None, inside a `with` block."""
-        before = self.truncate_dim
-        self.truncate_dim = check_positive("truncate_dim", truncate_dim)
-        try:
-            yield
-        finally:
-            self.truncate_dim = before
-
-    truncate_sentence_embeddings = truncate_embeddings
-
-    def _write_directory(self, path: str | os.PathLike[str], made_by: str) -> None:
+    def _write_directory(self, path: str | os.PathLike[str], made_by: str | None) -> None:
         config = replace(
             self.config,
             max_seq_length=self.max_seq_length,
-            prompts=self.prompts,
+            prompts=self._check_prompts(),
             default_prompt_name=self.default_prompt_name,
             similarity_fn_name=self.similarity_fn_name,
             truncate_dim=self.truncate_dim,
@@ -367,16 +334,3 @@ class SentenceTransformer(LoadedModel):
         save_sentence_transformer(
             path, self.model_directory, config, parameters=self.parameters, made_by=made_by
         )
-
-    def _embed(self, token_ids: Sequence[Array], skip: int) -> Array:
-        """Run the network and the modules after it on one batch of B sentences.  -> (B, D)"""
-        parameters, batch = self._join(token_ids)
-        return sentence_forward(parameters, self.config, batch, skip=skip)
-
-    def _embed_tokens(self, token_ids: Sequence[Array]) -> list[Array]:
-        """Run the network alone on one batch of B sentences.  -> B of (T, D)"""
-        parameters, batch = self._join(token_ids)
-        vectors = token_forward(parameters, self.config, batch)
-        ends = np.cumsum([len(ids) for ids in token_ids])
-        # Copies, so that keeping one sentence doesn't keep the whole batch in memory.
-        return [sentence.copy() for sentence in np.split(vectors, ends[:-1])]

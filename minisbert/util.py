@@ -7,24 +7,28 @@ from minisbert.mining.nearest import (
     paraphrase_mining_embeddings,
     semantic_search,
 )
+from minisbert.network.comparisons import SimilarityFunction
+from minisbert.network.comparisons import cosine_similarity as cos_sim
+from minisbert.network.comparisons import cosine_similarity as pytorch_cos_sim
 from minisbert.network.comparisons import dot_similarity as dot_score
 from minisbert.network.comparisons import euclidean_similarity as euclidean_sim
 from minisbert.network.comparisons import manhattan_similarity as manhattan_sim
+from minisbert.network.comparisons import pairwise_angle_similarity as pairwise_angle_sim
 from minisbert.network.comparisons import pairwise_cosine_similarity as pairwise_cos_sim
 from minisbert.network.comparisons import pairwise_dot_similarity as pairwise_dot_score
 from minisbert.network.comparisons import pairwise_euclidean_similarity as pairwise_euclidean_sim
 from minisbert.network.comparisons import pairwise_manhattan_similarity as pairwise_manhattan_sim
-from minisbert.network.similarity import cosine_similarity as cos_sim
-from minisbert.network.similarity import cosine_similarity as pytorch_cos_sim
 from minisbert.search.quantization import quantize_embeddings
 
 __all__ = [
+    "SimilarityFunction",
     "community_detection",
     "cos_sim",
     "dot_score",
     "euclidean_sim",
     "manhattan_sim",
     "normalize_embeddings",
+    "pairwise_angle_sim",
     "pairwise_cos_sim",
     "pairwise_dot_score",
     "pairwise_euclidean_sim",

@@ -56,9 +56,11 @@ def test_files_are_short(name):
 
 # Public functions whose positional arguments callers use, or that sentence-transformers has too.
 POSITIONAL = {
+    "cross_encoder.predict",
     "cross_encoder.rank",
     "encoder.encode",
     "encoder.encode_to_file",
+    "encoding.loaded_model.save",
     "mining.communities.community_detection",
     "mining.nearest.semantic_search",
     "mining.nearest.paraphrase_mining",

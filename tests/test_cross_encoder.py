@@ -162,10 +162,10 @@ def test_both_generations_of_directories_are_read(model, tmp_path):
 
 
 def test_directories_of_other_models_are_refused(tmp_path):
-    """A network for another task, and a default prompt, are refused by name."""
+    """A network for another task, and a default prompt that is missing, are refused by name."""
     directory = make_cross_encoder_directory(tmp_path, new_format=True)
     edit_json(directory / "config_sentence_transformers.json", default_prompt_name="query")
-    with pytest.raises(ValueError, match=r"default_prompt_name in .* must be null, got 'query'"):
+    with pytest.raises(ValueError, match=r"default_prompt_name in .* its prompts, got 'query'"):
         CrossEncoder(directory)
     edit_json(directory / "config_sentence_transformers.json", default_prompt_name=None)
     edit_json(directory / "sentence_bert_config.json", transformer_task="feature-extraction")
@@ -203,8 +203,8 @@ def test_modules_of_torch_are_known_by_name(directory):
         assert np.array_equal(model.predict(PAIRS[:5]), expected)
         again = model.predict(PAIRS[:5], activation_fn=FakeModule(printed))
         assert np.array_equal(again, expected)
-    with pytest.raises(ValueError, match=r"activation_fn must be .*, got 'Softmax\(dim=1\)'"):
-        CrossEncoder(directory, activation_fn=FakeModule("Softmax(dim=1)"))
+    with pytest.raises(ValueError, match=r"activation_fn must be .*, got 'Softmax\(dim=0\)'"):
+        CrossEncoder(directory, activation_fn=FakeModule("Softmax(dim=0)"))
 
 
 def test_prompt_is_put_before_the_first_text(model):

@@ -1,6 +1,6 @@
-"""Compatibility with code written for sentence-transformers: its arguments, old names, evaluators.
+"""Arguments that code for sentence-transformers passes: taken, renamed, or refused with the reason.
 
-No argument is silently ignored: each has its effect or is refused with the reason.
+No argument is silently ignored: each has its effect, asks for what happens anyway, or is refused.
 """
 
 from __future__ import annotations
@@ -9,53 +9,76 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from minisbert.arguments import check_device, shorten
+from minisbert.system.threads import count_threads
+
 if TYPE_CHECKING:
     from minisbert.encoding.signatures import Encode, Predict
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+_TOKENIZER_OPTIONS = "set max_seq_length or max_length; the tokenizer's files hold the rest"
+_MODEL_OPTIONS = "there is no transformers model to pass them to"
+_CONFIG_OPTIONS = "edit config.json, which is read as it is"
+_FOLDER = "the environment variable MINISBERT_HOME names the folder of fetched models"
+
 # Arguments that sentence-transformers takes when it loads a model, and what to do here instead.
 REFUSED_ARGUMENTS = {
+    "automodel_args": _MODEL_OPTIONS,
     "backend": "the only one is NumPy",
-    "cache_folder": "the environment variable MINISBERT_HOME names the folder of fetched models",
-    "config_kwargs": "edit config.json, which is read as it is",
-    "default_prompt_name": "pass prompt to predict",
+    "cache_dir": _FOLDER,
+    "cache_folder": _FOLDER,
+    "classifier_dropout": _CONFIG_OPTIONS,
+    "config_args": _CONFIG_OPTIONS,
+    "config_kwargs": _CONFIG_OPTIONS,
     "keep_in_fp32_modules": "everything is float32",
     "model_card_data": "`save` writes the README of a saved model",
-    "model_kwargs": "there is no transformers model to pass them to",
+    "model_kwargs": _MODEL_OPTIONS,
     "modules": "give the directory of a model, whose modules.json names them",
-    "prompts": "pass prompt to predict",
-    "processor_kwargs": "set max_seq_length or max_length; the tokenizer's files hold the rest",
+    "processor_kwargs": _TOKENIZER_OPTIONS,
     "revision": "fetch that revision yourself and give its directory",
     "token": "fetch the model yourself and give its directory",
-    "tokenizer_kwargs": "set max_seq_length or max_length; the tokenizer's files hold the rest",
+    "tokenizer_args": _TOKENIZER_OPTIONS,
+    "tokenizer_kwargs": _TOKENIZER_OPTIONS,
     "trust_remote_code": "no code that comes with a model is ever run",
     "use_auth_token": "fetch the model yourself and give its directory",
 }
+# Values other than None, False and empty ones that ask for what happens anyway.
+_USUAL_VALUES = {"revision": "main"}
+
+# Arguments of `encode` and `predict` that have no effect here, and why.
+_REFUSED_OPTIONS = {
+    "task": "no module of the model depends on a task; choose a prompt",
+    "processing_kwargs": _TOKENIZER_OPTIONS,
+    "num_workers": "texts are tokenised by the calling thread; set threads",
+}
 
 
-def refuse_others(owner: str, others: Mapping[str, object]) -> None:
-    """Refuse arguments that have no effect here, unless their value is None, False or empty.
+def refuse_others(
+    owner: str, others: Mapping[str, object], reasons: Mapping[str, str] = REFUSED_ARGUMENTS
+) -> None:
+    """Refuse arguments that have no effect here, unless they ask for nothing or for the usual.
 
-    owner   the class, for the message
-    others  arguments by name
+    owner    the class or the method, for the message
+    others   arguments by name
+    reasons  what to do instead, by the name of each known argument
 
     Raises ValueError for an argument of sentence-transformers, TypeError for any other.
     """
     for name, value in others.items():
-        if name not in REFUSED_ARGUMENTS:
+        if name not in reasons:
             raise TypeError(f"{owner} got an unexpected argument {name!r}; leave it out")
-        if value:
+        if value and value != _USUAL_VALUES.get(name):
             # Name the type alone: the value may be a secret, which must not get into a log.
             raise ValueError(
-                f"{name} must be left out, got a {type(value).__name__}; {REFUSED_ARGUMENTS[name]}"
+                f"{name} must be left out, got a {type(value).__name__}; {reasons[name]}"
             )
 
 
 def accept_old_names(**names: str) -> Callable[[Function], Function]:
     """Decorate a function so that it takes its arguments by older names too: old="new".
 
-    The names are those of earlier versions of sentence-transformers.
+    The names are those of earlier versions of sentence-transformers, and of this package.
     """
 
     def decorate(function: Function) -> Function:
@@ -72,38 +95,72 @@ def accept_old_names(**names: str) -> Callable[[Function], Function]:
     return decorate
 
 
+def accept_options(function: Function) -> Function:
+    """Decorate a method so that options without effect here may be passed if they ask for nothing.
+
+    Raises ValueError if they ask for something.
+    """
+
+    @functools.wraps(function)
+    def drop(*arguments: Any, **options: Any) -> Any:
+        others = {name: options.pop(name) for name in _REFUSED_OPTIONS.keys() & options.keys()}
+        refuse_others(function.__name__, others, _REFUSED_OPTIONS)
+        return function(*arguments, **options)
+
+    return cast("Function", drop)
+
+
 def encode_method(function: Callable[..., Any]) -> Encode:
     """Give a method the type of `encode`, and let it take `inputs` as `sentences` too."""
-    return cast("Encode", accept_old_names(sentences="inputs")(function))
+    return cast("Encode", accept_old_names(sentences="inputs")(accept_options(function)))
 
 
 def predict_method(function: Callable[..., Any]) -> Predict:
     """Give a method the type of `predict`, and let it take older names of its arguments too."""
     rename = accept_old_names(sentences="inputs", activation_fct="activation_fn")
-    return cast("Predict", rename(function))
+    return cast("Predict", rename(accept_options(function)))
 
 
-class ModelCard:
-    """The object that evaluators report their results to, for a model's README."""
-
-    def set_evaluation_metrics(self, *results: object) -> None:
-        """Ignore the results: an evaluator also returns them to its caller."""
+# Pools of processes, which are threads here
 
 
-class DropIn:
-    """Attributes and methods that sentence-transformers' evaluators and their callers expect."""
+def start_pool(devices: object = None) -> dict[str, Any]:
+    """Return what `start_multi_process_pool` does: one worker for each device, by default a core.
 
-    device = "cpu"
-    model_card_data = ModelCard()
+    The keys are those of sentence-transformers' pools. Workers are threads, which each call of
+    `encode` or `predict` starts and ends, so a pool holds nothing but their number.
 
-    def evaluate(self, evaluator: Callable[..., Any], output_path: str | None = None) -> Any:
-        """Call an evaluator with this model, and return its result.
+    Raises ValueError for another device than the CPU.
+    """
+    if devices is None:
+        devices = ["cpu"] * count_threads(None)
+    if not isinstance(devices, (list, tuple)) or not devices:
+        raise ValueError(
+            f'target_devices must be a list such as ["cpu", "cpu"], got {shorten(devices)}; '
+            "leave it out for one worker for each core"
+        )
+    for device in devices:
+        check_device(device)
+    return {"input": None, "output": None, "processes": ["cpu"] * len(devices)}
 
-        Parameters
-        ----------
-        evaluator : callable
-            One of sentence-transformers', or any function of a model and a folder.
-        output_path : str
-            The folder that the evaluator writes its tables to.
-        """
-        return evaluator(self, output_path)
+
+def count_workers(threads: int | None, default: int | None, *, pool: Any, device: object) -> int:
+    """Return the number of threads of a call: `threads`, else those of a pool or list of devices.
+
+    default  threads of the model, if the call names none
+
+    Raises ValueError for a pool that is not one of `start_pool`, or was stopped.
+    """
+    workers = None
+    if pool is not None:
+        workers = pool.get("processes") if isinstance(pool, dict) else None
+        if not isinstance(workers, list) or not workers or {*map(type, workers)} != {str}:
+            raise ValueError(
+                "pool must be one that start_multi_process_pool returned and nobody stopped, got "
+                f"{shorten(pool)}; start one, or leave it out"
+            )
+    elif isinstance(device, (list, tuple)) and device:
+        workers = device
+    if threads is None and workers is not None:
+        return min(len(workers), count_threads(None))
+    return count_threads(default if threads is None else threads)

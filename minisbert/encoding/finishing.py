@@ -5,17 +5,18 @@ The options of `encode` are checked here too, since most checks concern these st
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minisbert.arguments import check_positive, warn_caller
+from minisbert.arguments import check_positive, shorten, warn_caller
 from minisbert.arrays import Array
 from minisbert.network.similarity import match_widths, normalize_forward
 from minisbert.search.quantization import Precision, quantize_embeddings
+from minisbert.system.tensors import keep_kind
 
-_OUTPUT_VALUES = ("sentence_embedding", "token_embeddings")
+OutputValue = Literal["sentence_embedding", "token_embeddings"]
 
 
 def check_output_options(
@@ -30,22 +31,24 @@ def check_output_options(
 
     texts  number of texts
     """
-    if output_value not in _OUTPUT_VALUES:
+    if output_value is not None and output_value not in get_args(OutputValue):
         raise ValueError(
-            f"output_value must be one of {', '.join(_OUTPUT_VALUES)}, got {output_value!r}; "
-            "the network has no other output"
+            f"output_value must be one of {', '.join(get_args(OutputValue))}, got "
+            f"{shorten(output_value)}; the network has no other output"
         )
     if precision is not None and precision not in get_args(Precision):
         raise ValueError(
-            f"precision must be one of {', '.join(get_args(Precision))}, got {precision!r}; "
+            f"precision must be one of {', '.join(get_args(Precision))}, got {shorten(precision)}; "
             "choose one"
         )
     check_positive("truncate_dim", truncate_dim)
     quantized = precision not in (None, "float32")
-    if output_value == "token_embeddings" and (quantized or normalize_embeddings or truncate_dim):
+    of_texts = quantized or normalize_embeddings or truncate_dim
+    if output_value != "sentence_embedding" and of_texts:
         raise ValueError(
             "precision, normalize_embeddings and truncate_dim must be left out for "
-            "token_embeddings, got one of them; they are for embeddings of whole texts"
+            f"{output_value or 'output_value=None'}, got one of them; they are for embeddings of "
+            "whole texts"
         )
     if precision in ("int8", "uint8") and texts == 1:
         raise ValueError(
@@ -86,12 +89,24 @@ def finish_embeddings(
     return quantize_embeddings(embeddings, precision)
 
 
+def describe_output(ids: Array, vectors: Array, embedding: Array) -> dict[str, Any]:
+    """Return all that the model computes for one text, under sentence-transformers' names."""
+    return {
+        "input_ids": ids,
+        "attention_mask": np.ones_like(ids),
+        "token_embeddings": vectors,
+        "sentence_embedding": embedding,
+    }
+
+
+@keep_kind
 def truncate_embeddings(embeddings: ArrayLike, truncate_dim: int | None) -> Array:
     """Keep the first dimensions, all with None, unscaled.  (..., D) -> (..., truncate_dim)"""
     check_positive("truncate_dim", truncate_dim)
     return np.asarray(embeddings)[..., :truncate_dim]
 
 
+@keep_kind
 def normalize_embeddings(embeddings: ArrayLike) -> Array:
     """Scale embeddings to length 1; zero vectors stay zero.  (n, D) or (D,) -> same shape"""
     rows, _ = match_widths(embeddings, embeddings)

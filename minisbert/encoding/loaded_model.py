@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from minisbert.arguments import check_device, check_whole_number
 from minisbert.arrays import Array, Parameters
-from minisbert.encoding.drop_in import DropIn, refuse_others
+from minisbert.encoding.drop_in import refuse_others
+from minisbert.encoding.module_methods import ModelCard, ModuleMethods
+from minisbert.encoding.prompts import find_prompt, merge_prompts
 from minisbert.encoding.tokenization import Tokenizer
 from minisbert.model_files.hub import resolve_model
 from minisbert.network.arrangement import ArrangedParameters
@@ -19,7 +22,18 @@ from minisbert.network.ragged import RaggedBatch, join_sentences
 from minisbert.system.threads import count_threads
 
 
-class LoadedModel(DropIn, ABC):
+class NamedArrays(dict[str, Array]):
+    """Parameters by name."""
+
+    def __call__(self, *arguments: object) -> NoReturn:
+        """Raise TypeError: in torch `parameters` is a method."""
+        raise TypeError(
+            "parameters must be read as a mapping of names to arrays, got a call; "
+            "iterate over parameters.values()"
+        )
+
+
+class LoadedModel(ModuleMethods):
     """A network, its tokenizer, and the directory that both were loaded from.
 
     model_directory  where the files are
@@ -33,7 +47,7 @@ class LoadedModel(DropIn, ABC):
         self,
         model_name_or_path: str | os.PathLike[str],
         *,
-        device: str | None,
+        device: object,
         local_files_only: bool,
         threads: int | None,
         others: Mapping[str, object],
@@ -44,6 +58,7 @@ class LoadedModel(DropIn, ABC):
         count_threads(threads)
         self.model_directory: Path = resolve_model(model_name_or_path, not local_files_only)
         self.threads = threads
+        self.model_card_data = ModelCard(str(self.model_directory))
 
     @property
     def parameters(self) -> Mapping[str, Array]:
@@ -56,9 +71,38 @@ class LoadedModel(DropIn, ABC):
 
     @parameters.setter
     def parameters(self, parameters: Mapping[str, Array]) -> None:
-        self._arranged = ArrangedParameters(dict(parameters))
+        self._arranged = ArrangedParameters(NamedArrays(parameters))
 
-    def save(self, path: str | os.PathLike[str], *, made_by: str | None = None) -> None:
+    @property
+    def prompts(self) -> dict[str, str]:
+        """Prompts by name: texts that can be put in front of every input."""
+        return self._prompts
+
+    @prompts.setter
+    def prompts(self, prompts: Mapping[str, str | None]) -> None:
+        self._prompts = merge_prompts({}, prompts)
+
+    @property
+    def default_prompt_name(self) -> str | None:
+        """The name of the prompt that is used if a call names none; None for no prompt."""
+        return self._default_prompt_name
+
+    @default_prompt_name.setter
+    def default_prompt_name(self, name: str | None) -> None:
+        if name is not None:
+            find_prompt(self.prompts, name)
+        self._default_prompt_name = name
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        model_name: str | None = None,
+        create_model_card: bool = True,
+        train_datasets: Sequence[str] | None = None,
+        safe_serialization: bool = True,
+        *,
+        made_by: str | None = None,
+    ) -> None:
         """Write the model as a directory, which sentence-transformers can read too.
 
         It is written completely or not at all.
@@ -67,27 +111,54 @@ class LoadedModel(DropIn, ABC):
         ----------
         path : str or path
             A new or empty directory, or a saved model to replace.
+        model_name : str
+            What the README calls the model that was saved; by default the name of its directory.
+        create_model_card : bool
+            Whether to write a README.
         made_by : str
             The command or call that made the model, for its README; by default this call.
+        train_datasets, safe_serialization
+            sentence-transformers' arguments; only their defaults are accepted.
 
         Raises
         ------
         FileExistsError
             If anything else is at the path.
         ValueError
-            If the format can't describe the model: a bi-encoder loaded with `blocks=0`, or a
-            cross-encoder whose `activation_fn` is a function of your own.
+            If the format can't describe the model: a bi-encoder loaded with `blocks=0`, a
+            cross-encoder whose `activation_fn` is a function of your own, or prompts that are no
+            texts or lack the default one.
         OSError
             If the directory can't be written; an older model there stays.
         """
-        name = self.model_directory.resolve().name
-        self._write_directory(path, made_by or f'{type(self).__name__}("{name}").save()')
+        if train_datasets or not safe_serialization:
+            raise ValueError(
+                "train_datasets must be left out and safe_serialization True, got others; the "
+                "README names no data, and weights are written as safetensors, which run no code"
+            )
+        name = model_name or self.model_directory.resolve().name
+        made_by = made_by or f'{type(self).__name__}("{name}").save()'
+        self._write_directory(path, made_by if create_model_card else None)
 
     save_pretrained = save
 
     @abstractmethod
-    def _write_directory(self, path: str | os.PathLike[str], made_by: str) -> None:
-        """Write the directory of this kind of model."""
+    def _write_directory(self, path: str | os.PathLike[str], made_by: str | None) -> None:
+        """Write the directory of this kind of model; without a README if `made_by` is None."""
+
+    def _set_prompts(
+        self, prompts: Mapping[str, str | None] | None, default_prompt_name: str | None
+    ) -> None:
+        """Take the model's own prompts, replaced by the given ones of the same name."""
+        self.prompts = merge_prompts(self.config.prompts, prompts)
+        self.default_prompt_name = default_prompt_name or self.config.default_prompt_name
+
+    def _check_prompts(self) -> dict[str, str]:
+        """Return the prompts for saving; they may have been changed in place."""
+        prompts = merge_prompts({}, self.prompts)
+        if self.default_prompt_name is not None:
+            find_prompt(prompts, self.default_prompt_name)
+        return prompts
 
     def _load_tokenizer(self, directory: Path) -> Tokenizer:
         """Load the tokenizer, and check that the word table has a row for each of its tokens."""

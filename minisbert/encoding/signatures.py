@@ -28,7 +28,9 @@ class RunOptions(TypedDict, total=False):
     show_progress_bar: bool | None
     convert_to_numpy: Literal[True]
     convert_to_tensor: Literal[False]
-    device: str | None
+    device: Any
+    pool: dict[str, Any] | None
+    chunk_size: int | None
     on_truncate: OnTruncate
     threads: int | None
 
@@ -53,10 +55,15 @@ class TokenOptions(EncodeOptions, total=False):
     output_value: Required[Literal["token_embeddings"]]
 
 
+class WholeOptions(EncodeOptions, total=False):
+    """Options that give a dict for each text."""
+
+    output_value: Required[None]
+
+
 class PredictOptions(RunOptions, total=False):
     """Options of `predict`."""
 
-    prompt: str | None
     activation_fn: str | Callable[[Array], Array] | None
     apply_softmax: bool
     return_logits: bool
@@ -104,18 +111,44 @@ class Encode(Protocol):
         **options: Unpack[TokenOptions],
     ) -> list[Array2D]: ...
 
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self,
+        inputs: str,
+        prompt_name: str | None = ...,
+        prompt: str | None = ...,
+        **options: Unpack[WholeOptions],
+    ) -> dict[str, Array]: ...
+
+    @overload
+    def __call__(
+        self,
+        inputs: Iterable[str],
+        prompt_name: str | None = ...,
+        prompt: str | None = ...,
+        **options: Unpack[WholeOptions],
+    ) -> list[dict[str, Array]]: ...
+
 
 class Predict(Protocol):
     """The type of `predict`: a score for each pair, or a row with a score for each label."""
 
     @overload
     def __call__(  # type: ignore[overload-overlap]
-        self, inputs: tuple[str, str], **options: Unpack[PredictOptions]
+        self,
+        inputs: tuple[str, str],
+        prompt_name: str | None = ...,
+        prompt: str | None = ...,
+        **options: Unpack[PredictOptions],
     ) -> np.float32 | Array1D: ...
 
     @overload
     def __call__(
-        self, inputs: Iterable[Sequence[str]], **options: Unpack[PredictOptions]
+        self,
+        inputs: Iterable[Sequence[str]],
+        prompt_name: str | None = ...,
+        prompt: str | None = ...,
+        **options: Unpack[PredictOptions],
     ) -> Array1D | Array2D: ...
 
 

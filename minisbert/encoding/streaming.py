@@ -38,7 +38,9 @@ CHUNK_TEXTS = 1024
 _HEADER_BYTES = 128
 
 # Options that change no embedding, so a resumed call may change them.
-_OPTIONS_WITHOUT_EFFECT = ("batch_size", "show_progress_bar", "on_truncate", "threads", "device")
+_OPTIONS_WITHOUT_EFFECT = (
+    *("batch_size", "chunk_size", "show_progress_bar", "on_truncate", "threads", "device", "pool"),
+)
 
 
 def encode_iter(
@@ -208,6 +210,11 @@ def _check_arguments(texts: Iterable[str], chunk: int, options: dict[str, Any]) 
     """Refuse inputs that can't be divided into chunks, and options that need all texts at once."""
     check_rows(texts, "texts")
     check_whole_number("chunk", chunk, remedy="leave it out")
+    if options.get("convert_to_tensor") or not options.get("convert_to_numpy", True):
+        raise TypeError(
+            "convert_to_tensor must be False and convert_to_numpy True where embeddings come in "
+            "chunks, got others; wrap each in torch.from_numpy"
+        )
     if options.get("precision") in ("int8", "uint8"):
         raise ValueError(
             "precision must be float32, binary or ubinary where embeddings come in chunks, got "

@@ -8,6 +8,7 @@ on the machine or the size of chunks. Ties are in the order of row numbers, ever
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypedDict
 
@@ -16,8 +17,7 @@ from numpy.typing import ArrayLike
 
 from minisbert.arguments import check_texts, check_whole_number
 from minisbert.arrays import Array
-from minisbert.network.comparisons import SIMILARITIES
-from minisbert.network.similarity import cosine_similarity
+from minisbert.network.comparisons import SIMILARITIES, cosine_similarity
 from minisbert.search.flat_index import FlatIndex
 from minisbert.search.index_rows import (
     METRICS,
@@ -40,9 +40,9 @@ class TextEncoder(Protocol):
     def encode(
         self,
         inputs: list[str],
+        *,
         prompt_name: str | None,
         prompt: str | None,
-        *,
         batch_size: int | None,
         show_progress_bar: bool | None,
         truncate_dim: int | None,
@@ -179,8 +179,8 @@ def paraphrase_mining(
     """
     embeddings = model.encode(
         check_texts(sentences, "sentences"),
-        prompt_name,
-        prompt,
+        prompt_name=prompt_name,
+        prompt=prompt,
         batch_size=batch_size,
         show_progress_bar=show_progress_bar,
         truncate_dim=truncate_dim,
@@ -291,7 +291,10 @@ def _find_best(
     out          (Q, min(k, M))  twice: scores and row numbers
     """
     Q, M = len(queries), len(corpus)
-    metric = next((name for name in METRICS if SIMILARITIES[name] is score_function), None)
+    function = inspect.unwrap(score_function)
+    metric = next(
+        (name for name in METRICS if inspect.unwrap(SIMILARITIES[name]) is function), None
+    )
     query_rows = min(query_rows, QUERIES_AT_ONCE)
     if metric:
         queries = prepare_rows(queries, metric, "query")

@@ -6,7 +6,9 @@ are, and the checkpoint holds the head beside the network (see `network.heads`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +18,7 @@ from minisbert.model_files.configs import read_bert_config, read_transformer
 from minisbert.model_files.weights import check_tensors, find_tensors, load_tensors
 from minisbert.network.families import FAMILIES
 from minisbert.network.heads import CrossEncoderConfig, head_shapes
-from minisbert.system.json_fields import FRACTION, OBJECT, SIZE, Fields, Rule, one_of, read_fields
+from minisbert.system.json_fields import FRACTION, OBJECT, SIZE, STRINGS, Fields, Rule, read_fields
 
 _LABELS = Rule(
     "an object of one or more labels", lambda value: isinstance(value, dict) and len(value) > 0
@@ -51,7 +53,8 @@ def read_cross_encoder_config(directory: Path, num_labels: int | None = None) ->
         or find_activation(fields, "sbert_ce_default_activation_function", scores=True)
         or ("sigmoid" if num_labels == 1 else "identity")
     )
-    newest.find("default_prompt_name", one_of(None), None)
+    prompts = newest.find("prompts", STRINGS, {})
+    prompt_name = Rule("the name of one of its prompts", lambda value: value in list(prompts))
     family = FAMILIES[bert.model_type]
     dropout = family.fields.get("classifier_dropout", "classifier_dropout")
     default_dropout = family.defaults.get("classifier_dropout", bert.hidden_dropout_prob)
@@ -63,7 +66,17 @@ def read_cross_encoder_config(directory: Path, num_labels: int | None = None) ->
         classifier_dropout=float(fields.find(dropout, FRACTION, default_dropout)),
         max_length=max_length,
         do_lower_case=do_lower_case,
+        labels=_name_outputs(labels or {}, num_labels),
+        prompts=prompts,
+        default_prompt_name=newest.find("default_prompt_name", prompt_name, None),
     )
+
+
+def _name_outputs(labels: Mapping[str, Any], num_labels: int) -> tuple[str, ...]:
+    """Return what each output stands for; () if there are not as many names as outputs."""
+    if len(labels) != num_labels:
+        return ()
+    return tuple(str(labels.get(str(number), f"LABEL_{number}")) for number in range(num_labels))
 
 
 def load_head(

@@ -15,7 +15,7 @@ from pathlib import Path
 from textwrap import indent
 from typing import Any
 
-from minisbert.arguments import check_texts
+from minisbert.arguments import check_texts, shorten_names
 from minisbert.arrays import Array
 from minisbert.model_files.class_paths import TORCH_ACTIVATIONS, make_torch_path
 from minisbert.model_files.configs import POOLING_FLAGS, read_bert_config
@@ -59,7 +59,7 @@ def save_sentence_transformer(
     config: ModelConfig,
     *,
     parameters: Mapping[str, Array],
-    made_by: str,
+    made_by: str | None,
 ) -> None:
     """Write a bi-encoder as a directory, replacing an older model of that name.
 
@@ -73,7 +73,7 @@ def save_sentence_transformer(
         The network's under BERT's names, a Dense module's as "{its path}.linear.weight" and
         "{its path}.linear.bias".
     made_by : str
-        The command or call that made the model, for the README.
+        The command or call that made the model, for the README; None for no README.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def save_cross_encoder(
     config: CrossEncoderConfig,
     *,
     parameters: Mapping[str, Array],
-    made_by: str,
+    made_by: str | None,
     labels: Sequence[str] | None = None,
 ) -> None:
     """Write a cross-encoder as a directory for sequence classification.
@@ -151,12 +151,7 @@ def save_cross_encoder(
         If the labels are not one different name for each output of the head, or if a directory
         can't name the activation.
     """
-    labels = None if labels is None else check_texts(labels, "labels")
-    if labels is not None and not len(labels) == len(set(labels)) == config.num_labels:
-        raise ValueError(
-            f"labels must be {config.num_labels} different names, got {', '.join(labels)}; "
-            "give each output of the head a name"
-        )
+    labels = None if labels is None else check_labels(labels, config.num_labels)
     if config.activation not in TORCH_ACTIVATIONS.values():
         raise ValueError(
             f"activation_fn must be one of {', '.join(TORCH_ACTIVATIONS.values())} in a model to "
@@ -173,6 +168,17 @@ def save_cross_encoder(
         content["sentence_transformers"] = {"activation_fn": activation}
         content["sbert_ce_default_activation_function"] = activation
         _write_json(directory / "config.json", content)
+        if config.prompts:
+            # Only versions from 5.4 on read this file, and put prompts in front of pairs.
+            _write_json(
+                directory / "config_sentence_transformers.json",
+                {
+                    "model_type": "CrossEncoder",
+                    "prompts": dict(config.prompts),
+                    "default_prompt_name": config.default_prompt_name,
+                    "activation_fn": activation,
+                },
+            )
         if config.do_lower_case:
             # This layout has no file for it; minisbert reads this one in both layouts.
             _write_json(directory / "sentence_bert_config.json", {"do_lower_case": True})
@@ -199,6 +205,20 @@ def save_cross_encoder(
             made_by=made_by,
             call='CrossEncoder("path of this directory").predict([("one text", "another")])',
         )
+
+
+def check_labels(labels: Sequence[str], num_labels: int) -> tuple[str, ...]:
+    """Return the names of the outputs of a head, if they are one different name for each.
+
+    Raises TypeError if they are not an iterable of str, ValueError for another number of names.
+    """
+    labels = tuple(check_texts(labels, "labels"))
+    if not len(labels) == len(set(labels)) == num_labels:
+        raise ValueError(
+            f"labels must be {num_labels} different names, got {shorten_names(labels)}; "
+            "give each output of the head a name"
+        )
+    return labels
 
 
 def _name_network(bert: BertConfig, parameters: Mapping[str, Array]) -> dict[str, Array]:
@@ -313,8 +333,10 @@ def _write_json(path: Path, content: object) -> None:
 
 
 def _write_readme(
-    directory: Path, task: str, title: str, *, what: str, made_by: str, call: str
+    directory: Path, task: str, title: str, *, what: str, made_by: str | None, call: str
 ) -> None:
+    if made_by is None:
+        return
     text = f"""\
 ---
 library_name: sentence-transformers

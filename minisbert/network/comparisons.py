@@ -1,61 +1,91 @@
 """All similarities by name: all against all, `(A, B)`, and pairwise, `(A,)`.
 
-A larger number always means more similar, so distances are negated.
+A larger number always means more similar, so distances are negated. Each function returns a tensor
+if it is given one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from minisbert.arguments import shorten
 from minisbert.arrays import Array
-from minisbert.network.similarity import (
-    cosine_similarity,
-    match_widths,
-    normalize_forward,
-)
+from minisbert.network import similarity
+from minisbert.network.similarity import match_widths, normalize_forward
+from minisbert.system.tensors import keep_kind
+
+cosine_similarity = keep_kind(similarity.cosine_similarity)
+cosine_similarity.__module__ = __name__  # where pickle looks for it
 
 
+@keep_kind
 def dot_similarity(a: ArrayLike, b: ArrayLike) -> Array:
     """Compute the dot product of all rows; shapes as `cosine_similarity`."""
     a, b = match_widths(a, b)
     return a @ b.T
 
 
+@keep_kind
 def euclidean_similarity(a: ArrayLike, b: ArrayLike) -> Array:
     """Compute the negative Euclidean distance of all rows; shapes as `cosine_similarity`."""
     return -_measure_all(a, b, lambda difference: np.sqrt((difference * difference).sum(axis=-1)))
 
 
+@keep_kind
 def manhattan_similarity(a: ArrayLike, b: ArrayLike) -> Array:
     """Compute the negative Manhattan distance of all rows; shapes as `cosine_similarity`."""
     return -_measure_all(a, b, lambda difference: np.abs(difference).sum(axis=-1))
 
 
+@keep_kind
 def pairwise_cosine_similarity(a: ArrayLike, b: ArrayLike) -> Array:
     """Compute the cosine of row i of `a` with row i of `b`.  (A, D), (A, D) -> (A,)"""
     a, b = _match_rows(a, b)
     return _multiply_pairs(normalize_forward(a), normalize_forward(b))
 
 
+@keep_kind
 def pairwise_dot_similarity(a: ArrayLike, b: ArrayLike) -> Array:
     """Compute the dot product of row i of `a` with row i of `b`.  (A, D), (A, D) -> (A,)"""
     return _multiply_pairs(*_match_rows(a, b))
 
 
+@keep_kind
 def pairwise_euclidean_similarity(a: ArrayLike, b: ArrayLike) -> Array:
     """Compute the negative Euclidean distance of row i and row i.  (A, D), (A, D) -> (A,)"""
     a, b = _match_rows(a, b)
     return -np.sqrt(_multiply_pairs(a - b, a - b))
 
 
+@keep_kind
 def pairwise_manhattan_similarity(a: ArrayLike, b: ArrayLike) -> Array:
     """Compute the negative Manhattan distance of row i and row i.  (A, D), (A, D) -> (A,)"""
     a, b = _match_rows(a, b)
     return -np.abs(a - b).sum(axis=1)
+
+
+@keep_kind
+def pairwise_angle_similarity(a: ArrayLike, b: ArrayLike) -> Array:
+    """Compute the similarity of AnglE (Li & Li 2023) of row i and row i.  (A, D), (A, D) -> (A,)
+
+    The first half of a vector is read as the real parts of complex numbers, the second half as the
+    imaginary parts; an odd width is filled up with a 0. For vectors x and y of length 1 it is
+    |Re q + Im q|, where q is the sum of x_i times the conjugate of y_i.
+    """
+    sides = []
+    for rows in map(normalize_forward, _match_rows(a, b)):
+        half = -(-rows.shape[1] // 2)
+        imaginary = np.zeros_like(rows[:, :half])
+        imaginary[:, : rows.shape[1] - half] = rows[:, half:]
+        sides.append((rows[:, :half], imaginary))
+    (x, x_imaginary), (y, y_imaginary) = sides
+    real = _multiply_pairs(x, y) + _multiply_pairs(x_imaginary, y_imaginary)
+    return np.abs(real + _multiply_pairs(x_imaginary, y) - _multiply_pairs(x, y_imaginary))
 
 
 SIMILARITIES: dict[str, Callable[[ArrayLike, ArrayLike], Array]] = {
@@ -71,6 +101,53 @@ PAIRWISE_SIMILARITIES: dict[str, Callable[[ArrayLike, ArrayLike], Array]] = {
     "euclidean": pairwise_euclidean_similarity,
     "manhattan": pairwise_manhattan_similarity,
 }
+
+
+class SimilarityFunction(Enum):
+    """The similarities that a model can have: members serve wherever their names do."""
+
+    COSINE = "cosine"
+    DOT_PRODUCT = "dot"
+    DOT = "dot"
+    EUCLIDEAN = "euclidean"
+    MANHATTAN = "manhattan"
+
+    @staticmethod
+    def to_similarity_fn(
+        similarity_function: str | SimilarityFunction,
+    ) -> Callable[[ArrayLike, ArrayLike], Array]:
+        """Return the function that compares all rows with all rows; ValueError for another name."""
+        return SIMILARITIES[name_similarity(similarity_function)]
+
+    @staticmethod
+    def to_similarity_pairwise_fn(
+        similarity_function: str | SimilarityFunction,
+    ) -> Callable[[ArrayLike, ArrayLike], Array]:
+        """Return the function that compares row i with row i; ValueError for another name."""
+        return PAIRWISE_SIMILARITIES[name_similarity(similarity_function)]
+
+    @staticmethod
+    def possible_values() -> list[str]:
+        """Return the names of the similarities."""
+        return list(SIMILARITIES)
+
+
+def name_similarity(similarity_function: object) -> str:
+    """Return the name of a similarity, given by name or as a member of an enumeration.
+
+    Members of sentence-transformers' own enumeration are accepted too.
+
+    Raises ValueError for anything else.
+    """
+    name = similarity_function
+    if isinstance(similarity_function, Enum):
+        name = similarity_function.value
+    if not isinstance(name, str) or name not in SIMILARITIES:
+        raise ValueError(
+            f"similarity_fn_name must be one of {', '.join(SIMILARITIES)}, got {shorten(name)}; "
+            "leave it out for the model's own"
+        )
+    return name
 
 
 def _match_rows(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:

@@ -7,7 +7,8 @@ The head is two dense layers with an activation between them: in BERT a *pooler*
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,11 @@ from minisbert.network.ragged import RaggedBatch
 
 @dataclass(frozen=True)
 class CrossEncoderConfig:
-    """The configuration of a cross-encoder's directory; `activation` turns logits into scores."""
+    """The configuration of a cross-encoder's directory.
+
+    activation  turns logits into scores
+    labels      what each output stands for, such as "entailment"; () if the directory doesn't say
+    """
 
     bert: BertConfig
     num_labels: int
@@ -36,6 +41,19 @@ class CrossEncoderConfig:
     classifier_dropout: float
     max_length: int
     do_lower_case: bool
+    labels: tuple[str, ...] = ()
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    default_prompt_name: str | None = None
+
+    @property
+    def id2label(self) -> dict[int, str]:
+        """What each output stands for, by its number; "LABEL_0" and so on without names."""
+        return dict(enumerate(self.labels or (f"LABEL_{n}" for n in range(self.num_labels))))
+
+    @property
+    def label2id(self) -> dict[str, int]:
+        """The number of each output, by what it stands for."""
+        return {label: number for number, label in self.id2label.items()}
 
     @property
     def head(self) -> Head:

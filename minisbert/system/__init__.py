@@ -6,6 +6,7 @@ In reading order; a file imports only from those before it:
     progress       a progress bar on the terminal
     regular_files  other people's files: no pipes, no devices, nothing too large
     file_identity  the same file again, for objects that travel as a path
+    tensors        arrays as torch's tensors and back, without importing torch
     locks          one writer at a time for each file and directory
     disk           files and directories that appear whole or not at all
     whole_reads    several files of a directory, all of one version

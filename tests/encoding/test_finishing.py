@@ -85,7 +85,8 @@ def test_token_embeddings_are_cut_with_the_text(tiny):
     [
         ({"precision": "int4"}, "precision must be one of float32, int8, .*, got 'int4'"),
         ({"output_value": "tokens"}, "output_value must be one of sentence_embedding, "),
-        ({"output_value": None}, "token_embeddings, got None; the network"),
+        ({"output_value": False}, "token_embeddings, got False; the network"),
+        ({"output_value": None, "precision": "int8"}, "must be left out for output_value=None"),
         ({"truncate_dim": 0}, "truncate_dim must be"),
         ({"output_value": "token_embeddings", "precision": "int8"}, "must be left out for token"),
         ({"output_value": "token_embeddings", "truncate_dim": 3}, "must be left out for token"),
