@@ -16,7 +16,7 @@ order to read the core.
     encoding        tokens, prompts, batches, streams
     binary_index    `search.binary_index` under its public name
     quantization    `search.quantization` under its public name
-    mining          the nearest embeddings, paraphrases, communities
+    mining          the nearest embeddings, paraphrases, communities, hard negatives
     search          the scan, its filters, the indexes
     model_files     a name, a directory, its files
     network         the mathematics: forward and backward
@@ -51,9 +51,10 @@ from minisbert.search.scan import topk
 
 if TYPE_CHECKING:
     from minisbert import util
+    from minisbert.mining.hard_negatives import mine_hard_negatives
     from minisbert.search.binary_index import BinaryIndex
     from minisbert.search.text_index import TextIndex
-    from minisbert.training.examples import read_examples
+    from minisbert.training.examples import InputExample, read_examples
     from minisbert.training.loop import train
 
 __version__ = "0.1.0"
@@ -62,6 +63,7 @@ __all__ = [
     "BinaryIndex",
     "CrossEncoder",
     "FlatIndex",
+    "InputExample",
     "SentenceTransformer",
     "SimilarityFunction",
     "TextIndex",
@@ -71,6 +73,7 @@ __all__ = [
     "dot_similarity",
     "euclidean_similarity",
     "manhattan_similarity",
+    "mine_hard_negatives",
     "pairwise_angle_similarity",
     "pairwise_cosine_similarity",
     "pairwise_dot_similarity",
@@ -86,7 +89,9 @@ __all__ = [
 # Imported on first use, so that the package itself is imported quickly.
 _LATER = {
     "BinaryIndex": "search.binary_index",
+    "InputExample": "training.examples",
     "TextIndex": "search.text_index",
+    "mine_hard_negatives": "mining.hard_negatives",
     "read_examples": "training.examples",
     "train": "training.loop",
     "util": "util",

@@ -2,6 +2,7 @@
 
 from minisbert.encoding.finishing import normalize_embeddings, truncate_embeddings
 from minisbert.mining.communities import community_detection
+from minisbert.mining.hard_negatives import mine_hard_negatives
 from minisbert.mining.nearest import (
     paraphrase_mining,
     paraphrase_mining_embeddings,
@@ -27,6 +28,7 @@ __all__ = [
     "dot_score",
     "euclidean_sim",
     "manhattan_sim",
+    "mine_hard_negatives",
     "normalize_embeddings",
     "pairwise_angle_sim",
     "pairwise_cos_sim",

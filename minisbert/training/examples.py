@@ -51,6 +51,25 @@ class Examples(NamedTuple):
     left_out: int = 0
 
 
+class InputExample:
+    """One example: its texts and its label, as sentence-transformers' class of that name has them.
+
+    guid   a name of its own, if it needs one
+    texts  two or three texts
+    label  a score from 0 to 1, or a class; not used by objectives without labels
+    """
+
+    def __init__(
+        self, guid: str = "", texts: Sequence[str] | None = None, label: float | str = 0
+    ) -> None:
+        self.guid = guid
+        self.texts = [] if texts is None else list(texts)
+        self.label = label
+
+    def __str__(self) -> str:
+        return f"<InputExample> label: {self.label}, texts: {'; '.join(self.texts)}"
+
+
 def read_examples(
     path: str | os.PathLike[str],
     objective: str | None = None,
@@ -136,6 +155,7 @@ def make_examples(
 ) -> Examples:
     """Make examples from rows in memory: the texts, then the label if the objective needs one.
 
+    A row is a tuple, or an `InputExample` of this package or of sentence-transformers.
     `classes` as in `read_examples`; Examples are returned as they are. Rows are counted from 1.
 
     Raises TypeError or ValueError naming the row that is not what the objective needs.
@@ -145,7 +165,7 @@ def make_examples(
     chosen = find_objective(objective)
     labelled = bool(chosen.labels)
     check_rows(rows, "the examples", "an iterable of tuples", remedy="pass a list of tuples")
-    rows = list(rows)
+    rows = [_unpack(row, labelled) for row in rows]
     for number, row in enumerate(rows, 1):
         if (
             not isinstance(row, (tuple, list))
@@ -164,6 +184,13 @@ def make_examples(
     names = tuple(str(number) for number in range(1, len(rows[0]) + 1))
     table = Table(names, tuple(texts), labels, list(range(1, len(rows) + 1)))
     return _take_examples(table, chosen, 1.0, classes=classes, path=None)
+
+
+def _unpack(row: Any, labelled: bool) -> Any:
+    """Return the texts of an `InputExample`, then its label if it is used, and a tuple as it is."""
+    if not hasattr(row, "texts"):
+        return row
+    return (*row.texts, row.label) if labelled else tuple(row.texts)
 
 
 def _fits(table: Table, objective: Objective) -> bool:

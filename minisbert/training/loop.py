@@ -85,7 +85,8 @@ def train(
         Afterwards it has the parameters of the best evaluation, or without any of the last step.
     examples : Examples or iterable of tuples
         From `read_examples`; or one tuple for each example, of its texts and, if the objective
-        needs one, its label: a number from 0 to 1, or the name of a class.
+        needs one, its label: a number from 0 to 1, or the name of a class. An `InputExample`
+        serves as a tuple.
     objective : str
         A name in `minisbert.training.OBJECTIVES`, such as "cosine" or "ranking"; "binary" and
         "classes" are for a CrossEncoder.

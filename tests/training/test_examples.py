@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+import minisbert
 from minisbert.training.development import count_overlap
-from minisbert.training.examples import NLI_CLASSES, read_examples
+from minisbert.training.examples import NLI_CLASSES, make_examples, read_examples
 
 # The objective inferred for a bi-encoder -> that for a cross-encoder.
 FOR_CROSS_ENCODERS = {"cosine": "binary", "softmax": "classes"}
@@ -295,3 +296,18 @@ def test_real_files(data_directory, name, objective, counts):
     else:
         assert examples.classes == NLI_CLASSES
         assert np.bincount(examples.labels).tolist() == counts
+
+
+def test_examples_of_sentence_transformers():
+    """An `InputExample` serves as a tuple; its label is used where the objective needs one."""
+    examples = [
+        minisbert.InputExample(texts=["a", "b"], label=0.5),
+        minisbert.InputExample("2", ["c", "d"], 1),
+    ]
+    assert str(examples[0]) == "<InputExample> label: 0.5, texts: a; b"
+    made = make_examples(examples, "cosine")
+    assert made.texts == (["a", "c"], ["b", "d"])
+    assert made.labels.tolist() == [0.5, 1]
+    assert make_examples(examples, "ranking").labels is None
+    with pytest.raises(TypeError, match="row 1 of the examples must be"):
+        make_examples([minisbert.InputExample()], "ranking")
