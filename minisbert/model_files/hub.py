@@ -35,6 +35,7 @@ from minisbert.model_files.sources import (
     find_in_cache,
 )
 from minisbert.system.disk import recover_directory, sync_directory, sync_tree
+from minisbert.system.regular_files import open_regular
 
 logger = logging.getLogger(__name__)
 
@@ -241,7 +242,7 @@ def _check_digests(directory: Path, digests: dict[str, str], source: str) -> Non
 def _compute_sha256(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal, reading it in blocks of a megabyte."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

