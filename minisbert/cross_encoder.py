@@ -96,6 +96,7 @@ class CrossEncoder(LoadedModel):
     """
 
     config: CrossEncoderConfig
+    _has_modules = False
 
     @accept_old_names(model_name="model_name_or_path", default_activation_function="activation_fn")
     def __init__(

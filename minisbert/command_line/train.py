@@ -136,7 +136,7 @@ def load_model(
             model.max_seq_length = arguments.max_length
         return model, ""
     labels = classes or 1
-    directory: Path = resolve_model(arguments.model)
+    directory: Path = resolve_model(arguments.model, modules=False)
     own = has_head(directory, labels)
     cross = CrossEncoder(
         directory,

@@ -6,7 +6,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import ClassVar, NoReturn
 
 from minisbert.arguments import check_device, check_whole_number
 from minisbert.arrays import Array, Parameters
@@ -42,6 +42,8 @@ class LoadedModel(ModuleMethods):
 
     config: ModelConfig | CrossEncoderConfig
     tokenizer: Tokenizer
+    # Whether a modules.json says what follows the network.
+    _has_modules: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -56,7 +58,9 @@ class LoadedModel(ModuleMethods):
         refuse_others(type(self).__name__, others)
         check_device(device)
         count_threads(threads)
-        self.model_directory: Path = resolve_model(model_name_or_path, not local_files_only)
+        self.model_directory: Path = resolve_model(
+            model_name_or_path, not local_files_only, modules=self._has_modules
+        )
         self.threads = threads
         self.model_card_data = ModelCard(str(self.model_directory))
 

@@ -63,7 +63,9 @@ PINNED_FILES = {
 }
 
 
-def resolve_model(name_or_path: str | os.PathLike[str], fetch: bool = True) -> Path:
+def resolve_model(
+    name_or_path: str | os.PathLike[str], fetch: bool = True, *, modules: bool = True
+) -> Path:
     """Return the directory of a model; fetch a named model that is not on this machine.
 
     Parameters
@@ -72,6 +74,9 @@ def resolve_model(name_or_path: str | os.PathLike[str], fetch: bool = True) -> P
         A directory, which never touches the network, or a name as `fetch_model` takes it.
     fetch : bool
         Whether it may be downloaded.
+    modules : bool
+        Whether a modules.json belongs to it, as to all but plain networks; False for a
+        cross-encoder, which is then found in the Hugging Face cache without one.
 
     Raises
     ------
@@ -103,15 +108,19 @@ def resolve_model(name_or_path: str | os.PathLike[str], fetch: bool = True) -> P
     directory = models_home() / repository
     if directory.is_dir():
         return directory
-    if not fetch and find_in_cache(repository, PINNED_FILES.get(repository, {})) is None:
+    digests = PINNED_FILES.get(repository, {})
+    if not fetch and find_in_cache(repository, digests, modules=modules) is None:
+        found = find_in_cache(repository, digests, modules=modules, last_resort=True)
+        if found is not None:
+            return found
         raise FileNotFoundError(
             f"model must be on this machine, got {name_or_path}, which is not; "
             f"fetch it with `minisbert fetch {name_or_path}`"
         )
-    return fetch_model(repository)
+    return fetch_model(repository, modules=modules)
 
 
-def fetch_model(name: str) -> Path:
+def fetch_model(name: str, *, modules: bool = True) -> Path:
     """Fetch a model by its name on the Hugging Face hub and return its directory.
 
     A fetched model is not fetched again; the digests of a pinned one are checked again.
@@ -121,6 +130,8 @@ def fetch_model(name: str) -> Path:
     ----------
     name : str
         ``organisation/name``; a bare name means ``sentence-transformers/name``.
+    modules : bool
+        As for `resolve_model`.
 
     Raises
     ------
@@ -138,7 +149,7 @@ def fetch_model(name: str) -> Path:
     if directory.is_dir():
         _check_digests(directory, digests, f"in {directory}")
         return directory
-    cached = find_in_cache(repository, digests)
+    cached = find_in_cache(repository, digests, modules=modules)
     if cached is not None and not digests:
         return cached
 
@@ -149,7 +160,13 @@ def fetch_model(name: str) -> Path:
             source = f"in {cached}"
             copy_files(cached, model, digests)
         else:
-            source = _download(repository, digests, model)
+            try:
+                source = _download(repository, digests, model)
+            except ConnectionError:
+                found = find_in_cache(repository, digests, modules=modules, last_resort=True)
+                if found is None:
+                    raise
+                return found
         _check_digests(model, digests, source)
         sync_tree(model)
         directory.parent.mkdir(exist_ok=True)

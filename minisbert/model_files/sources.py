@@ -19,7 +19,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from minisbert.arguments import shorten
-from minisbert.model_files.configs import read_model_config
+from minisbert.model_files.configs import read_bert_config, read_model_config
+from minisbert.system.regular_files import read_regular
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,9 @@ _LARGEST_MEMBER = 128 << 20
 
 # One part of a name: no hidden file, no "..", no character with a meaning in patterns.
 _NAME_PART = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
+
+# Files of a tokenizer; of the last kind loading says how to convert it.
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 
 _HUB_TIMEOUT = 10.0  # seconds without an answer after which the hub counts as unreachable
 
@@ -62,43 +66,70 @@ def find_hub_cache() -> Path:
     return Path(os.path.expandvars(home)).expanduser() / "hub"
 
 
-def find_in_cache(repository: str, names: Collection[str]) -> Path | None:
+def find_in_cache(
+    repository: str,
+    names: Collection[str],
+    *,
+    modules: bool = True,
+    last_resort: bool = False,
+) -> Path | None:
     """Return the newest snapshot of a model in the Hugging Face cache, None if it is incomplete.
 
-    names  the files that it must have; if empty, all files needed to load a model
+    names        the files that it must have; if empty, all files needed to load a model
+    modules      whether a modules.json says what follows the network: not in a cross-encoder
+    last_resort  whether to return also a snapshot that lacks modules.json without a note that the
+                 repository does, or whose only weights are pickles, so that loading names them
     """
     storage = find_hub_cache() / ("models--" + repository.replace("/", "--"))
     try:
-        commit = (storage / "refs" / "main").read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
+        commit = read_regular(storage / "refs" / "main", 1000).decode("ascii").strip()
+    except (OSError, ValueError):
         return None
     if not re.fullmatch("[0-9a-f]{40}", commit):
         return None
     snapshot = storage / "snapshots" / commit
     if names:
-        return snapshot if all((snapshot / name).is_file() for name in names) else None
+        return snapshot if all(os.path.isfile(snapshot / name) for name in names) else None
     # Under .no_exist the cache records which files the repository does not have.
-    has_no_modules = (storage / ".no_exist" / commit / "modules.json").exists()
-    return snapshot if _is_complete(snapshot, has_no_modules) else None
+    may_lack_modules = (
+        not modules
+        or os.path.exists(storage / ".no_exist" / commit / "modules.json")
+        or (last_resort and _looks_plain(repository, snapshot))
+    )
+    return snapshot if _is_complete(snapshot, may_lack_modules, pickles=last_resort) else None
 
 
-def _is_complete(snapshot: Path, has_no_modules: bool) -> bool:
+def _looks_plain(repository: str, snapshot: Path) -> bool:
+    """Return whether nothing in a snapshot tells of modules after the network."""
+    theirs = ("1_Pooling", "config_sentence_transformers.json", "sentence_bert_config.json")
+    return not repository.startswith("sentence-transformers/") and not any(
+        os.path.lexists(snapshot / name) for name in theirs
+    )
+
+
+def _is_complete(snapshot: Path, may_lack_modules: bool, *, pickles: bool) -> bool:
     """Return whether a snapshot, whose files arrive one by one, has all that is needed to load it.
 
     A model without modules.json loads as a plain BERT with mean pooling, which would be silently
     wrong if the file has not arrived yet.
+
+    pickles  whether weights in pickles, which loading refuses by name, count as weights
     """
-    if not has_no_modules and not (snapshot / "modules.json").is_file():
-        return False
+    has_modules = os.path.isfile(snapshot / "modules.json")
     try:
-        read_model_config(snapshot)
+        if has_modules:
+            read_model_config(snapshot)
+        else:
+            read_bert_config(snapshot / "config.json")
     except FileNotFoundError:
         return False
     except ValueError:
-        pass  # it is complete, and loading it will say what is wrong with it
-    return any(snapshot.rglob("*.safetensors")) and any(
-        (*snapshot.rglob("tokenizer.json"), *snapshot.rglob("vocab.txt"))
+        return True  # loading it will say what is wrong with it, or that it is of another kind
+    weights = any(snapshot.rglob("*.safetensors")) or (
+        pickles and any(snapshot.rglob("pytorch_model*.bin"))
     )
+    tokenizer = any(any(snapshot.rglob(name)) for name in _TOKENIZER_FILES)
+    return (has_modules or may_lack_modules) and weights and tokenizer
 
 
 def download_from_hub(repository: str, names: Collection[str], model: Path) -> None:

@@ -5,6 +5,7 @@ import hashlib
 import http.server
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from minisbert import CrossEncoder, SentenceTransformer
 from minisbert.model_files import hub, sources
+from models import make_cross_encoder_directory
 
 REPOSITORY = "tiny/model"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -28,7 +31,7 @@ FILES = {
             {"idx": 2, "name": "2", "path": "2_Normalize", "type": f"{LIBRARY}.models.Normalize"},
         ]
     ).encode(),
-    "config.json": b"{}",
+    "config.json": b'{"model_type": "bert"}',
     "1_Pooling/config.json": b'{"pooling_mode": "mean"}',
     "tokenizer.json": b"{}",
     "vocab.txt": b"[PAD]\n",
@@ -135,7 +138,9 @@ def homes(tmp_path, monkeypatch):
 
 FETCH = """
 import json, sys
+from minisbert import CrossEncoder, SentenceTransformer
 from minisbert.model_files import hub, sources
+from models import make_cross_encoder_directory
 for name, value in json.loads(sys.argv[2]).items():
     module = hub if hasattr(hub, name) else sources
     assert hasattr(module, name), name
@@ -353,6 +358,54 @@ def test_cached_model_without_modules(tmp_path):
     snapshot = write_cache(tmp_path, REPOSITORY, plain)
     write_tree(snapshot.parents[1] / ".no_exist" / COMMIT, {"modules.json": b""})
     assert hub.resolve_model(REPOSITORY) == snapshot
+
+
+PLAIN = {name: FILES[name] for name in ("config.json", "vocab.txt", "model.safetensors")}
+
+
+def test_cached_cross_encoder_needs_no_modules(tmp_path, caplog):
+    """A cross-encoder is found without a note on modules.json, and nothing is said of pooling."""
+    snapshot = write_cache(tmp_path, REPOSITORY, {})
+    make_cross_encoder_directory(snapshot)
+    assert hub.resolve_model(REPOSITORY, modules=False) == snapshot
+    CrossEncoder(REPOSITORY, local_files_only=True)
+    assert caplog.text == ""
+
+
+def test_plain_network_without_a_note_is_a_last_resort(tmp_path):
+    """A plain network without a note is used where the hub can't be asked."""
+    snapshot = write_cache(tmp_path, REPOSITORY, PLAIN)
+    assert hub.resolve_model(REPOSITORY, fetch=False) == snapshot
+    assert hub.resolve_model(REPOSITORY) == snapshot  # HF_HUB_OFFLINE is set
+    assert_nothing_kept(tmp_path)
+    write_cache(tmp_path, "sentence-transformers/model", PLAIN)
+    with pytest.raises(FileNotFoundError, match="must be on this machine"):
+        hub.resolve_model("sentence-transformers/model", fetch=False)
+
+
+@pytest.mark.parametrize("modules", [True, False])
+def test_cached_model_of_an_unsupported_kind_is_named_as_that(tmp_path, modules):
+    """It is not told that the model must be fetched first, which would not help."""
+    config = {"config.json": b'{"model_type": "t5"}', "spiece.model": b"", "pytorch_model.bin": b""}
+    write_cache(tmp_path, REPOSITORY, config)
+    kind = SentenceTransformer if modules else CrossEncoder
+    with pytest.raises(ValueError, match=r"model_type in .*config\.json must be .* got 't5'"):
+        kind(REPOSITORY)
+
+
+def test_cached_pickles_are_named_as_that(tmp_path):
+    """Nor is one whose only weights are pickles, if the hub can't give others."""
+    files = {**PLAIN, "pytorch_model.bin": b""}
+    del files["model.safetensors"]
+    snapshot = write_cache(tmp_path, REPOSITORY, files)
+    for fetch in (True, False):
+        assert hub.resolve_model(REPOSITORY, fetch, modules=False) == snapshot
+    make_cross_encoder_directory(tmp_path / "whole")
+    for name in ("config.json", "tokenizer.json"):
+        (snapshot / name).unlink(missing_ok=True)
+        shutil.copy(tmp_path / "whole" / name, snapshot / name)
+    with pytest.raises(ValueError, match=r"got only pytorch_model\.bin, a pickle"):
+        CrossEncoder(REPOSITORY)
 
 
 @pytest.mark.parametrize("reference", [b"../../../evil", b"", b"\xff", COMMIT.upper().encode()])
