@@ -138,9 +138,7 @@ def homes(tmp_path, monkeypatch):
 
 FETCH = """
 import json, sys
-from minisbert import CrossEncoder, SentenceTransformer
 from minisbert.model_files import hub, sources
-from models import make_cross_encoder_directory
 for name, value in json.loads(sys.argv[2]).items():
     module = hub if hasattr(hub, name) else sources
     assert hasattr(module, name), name
