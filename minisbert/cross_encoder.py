@@ -344,7 +344,7 @@ class CrossEncoder(LoadedModel):
 
     @max_length.setter
     def max_length(self, tokens: int) -> None:
-        self._max_length = self._check_length("max_length", tokens, least=5)
+        self._max_length = self._check_length("max_length", tokens)
 
     max_seq_length = max_length
 

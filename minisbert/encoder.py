@@ -119,7 +119,7 @@ class SentenceTransformer(EmbeddingMethods):
             self.config.similarity_fn_name if similarity_fn_name is None else similarity_fn_name
         )
         self.truncate_dim = self.config.truncate_dim if truncate_dim is None else truncate_dim
-        self._max_seq_length = self.config.max_seq_length
+        self.max_seq_length = self.config.max_seq_length
 
     def _read_files(self, pooling: str | None, blocks: int | None, *, mapped: bool) -> None:
         """Read configuration, tokenizer and weights."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -257,6 +258,13 @@ def write_bpe(path: Path, texts: Sequence[str], prefix_space: bool = False) -> N
     tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
     tokenizer.save(str(path / "tokenizer.json"))
     tokenizer.model.save(str(path))
+
+
+def encode_table(units: Sequence[int] | np.ndarray, strings: bytes = b"abc\0") -> dict[str, str]:
+    """Return the normaliser with sentencepiece's table of characters: a trie and its strings."""
+    trie = np.asarray(units, "<u4").tobytes()
+    table = len(trie).to_bytes(4, "little") + trie + strings
+    return {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(table).decode()}
 
 
 def write_json(path: Path, content: object) -> None:

@@ -105,7 +105,7 @@ class EmbeddingMethods(LoadedModel):
 
     @max_seq_length.setter
     def max_seq_length(self, tokens: int) -> None:
-        self._max_seq_length = self._check_length("max_seq_length", tokens, least=3)
+        self._max_seq_length = self._check_length("max_seq_length", tokens)
 
     def set_pooling_include_prompt(self, include_prompt: bool) -> None:
         """Choose whether the tokens of a prompt take part in the pooling."""

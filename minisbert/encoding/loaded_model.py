@@ -165,14 +165,26 @@ class LoadedModel(ModuleMethods):
         return prompts
 
     def _load_tokenizer(self, directory: Path) -> Tokenizer:
-        """Load the tokenizer, and check that the word table has a row for each of its tokens."""
+        """Load the tokenizer, and check that the network has rows for whatever it gives."""
         tokenizer = Tokenizer(directory, self.config.do_lower_case)
-        tokenizer.check_vocabulary(self.config.bert.vocab_size)
+        bert, pairs = self.config.bert, self._reads_pairs
+        segments = 0 if bert.variant.one_segment else bert.type_vocab_size
+        positions = bert.max_position_embeddings - bert.position_offset
+        tokenizer.check_vocabulary(bert.vocab_size, pairs=pairs)
+        tokenizer.check_special_tokens(positions, segments if segments > 1 else 0, pairs=pairs)
         return tokenizer
 
-    def _check_length(self, name: str, tokens: int, least: int) -> int:
-        """Check a limit of tokens; `least` leaves room for special tokens and one of each text."""
+    @property
+    def _reads_pairs(self) -> bool:
+        return isinstance(self.config, CrossEncoderConfig)
+
+    def _check_length(self, name: str, tokens: int) -> int:
+        """Check a limit of tokens: special ones and one of each text must fit, and all positions.
+
+        The tokenizer must be loaded.
+        """
         bert = self.config.bert
+        least = self.tokenizer.count_special(self._reads_pairs) + 1 + self._reads_pairs
         positions = bert.max_position_embeddings - bert.position_offset
         remedy = (
             f"the model has {positions} positions, and special tokens with one token of each text "

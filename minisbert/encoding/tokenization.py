@@ -7,7 +7,7 @@ from the model's. Texts are truncated here, after their tokens are counted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,9 @@ import numpy as np
 import tokenizers
 from tokenizers import normalizers
 
+from minisbert.arguments import shorten
 from minisbert.arrays import Array
+from minisbert.model_files.tokenizer_library import encode_text, refuse_failures
 from minisbert.model_files.tokenizers import read_tokenizer
 from minisbert.system.json_fields import Rule, one_of, read_fields
 
@@ -23,6 +25,13 @@ _INPUT_NAMES = Rule(
     "a list of texts",
     lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value),
 )
+
+
+# A letter that hardly any vocabulary has.
+_RARE_LETTER = "\U00012000"
+
+# At most so many words of a vocabulary may be without a row in the word table, and never come out.
+_MOST_UNUSED = 1000
 
 
 @dataclass(frozen=True)
@@ -51,45 +60,113 @@ class Tokenizer:
     def __init__(self, directory: Path, do_lower_case: bool = False) -> None:
         self._directory = directory = Path(directory)
         options = read_fields(directory / "tokenizer_config.json", missing_ok=True)
-        self._tokenizer = read_tokenizer(directory, options)
-        stored = self._tokenizer.truncation or {"direction": "right"}
+        with refuse_failures(directory, "must hold a usable tokenizer, but it fails"):
+            self._tokenizer = read_tokenizer(directory, options)
+            stored = self._tokenizer.truncation or {"direction": "right"}
+            self._tokenizer.no_truncation()
+            self._tokenizer.no_padding()
+            if do_lower_case:
+                own = self._tokenizer.normalizer
+                steps = [normalizers.Lowercase()] + ([] if own is None else [own])
+                self._tokenizer.normalizer = normalizers.Sequence(steps)
         side = options.find("truncation_side", one_of("right", "left"), stored["direction"])
         self._cut_front = side == "left"
         # Token types tell the two texts of a pair apart; some models have none.
         inputs = options.find("model_input_names", _INPUT_NAMES, ["token_type_ids"])
         self._gives_types = "token_type_ids" in inputs
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        if do_lower_case:
-            own = self._tokenizer.normalizer
-            steps = [normalizers.Lowercase()] + ([] if own is None else [own])
-            self._tokenizer.normalizer = normalizers.Sequence(steps)
+        # The number of rows of the word table, if some tokens have none.
+        self._rows: int | None = None
         self._check_any_text()
 
     def _check_any_text(self) -> None:
         """Refuse a tokenizer that fails for a rare letter, or gives no token for an empty text."""
-        try:
-            self._tokenizer.encode("\U00012000")  # hardly any vocabulary has this letter
-        except Exception as error:  # the library raises the bare class
-            raise ValueError(
-                f"the tokenizer in {self._directory} must read any text, got an error for a rare "
-                f"letter ({error}); add an unknown token to it"
-            ) from None
-        if not self._tokenizer.encode("").ids:
+        must = "holds a tokenizer that must read any text, got an error for a rare letter"
+        remedy = "add an unknown token to it, or fetch the model again"
+        with refuse_failures(self._directory, must, remedy):
+            self._tokenizer.encode(_RARE_LETTER)
+        if not self._try("").ids:
             raise ValueError(
                 f"the tokenizer in {self._directory} must put special tokens around a text, "
                 "got none for an empty one; add a post-processor to it"
             )
 
-    def check_vocabulary(self, vocab_size: int) -> None:
-        """Check that all ids are rows of a word table of `vocab_size` rows, else ValueError."""
+    def _try(self, text: str, second: str | None = None) -> tokenizers.Encoding:
+        """Tokenise a text or a pair to see what the tokenizer makes of it."""
+        must = "must hold a usable tokenizer, but it fails for a short text"
+        with refuse_failures(self._directory, must):
+            return self._tokenizer.encode(text, second)
+
+    def check_vocabulary(self, vocab_size: int, *, pairs: bool = False) -> None:
+        """Check that the ids that come out are rows of a word table of `vocab_size` rows.
+
+        Special tokens, the unknown token and all words that come out of their own spelling must
+        have a row. Other ids may lie beyond the table, as those of tokens that were added to a
+        tokenizer without training: `encode` then refuses the texts that have them.
+
+        Raises ValueError.
+        """
+        vocabulary = self._tokenizer.get_vocab()
+        if not vocabulary:
+            raise ValueError(
+                f"the tokenizer in {self._directory} must have a vocabulary, got an empty one; "
+                "fetch the model again"
+            )
         # The ids of special tokens come from the post-processor and may not be in the vocabulary.
-        largest = max(*self._tokenizer.get_vocab().values(), *self._tokenizer.encode("").ids)
-        if largest >= vocab_size:
+        always = [*self._try("").ids, *self._try(_RARE_LETTER).ids]
+        always += self._try("", "").ids if pairs else []
+        beyond = {word for word, row in vocabulary.items() if row >= vocab_size}
+        self._rows = vocab_size if beyond else None
+        words = beyond - {
+            token.content for token in self._tokenizer.get_added_tokens_decoder().values()
+        }
+        if (
+            max(always) >= vocab_size
+            or len(words) > _MOST_UNUSED
+            or self._comes_out(words, vocab_size)
+        ):
+            largest = max(*vocabulary.values(), *always)
             raise ValueError(
                 f"ids of the tokenizer in {self._directory} must be below {vocab_size}, the "
                 f"vocab_size of the model, got {largest}; the tokenizer may be another model's"
             )
+
+    def _comes_out(self, words: Iterable[str], vocab_size: int) -> bool:
+        """Whether one of some words has an id beyond the table when it stands in a text."""
+        return any(max(self._try(word).ids) >= vocab_size for word in words)
+
+    def check_special_tokens(self, positions: int, segments: int, *, pairs: bool = False) -> None:
+        """Check what the tokenizer puts around a text, or around the two of a pair.
+
+        positions  the most tokens that the network reads: there must be room for the text's own
+        segments   rows of the network's segment table, 0 if it looks up none
+
+        Raises ValueError.
+        """
+        encoding = self._try("a", "a" if pairs else None)
+        plain = self._tokenizer.encode("a", add_special_tokens=False)
+        own = [encoding.sequence_ids.count(text) for text in range(1 + pairs)]
+        special = self.count_special(pairs)
+        if own != [len(plain)] * (1 + pairs) or sum(own) + special != len(encoding):
+            raise ValueError(
+                f"the tokenizer in {self._directory} must put each text between its special tokens "
+                "once, got a post-processor that doesn't; the tokenizer may be another model's"
+            )
+        if special + 1 + pairs > positions:
+            raise ValueError(
+                f"the tokenizer in {self._directory} must leave room for the text, got "
+                f"{special} special tokens for {positions} positions; "
+                "the tokenizer may be another model's"
+            )
+        types = segments if pairs else 1
+        if self._gives_types and segments and max(encoding.type_ids) >= types:
+            raise ValueError(
+                f"token types of the tokenizer in {self._directory} must be below {types}, got "
+                f"{max(encoding.type_ids)}; the tokenizer may be another model's"
+            )
+
+    def count_special(self, pairs: bool) -> int:
+        """Count the special tokens around a text, or around the two of a pair."""
+        return len(self._try("", "" if pairs else None))
 
     def encode(self, texts: Sequence[str], max_length: int) -> TokenIds:
         """Tokenise texts, special tokens included, and truncate them to `max_length` tokens.
@@ -102,7 +179,7 @@ class Tokenizer:
         ids = []
         lengths = np.empty(len(texts), np.int64)
         for index, text in enumerate(texts):
-            encoding = self._encode_one(index, text)
+            encoding = encode_text(self._tokenizer, text, index=index)
             token_ids = np.array(encoding.ids, np.int64)
             lengths[index] = len(token_ids)
             if len(token_ids) > max_length:
@@ -110,8 +187,18 @@ class Tokenizer:
                 token_ids = _truncate_text(
                     token_ids, special, max_length, cut_front=self._cut_front
                 )
+            self._check_rows(token_ids, index)
             ids.append(token_ids)
         return TokenIds(ids, lengths)
+
+    def _check_rows(self, token_ids: Array, index: int) -> None:
+        """Refuse a text with a token that has no row in the word table, see `check_vocabulary`."""
+        if self._rows is not None and (largest := token_ids.max()) >= self._rows:
+            raise ValueError(
+                f"inputs must have token ids below {self._rows}, the vocab_size of the model, got "
+                f"{largest} ({shorten(self._tokenizer.id_to_token(largest))}) at index {index}; "
+                "leave that token out"
+            )
 
     def encode_pairs(self, pairs: Sequence[tuple[str, str]], max_length: int) -> TokenIds:
         """Tokenise pairs of texts; truncate the longer text of a pair until both fit.
@@ -124,13 +211,14 @@ class Tokenizer:
         ids, types = [], []
         lengths = np.empty(len(pairs), np.int64)
         for index, pair in enumerate(pairs):
-            encoding = self._encode_one(index, pair[0], pair[1])
+            encoding = encode_text(self._tokenizer, *pair, index=index)
             lengths[index] = len(encoding)
             token_ids = np.array(encoding.ids, np.int64)
             token_types = np.array(encoding.type_ids, np.int64)
             if len(encoding) > max_length:
                 kept = _truncate_pair(encoding, max_length, self._cut_front)
                 token_ids, token_types = token_ids[kept], token_types[kept]
+            self._check_rows(token_ids, index)
             ids.append(token_ids)
             types.append(token_types)
         return TokenIds(ids, lengths, types if self._gives_types else None)
@@ -141,7 +229,7 @@ class Tokenizer:
         With any tokenizer, a token that continues a word begins with "##", as in WordPiece, and a
         special token is its name.
         """
-        encoding = self._encode_one(0, text)
+        encoding = encode_text(self._tokenizer, text)
         special = np.array(encoding.special_tokens_mask, bool)
         names, last = [], 0
         for name, alone, (start, end) in zip(
@@ -159,21 +247,12 @@ class Tokenizer:
     def count(self, texts: Sequence[str]) -> Array:
         """Count the tokens of each text before truncation, special ones too.  -> (B,) int64"""
         return np.array(
-            [len(self._encode_one(index, text)) for index, text in enumerate(texts)], np.int64
+            [
+                len(encode_text(self._tokenizer, text, index=index))
+                for index, text in enumerate(texts)
+            ],
+            np.int64,
         )
-
-    def _encode_one(self, index: int, text: str, second: str | None = None) -> tokenizers.Encoding:
-        """Tokenise one text, or the two of a pair; `index` is for the error."""
-        try:
-            return self._tokenizer.encode(text, second)
-        except TypeError:
-            # The library raises the same error for a text that can't be written in UTF-8.
-            if not isinstance(text, str) or not isinstance(second, (str, type(None))):
-                raise
-            raise ValueError(
-                f"inputs must be valid Unicode, got a lone surrogate at index {index}; "
-                'replace it with text.encode("utf-8", "replace").decode()'
-            ) from None
 
 
 def _truncate_text(ids: Array, special: Array, max_length: int, *, cut_front: bool) -> Array:

