@@ -217,7 +217,8 @@ def _read_modules(
 ) -> tuple[str, PoolingConfig, tuple[DenseConfig | NormalizeConfig, ...]]:
     """Return the Transformer module's folder, the pooling, and the modules after it, in order."""
     path = directory / "modules.json"
-    if not os.path.lexists(path):
+    found = list_modules(directory)
+    if found is None:
         # This raises where there is no model at all.
         named = read_fields(directory / "config.json").find("architectures", STRING_LIST, [])
         classifier = [name for name in named if name.endswith("ForSequenceClassification")]
@@ -230,6 +231,31 @@ def _read_modules(
             else "",
         )
         return "", PoolingConfig(("mean",)), ()
+    kinds = [kind for kind, _ in found]
+    if kinds[:2] != ["Transformer", "Pooling"] or not {*kinds[2:]} <= {"Dense", "Normalize"}:
+        raise ValueError(
+            f"modules in {shorten_path(path)} must be a Transformer, a Pooling, then only Dense "
+            f"and Normalize, got {shorten(', '.join(kinds))}; no other order is supported"
+        )
+    folders = [folder for _, folder in found]
+    readers: dict[str, Callable[[Path, str], DenseConfig | NormalizeConfig]] = {
+        "Dense": _read_dense,
+        "Normalize": _read_normalize,
+    }
+    with name_origin(path):
+        pooling = _read_pooling(directory, folders[1])
+        modules = tuple(readers[kind](directory, folder) for kind, folder in found[2:])
+    return folders[0], pooling, modules
+
+
+def list_modules(directory: Path) -> list[tuple[str, str]] | None:
+    """Return kind and folder of each module in modules.json, in order; None if there is no file.
+
+    Raises ValueError for a module that is not one of sentence-transformers' own.
+    """
+    path = directory / "modules.json"
+    if not os.path.lexists(path):
+        return None
     entries = read_json(path)
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ValueError(
@@ -244,21 +270,7 @@ def _read_modules(
         )
         for place, fields in enumerate(Fields(path, entry) for entry in entries)
     )
-    kinds = [kind for _, kind, _ in found]
-    if kinds[:2] != ["Transformer", "Pooling"] or not {*kinds[2:]} <= {"Dense", "Normalize"}:
-        raise ValueError(
-            f"modules in {shorten_path(path)} must be a Transformer, a Pooling, then only Dense "
-            f"and Normalize, got {shorten(', '.join(kinds))}; no other order is supported"
-        )
-    folders = [folder for _, _, folder in found]
-    readers: dict[str, Callable[[Path, str], DenseConfig | NormalizeConfig]] = {
-        "Dense": _read_dense,
-        "Normalize": _read_normalize,
-    }
-    with name_origin(path):
-        pooling = _read_pooling(directory, folders[1])
-        modules = tuple(readers[kind](directory, folder) for _, kind, folder in found[2:])
-    return folders[0], pooling, modules
+    return [(kind, folder) for _, kind, folder in found]
 
 
 # The old format's flags, in the order in which several poolings are concatenated -> new names.

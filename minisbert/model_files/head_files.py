@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from minisbert.arguments import shorten
 from minisbert.arrays import Array
 from minisbert.model_files.class_paths import find_activation
-from minisbert.model_files.configs import read_bert_config, read_transformer
+from minisbert.model_files.configs import list_modules, read_bert_config, read_transformer
 from minisbert.model_files.weights import check_tensors, find_tensors, load_tensors
 from minisbert.network.families import FAMILIES
 from minisbert.network.heads import CrossEncoderConfig, head_shapes
 from minisbert.system.json_fields import FRACTION, OBJECT, SIZE, STRINGS, Fields, Rule, read_fields
+from minisbert.system.regular_files import shorten_path
 
 _LABELS = Rule(
     "an object of one or more labels", lambda value: isinstance(value, dict) and len(value) > 0
@@ -37,6 +39,7 @@ def read_cross_encoder_config(directory: Path, num_labels: int | None = None) ->
     Raises FileNotFoundError, or ValueError naming the file and what is wrong in it.
     """
     directory = Path(directory)
+    _check_modules(directory)
     bert = read_bert_config(directory / "config.json")
     fields = read_fields(directory / "config.json")
     labels = fields.find("id2label", _LABELS, None)
@@ -77,6 +80,20 @@ def _name_outputs(labels: Mapping[str, Any], num_labels: int) -> tuple[str, ...]
     if len(labels) != num_labels:
         return ()
     return tuple(str(labels.get(str(number), f"LABEL_{number}")) for number in range(num_labels))
+
+
+def _check_modules(directory: Path) -> None:
+    """Check that nothing follows the network and its head, where modules.json says what does.
+
+    A bi-encoder's pooling and what follows it are no part of a cross-encoder with a new head.
+    """
+    found = list_modules(directory)
+    kinds = ["Transformer"] if found is None else [kind for kind, _ in found]
+    if kinds != ["Transformer"] and kinds[:2] != ["Transformer", "Pooling"]:
+        raise ValueError(
+            f"modules in {shorten_path(directory / 'modules.json')} must be a Transformer alone, "
+            f"got {shorten(', '.join(kinds))}; no other cross-encoder is supported"
+        )
 
 
 def load_head(

@@ -35,7 +35,7 @@ from minisbert.model_files.sources import (
     find_in_cache,
 )
 from minisbert.system.disk import recover_directory, sync_directory, sync_tree
-from minisbert.system.regular_files import open_regular
+from minisbert.system.regular_files import open_regular, refuse_unreadable, shorten_path
 
 logger = logging.getLogger(__name__)
 
@@ -95,18 +95,28 @@ def resolve_model(
             recover_directory(path)
     if os.path.isdir(path):
         return Path(path)
-    if os.path.exists(path):
-        raise NotADirectoryError(
-            f"model must be a directory or a name, got the file {path}; "
-            "give the directory that holds it"
-        )
     # A mistyped path must not become a request to a server.
     spelled_as_path = path.startswith((".", "/", "~")) or path.endswith("/") or "\\" in path
-    if not isinstance(name_or_path, str) or spelled_as_path or path.count("/") > 1:
-        raise FileNotFoundError(f"model must be an existing directory, got {path}; check the path")
+    spelled_as_path |= not isinstance(name_or_path, str) or path.count("/") > 1
+    try:
+        os.stat(path)
+    except (FileNotFoundError, ValueError):
+        pass
+    except OSError as error:
+        if spelled_as_path:
+            raise refuse_unreadable(path, error, "directory") from None
+    else:
+        raise NotADirectoryError(
+            f"model must be a directory or a name, got the file {shorten_path(path)}; "
+            "give the directory that holds it"
+        )
+    if spelled_as_path:
+        raise FileNotFoundError(
+            f"model must be an existing directory, got {shorten_path(path)}; check the path"
+        )
     repository = complete_name(path)
     directory = models_home() / repository
-    if directory.is_dir():
+    if os.path.isdir(directory):
         return directory
     digests = PINNED_FILES.get(repository, {})
     if not fetch and find_in_cache(repository, digests, modules=modules) is None:
@@ -146,7 +156,7 @@ def fetch_model(name: str, *, modules: bool = True) -> Path:
     repository = complete_name(name)
     digests = PINNED_FILES.get(repository, {})
     directory = models_home() / repository
-    if directory.is_dir():
+    if os.path.isdir(directory):
         _check_digests(directory, digests, f"in {directory}")
         return directory
     cached = find_in_cache(repository, digests, modules=modules)

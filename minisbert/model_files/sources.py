@@ -51,7 +51,7 @@ def complete_name(name: str) -> str:
     ):
         raise ValueError(
             f"model name must be 'name' or 'organisation/name' of letters, digits, '.', '_' and "
-            f"'-', got {name!r}; give such a name or an existing directory"
+            f"'-', got {shorten(name)}; give such a name or an existing directory"
         )
     return full_name
 

@@ -62,11 +62,11 @@ def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
     return file
 
 
-def refuse_unreadable(path: str | os.PathLike[str], error: OSError) -> OSError:
+def refuse_unreadable(path: str | os.PathLike[str], error: OSError, kind: str = "file") -> OSError:
     """Return an error of the same kind that names the path and the reason in one sentence."""
     reason = error.strerror or str(error)
     return type(error)(
-        f"{shorten_path(path)} must be a file that can be read, got the system's error "
+        f"{shorten_path(path)} must be a {kind} that can be read, got the system's error "
         f"{reason!r}; check its path and permissions"
     )
 

@@ -1,11 +1,12 @@
 """A cross-encoder's head is read or drawn only in the shapes that config.json implies."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
 
-from minisbert import CrossEncoder
+from minisbert import CrossEncoder, SentenceTransformer
 from minisbert.model_files.head_files import (
     has_head,
     load_head,
@@ -15,7 +16,13 @@ from minisbert.model_files.head_files import (
 from minisbert.network.families import FAMILIES
 from minisbert.network.heads import head_shapes
 from minisbert.system.safetensors import read_safetensors, write_safetensors
-from models import edit_json, make_cross_encoder_directory, make_model_directory
+from models import (
+    NEW_TYPES,
+    edit_json,
+    make_cross_encoder_directory,
+    make_model_directory,
+    write_json,
+)
 
 
 @pytest.fixture
@@ -74,6 +81,7 @@ def test_labels_that_the_weights_do_not_have(directory, labels):
         CrossEncoder(directory)
 
 
+@pytest.mark.parametrize("load", [partial(CrossEncoder, fresh_head=0), SentenceTransformer])
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -82,12 +90,12 @@ def test_labels_that_the_weights_do_not_have(directory, labels):
         *(("num_hidden_layers", 1000), ("type_vocab_size", 10**18)),
     ],
 )
-def test_sizes_are_confirmed_before_a_fresh_head_is_made(tmp_path, field, value):
+def test_sizes_are_confirmed_before_anything_is_made(tmp_path, field, value, load):
     """A config.json of enormous sizes is refused by the weights before any memory is asked for."""
     directory = make_model_directory(tmp_path / "model")
     edit_json(directory / "config.json", **{field: value})
     with pytest.raises(ValueError, match=r"its config\.json implies"):
-        CrossEncoder(directory, fresh_head=0)
+        load(directory)
 
 
 def test_number_of_labels_alone_asks_for_no_memory(directory):
@@ -96,6 +104,25 @@ def test_number_of_labels_alone_asks_for_no_memory(directory):
     edit_json(directory / "config.json", id2label=None, num_labels=10**12)
     assert "id2label" in content
     with pytest.raises(ValueError, match=r"classifier\.weight .* \(1000000000000, 32\)"):
+        CrossEncoder(directory)
+
+
+@pytest.mark.parametrize(
+    ("types", "sentence"),
+    [
+        (["custom_st.Transformer"], "type in .* none is ever imported"),
+        ([NEW_TYPES["Transformer"], "mine.LogitScore"], "type in .* none is ever imported"),
+        ([NEW_TYPES["Transformer"], NEW_TYPES["Dense"]], "must be a Transformer alone, got"),
+        ([], "must be a Transformer alone, got"),
+    ],
+)
+def test_modules_of_another_cross_encoder(tmp_path, types, sentence):
+    """A cross-encoder's modules.json may name nothing but sentence-transformers' own network."""
+    directory = make_cross_encoder_directory(tmp_path, new_format=True)
+    CrossEncoder(directory)
+    entries = [{"idx": i, "path": "", "type": kind} for i, kind in enumerate(types)]
+    write_json(directory / "modules.json", entries)
+    with pytest.raises(ValueError, match=sentence):
         CrossEncoder(directory)
 
 

@@ -267,6 +267,24 @@ def test_file_is_no_model(tmp_path):
         hub.resolve_model(tmp_path / "model.safetensors")
 
 
+def test_path_that_cannot_be_read_is_told(tmp_path):
+    """A path for which the system has an error other than a missing file is told with it."""
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    for path in (tmp_path / "circle", tmp_path / ("a" * 300)):
+        with pytest.raises(OSError, match="must be a directory that can be read, got") as error:
+            hub.resolve_model(path)
+        assert error.value.errno is None
+
+
+def test_names_in_errors_are_printable(tmp_path):
+    """Control characters are escaped, and a long name is cut."""
+    for name in (tmp_path / "a\x1b[2J\nb", "a\x1b[2J\nb" * 1000, Path("a\0b")):
+        with pytest.raises((OSError, ValueError), match="must be") as error:
+            hub.resolve_model(name)
+        assert str(error.value).isprintable()
+        assert len(str(error.value)) < 500
+
+
 @pytest.mark.parametrize(
     "name", ["", "a b", "a/b?c", "a..b/c", "-a/b", "a/.b", "a:b", "é", "a\n", "x" * 100, "a\0b"]
 )
