@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from minisbert.arguments import escape
 from minisbert.command_line import COMMANDS
 from minisbert.command_line.parser import make_parser, notify
 
@@ -45,8 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _describe(error: BaseException) -> str:
     """Return an error as one sentence on one line."""
     if isinstance(error, OSError) and error.strerror:
-        named = f"{error.filename}: " if error.filename is not None else ""
-        return f"{named}{error.strerror}"
+        if error.filename is None:
+            return error.strerror
+        name = error.filename
+        name = escape(os.fsdecode(name) if isinstance(name, (str, bytes)) else str(name))
+        return f"{name if len(name) <= 300 else '...' + name[-297:]}: {error.strerror}"
     return " ".join(str(error).split()) or type(error).__name__
 
 
@@ -74,8 +78,11 @@ def _print_notices() -> Iterator[None]:
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
         notify(message)
 
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("minisbert: %(message)s"))
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            notify(record.getMessage())
+
+    handler = Handler()
     logger = logging.getLogger("minisbert")
     level = logger.level
     logger.addHandler(handler)

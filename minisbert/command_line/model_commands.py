@@ -6,7 +6,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from minisbert.command_line.parser import Commands, argument, model_arguments
+from minisbert.command_line.parser import (
+    Commands,
+    argument,
+    model_arguments,
+    number,
+    show,
+    whole_number,
+)
 from minisbert.command_line.text_commands import load_bi_encoder
 from minisbert.network.pooling import POOLINGS
 
@@ -32,7 +39,7 @@ def _train(arguments: argparse.Namespace) -> None:
     "bench",
     "measure what bi- and cross-encoders cost on this machine",
     model_arguments(),
-    argument("--seconds", type=float, default=120, help="seconds to measure for; default 120"),
+    argument("--seconds", type=number, default=120, help="seconds to measure for; default 120"),
     argument(
         "--texts",
         metavar="FILE",
@@ -93,7 +100,7 @@ def _reading_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pooling", help=f"{', '.join(POOLINGS)}; default the model's own")
     parser.add_argument(
         "--blocks",
-        type=int,
+        type=whole_number,
         help="run only this many blocks; with 0 the word table's rows are pooled",
     )
 
@@ -113,7 +120,7 @@ def _evaluate_sts(arguments: argparse.Namespace) -> None:
     reading = {"pooling": arguments.pooling, "blocks": arguments.blocks}
     if arguments.cross_encoder and reading != {"pooling": None, "blocks": None}:
         raise ValueError(
-            "--pooling and --blocks must be left out with --cross-encoder, got both; "
+            "--pooling and --blocks must be left out with --cross-encoder, got one of them; "
             "they are for bi-encoders"
         )
     pairs = read_sts(arguments.file)
@@ -135,7 +142,7 @@ def _evaluate_sts(arguments: argparse.Namespace) -> None:
     model_arguments(),
     argument("directory", metavar="DIR", help="with corpus.jsonl, queries.jsonl and qrels/"),
     argument("--split", default="test", help="a file in qrels, without .tsv; default test"),
-    argument("-k", type=int, default=10, help="depth of nDCG and MRR; default 10"),
+    argument("-k", type=whole_number, default=10, help="depth of nDCG and MRR; default 10"),
     _reading_arguments,
 )
 def _evaluate_retrieval(arguments: argparse.Namespace) -> None:
@@ -197,7 +204,7 @@ def _info(arguments: argparse.Namespace) -> None:
 
     facts = {"minisbert": __version__, "models": str(models_home()), **describe_machine()}
     for name, fact in facts.items():
-        print(f"{name:11} {fact}")
+        show(f"{name:11} {fact}")
 
 
 @MODEL_COMMANDS.add(

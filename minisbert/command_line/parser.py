@@ -14,9 +14,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
+import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
 from typing import Any, NamedTuple
+
+from minisbert.arguments import escape, parse_number, parse_whole_number, shorten
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
 
@@ -70,7 +75,9 @@ def model_arguments(default: str | None = DEFAULT_MODEL) -> AddArguments:
     def add(parser: argparse.ArgumentParser) -> None:
         source = default or "the model that made the index"
         parser.add_argument("--model", default=default, help=f"name or directory; default {source}")
-        parser.add_argument("--threads", type=int, help="number of cores to use; default all")
+        parser.add_argument(
+            "--threads", type=whole_number, help="number of cores to use; default all"
+        )
 
     return add
 
@@ -83,19 +90,75 @@ class Parser(argparse.ArgumentParser):
     """
 
     add_later: tuple[AddArguments, ...] = ()
+    given: Sequence[str] = ()  # the arguments that are being parsed, to explain a mistake
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         for add in self.add_later:
             add(self)
         self.add_later = ()
-        return super().parse_known_args(args, namespace)
+        self.given = sys.argv[1:] if args is None else list(args)
+        self._refuse_dashes()
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:  # refused here, not by the parser of all commands, which knows no options
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
 
     def exit(self, status: int = 0, message: str | None = None) -> Any:
         sys.stdout.flush()  # an error in writing the help is raised here, where `main` catches it
         super().exit(status, message)
 
     def error(self, message: str) -> Any:
-        self.exit(2, f"minisbert: {message}; see `{self.prog} --help`\n")
+        shown = escape(message)
+        if len(shown) > _LONGEST_MESSAGE:
+            shown = f"{shown[: _LONGEST_MESSAGE - 3]}..."
+        self.exit(2, f"minisbert: {shown}{self._advise(message)}; see `{self.prog} --help`\n")
+
+    def _refuse_dashes(self) -> None:
+        """Refuse two dashes as the value of an option, of which argparse makes an empty list."""
+        if self._subparsers:  # the command's own parser is yet to come
+            return
+        for argument in takewhile(lambda argument: argument != "--", self.given):
+            if argument.startswith("-") and argument.endswith("=--"):
+                self.error(f"argument {argument[:-3]} must have a value other than --")
+
+    def _advise(self, message: str) -> str:
+        """Return what to do if an argument that begins with a dash was taken for an option."""
+        before = list(takewhile(lambda argument: argument != "--", self.given))
+        strange = [argument for argument in before if self._is_strange(argument)]
+        option = re.match(r"argument (--[a-z-]+|-\w).*: expected one argument", message)
+        if option and strange:
+            return f"; write {option[1]}=VALUE for a value that begins with a dash"
+        if not strange or self._subparsers or not self._get_positional_actions():
+            return ""
+        return "; put -- before a text that begins with a dash"
+
+    def _is_strange(self, argument: str) -> bool:
+        """Tell whether an argument looks like an option but is none, not even the start of one."""
+        if len(argument) < 2 or not argument.startswith("-"):
+            return False
+        name = argument.partition("=")[0]
+        return not any(option.startswith(name) for option in self._option_string_actions)
+
+
+_LONGEST_MESSAGE = 300
+
+
+def whole_number(text: str) -> int:
+    """Convert an argument to a whole number: the `type` of an option."""
+    number = parse_whole_number(text)
+    if number is None:
+        raise argparse.ArgumentTypeError(
+            f"must be a whole number of at most 18 digits, got {shorten(text)}"
+        )
+    return number
+
+
+def number(text: str) -> float:
+    """Convert an argument to a number: the `type` of an option."""
+    value = parse_number(text)
+    if value != value:
+        raise argparse.ArgumentTypeError(f"must be a number, got {shorten(text)}")
+    return value
 
 
 def make_parser(commands: Mapping[str, Command]) -> Parser:
@@ -119,4 +182,20 @@ def make_parser(commands: Mapping[str, Command]) -> Parser:
 def notify(message: object) -> None:
     """Write one line to standard error, if that is still open."""
     with contextlib.suppress(OSError):
-        print(f"minisbert: {message}", file=sys.stderr)
+        print(f"minisbert: {escape(str(message))}", file=sys.stderr)
+
+
+def show(line: str) -> None:
+    """Print a line in which the names of files and the like can't control the terminal."""
+    print(escape(line), flush=True)
+
+
+def write_json(value: object) -> str:
+    """Return JSON on one line, whose unprintable characters are escaped as JSON has it.
+
+    So it is exact, and harmless on a terminal too.
+    """
+    text = json.dumps(value, ensure_ascii=False)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)

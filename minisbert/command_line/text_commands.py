@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import sys
 import time
@@ -12,7 +11,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from minisbert.command_line.parser import Commands, argument, model_arguments, notify
+from minisbert.arguments import escape
+from minisbert.command_line.parser import (
+    Commands,
+    argument,
+    model_arguments,
+    notify,
+    show,
+    whole_number,
+    write_json,
+)
+from minisbert.system.regular_files import shorten_path
 
 TEXT_COMMANDS = Commands()
 
@@ -25,7 +34,8 @@ TEXT_COMMANDS = Commands()
 def _fetch(arguments: argparse.Namespace) -> None:
     from minisbert.model_files.hub import fetch_model
 
-    print(fetch_model(arguments.name))
+    path = str(fetch_model(arguments.name))
+    print(escape(path) if sys.stdout.isatty() else path)  # a script needs its exact name
 
 
 def _file_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,10 +59,13 @@ def _encode(arguments: argparse.Namespace) -> None:
     from minisbert.system.text_files import read_texts
 
     if arguments.out and not arguments.out.endswith((".npy", ".jsonl")):
-        raise ValueError(f"--out must end in .npy or .jsonl, got {arguments.out}; rename it")
+        raise ValueError(
+            f"--out must end in .npy or .jsonl, got {shorten_path(arguments.out)}; rename it"
+        )
     if arguments.out and not Path(arguments.out).parent.is_dir():
         raise FileNotFoundError(
-            f"--out must be in an existing folder, got {arguments.out}; make the folder first"
+            f"--out must be in an existing folder, got {shorten_path(arguments.out)}; "
+            "make the folder first"
         )
     if arguments.texts and (arguments.file or arguments.column or arguments.field):
         raise ValueError("texts must be arguments or in a file, got both; leave one out")
@@ -75,7 +88,7 @@ def _encode_texts(model: Any, texts: Sequence[str], out: str | None) -> None:
     if out and out.endswith(".npy"):
         partial, _ = name_partial_files(Path(out))
         if partial.exists():
-            notify(f"resuming {partial}; remove it to start again")
+            notify(f"resuming {shorten_path(partial)}; remove it to start again")
         model.encode_to_file(texts, out, resume=partial.exists())
         return
     lines = _write_json_lines(texts, model.encode(texts))
@@ -91,7 +104,7 @@ def _write_json_lines(texts: Sequence[str], embeddings: Any) -> Iterator[str]:
     """Yield a JSON object for each text, its numbers as short as float32 allows."""
     for text, embedding in zip(texts, embeddings, strict=True):
         numbers = [float(str(number)) for number in embedding]
-        yield json.dumps({"text": text, "embedding": numbers}, ensure_ascii=False)
+        yield write_json({"text": text, "embedding": numbers})
 
 
 @TEXT_COMMANDS.add(
@@ -120,7 +133,9 @@ def _explain(arguments: argparse.Namespace) -> None:
     from minisbert.encoding.heat_map import draw_heat_map, write_heat_map
 
     if arguments.out and not arguments.out.endswith((".png", ".svg", ".pdf")):
-        raise ValueError(f"--out must end in .png, .svg or .pdf, got {arguments.out}; rename it")
+        raise ValueError(
+            f"--out must end in .png, .svg or .pdf, got {shorten_path(arguments.out)}; rename it"
+        )
     model = load_bi_encoder(arguments)
     found = explain(model, arguments.a, arguments.b)
     matrix = (found.tokens_a, found.tokens_b, found.contributions)
@@ -164,7 +179,9 @@ def _index_texts(arguments: argparse.Namespace) -> None:
     read = read_texts(arguments.file, arguments.column, arguments.field)
     texts = [text for text in read if text.strip()]
     if not texts:
-        raise ValueError(f"{arguments.file} must hold texts, got none; is it the right file?")
+        raise ValueError(
+            f"{shorten_path(arguments.file)} must hold texts, got none; is it the right file?"
+        )
     if len(texts) < len(read):
         notify(f"blank texts left out: {len(read) - len(texts)}; rows are numbered without them")
     start = time.perf_counter()
@@ -173,7 +190,7 @@ def _index_texts(arguments: argparse.Namespace) -> None:
     name = os.path.abspath(arguments.model) if os.path.isdir(arguments.model) else arguments.model
     metric = choose_metric(model.similarity_fn_name)  # before the work of encoding
     TextIndex.from_embeddings(model.encode_document(texts), texts, metric, name).save(arguments.out)
-    print(f"{len(texts)} texts in {arguments.out}, {time.perf_counter() - start:.1f} s")
+    show(f"{len(texts)} texts in {arguments.out}, {time.perf_counter() - start:.1f} s")
 
 
 def _check_index_directory(directory: Path) -> None:
@@ -189,7 +206,7 @@ def _check_index_directory(directory: Path) -> None:
             foreign = read_safetensors(directory / FILE_NAME)[1].get("format") != INDEX_FORMAT
     if foreign:
         raise FileExistsError(
-            f"--out must be a new or empty directory or an index, got {directory}, "
+            f"--out must be a new or empty directory or an index, got {shorten_path(directory)}, "
             "which holds something else; choose another"
         )
 
@@ -200,9 +217,9 @@ def _check_index_directory(directory: Path) -> None:
     model_arguments(default=None),
     argument("directory", metavar="DIR", help="directory that `minisbert index` made"),
     argument("query", metavar="QUERY", help="text to search for"),
-    argument("-k", type=int, default=10, help="number of texts to print; default 10"),
+    argument("-k", type=whole_number, default=10, help="number of texts to print; default 10"),
     argument("--rerank", metavar="MODEL", help="cross-encoder that re-ranks the best texts"),
-    argument("--candidates", type=int, default=50, help="number of texts to re-rank; default 50"),
+    argument("--candidates", type=whole_number, help="number of texts to re-rank; default 50"),
     argument("--json", action="store_true", help="print a JSON object for each text"),
 )
 def _search(arguments: argparse.Namespace) -> None:
@@ -210,6 +227,8 @@ def _search(arguments: argparse.Namespace) -> None:
     from minisbert.search.index_rows import choose_metric
     from minisbert.search.text_index import TextIndex
 
+    if arguments.candidates is not None and not arguments.rerank:
+        raise ValueError("--candidates must be given with --rerank, got it alone; leave it out")
     index = TextIndex.load(arguments.directory)
     if arguments.model is None:
         # The user named an index, not a model, so a model that only the index names is not fetched.
@@ -222,14 +241,14 @@ def _search(arguments: argparse.Namespace) -> None:
         from minisbert.cross_encoder import CrossEncoder
 
         cross = CrossEncoder(arguments.rerank, threads=arguments.threads)
-        depth = max(depth, arguments.candidates)
+        depth = max(depth, 50 if arguments.candidates is None else arguments.candidates)
     hits = index.search(query, depth, arguments.threads)
     if arguments.rerank:
         ranking = cross.rank(arguments.query, [hit.text for hit in hits], top_k=arguments.k)
         hits = [hits[best["corpus_id"]]._replace(score=best["score"]) for best in ranking]
     for hit in hits:
         if arguments.json:
-            print(json.dumps(hit._asdict(), ensure_ascii=False))
+            print(write_json(hit._asdict()))
         else:
             # One line a text, without control characters that a terminal would act on.
             shown = "".join(c if c.isprintable() else " " for c in hit.text)

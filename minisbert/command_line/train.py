@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from minisbert.arguments import shorten_names
+from minisbert.command_line.parser import show
 from minisbert.command_line.train_options import read_objective_options, read_settings
 from minisbert.cross_encoder import CrossEncoder
 from minisbert.encoder import SentenceTransformer
@@ -40,13 +42,13 @@ def run_locked(arguments: argparse.Namespace) -> None:
     )
     settings, options = read_settings(arguments), read_objective_options(arguments)
     inferred = "" if arguments.objective else ", inferred from the columns"
-    print(f"objective    {objective}: {make_loss(objective, **options).describe()}{inferred}")
-    print(f"examples     {describe_examples(examples)}")
+    show(f"objective    {objective}: {make_loss(objective, **options).describe()}{inferred}")
+    show(f"examples     {describe_examples(examples)}")
     development = read_development(arguments, objective, examples)
     if development is not None:
-        print(f"development  {describe_examples(development)}")
+        show(f"development  {describe_examples(development)}")
     model, head = load_model(arguments, len(examples.classes), settings.seed)
-    print(f"model        {arguments.model}{head}", flush=True)
+    show(f"model        {arguments.model}{head}")
     try:
         result = train(
             model,
@@ -57,7 +59,7 @@ def run_locked(arguments: argparse.Namespace) -> None:
             out=arguments.out,
             resume=arguments.resume,
             threads=arguments.threads,
-            report=lambda line: print(line, flush=True),
+            report=show,
             made_by=shlex.join(["minisbert", *sys.argv[1:]]),
             **asdict(settings),
             **options,
@@ -67,7 +69,7 @@ def run_locked(arguments: argparse.Namespace) -> None:
             print("stopped; --resume continues from the last checkpoint", file=sys.stderr)
         raise
     pace = f", {result.tokens / result.seconds:.0f} tokens/s" if result.tokens else ""
-    print(f"trained      {len(result.losses)} steps{pace}")
+    show(f"trained      {len(result.losses)} steps{pace}")
     if result.measures:
         values = dict(result.measures)
         best, before = values[result.best_step], values[0]
@@ -79,7 +81,7 @@ def run_locked(arguments: argparse.Namespace) -> None:
             print(
                 "No evaluation was better than before training: check examples and learning rate."
             )
-    print(f"saved        {arguments.out}")
+    show(f"saved        {arguments.out}")
 
 
 def split_names(names: str | None) -> list[str] | None:
@@ -92,8 +94,8 @@ def describe_examples(examples: Examples) -> str:
     line = f"{len(examples.lines)}, each {len(examples.texts)} texts"
     if examples.classes:
         counts = np.bincount(examples.labels, minlength=len(examples.classes))  # type: ignore
-        named = zip(examples.classes, counts, strict=True)
-        line += " and a class: " + ", ".join(f"{count} {name}" for name, count in named)
+        named = (f"{n} {name}" for name, n in zip(examples.classes, counts, strict=True))
+        line += f" and a class: {shorten_names(named)}"
     elif examples.labels is not None:
         line += f" and a score, {examples.labels.mean():.2f} on average"
     if examples.left_out:
@@ -110,6 +112,10 @@ def read_development(
     NLI), and are numbered as in training if it has.
     """
     if arguments.development is None:
+        if arguments.development_columns is not None:
+            raise ValueError(
+                "--development-columns must be given with --development, got it alone; leave it out"
+            )
         return None
     columns = split_names(arguments.development_columns or arguments.columns)
     cross = arguments.cross_encoder

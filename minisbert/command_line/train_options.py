@@ -6,11 +6,16 @@ Defaults are those of `Settings` and of the table of objectives; an option not g
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
+from minisbert.command_line.parser import number, whole_number
 from minisbert.training import OBJECTIVES, Settings
 from minisbert.training.objectives import OPTION_NAMES, name_option
+
+# How an option with a default of some type is read.
+_TYPES: dict[type, Callable[[str], Any]] = {int: whole_number, float: number, str: str}
 
 # Field of Settings -> help.
 _SETTINGS = {
@@ -46,7 +51,7 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--scale",
-        type=float,
+        type=number,
         help="highest possible score, by which scores are divided; default 1, or 5 for a file in "
         "the layout of the STS benchmark",
     )
@@ -60,14 +65,14 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--evaluate-every",
-        type=int,
+        type=whole_number,
         metavar="STEPS",
         help="steps between two evaluations, each with a checkpoint; default one epoch",
     )
     parser.add_argument("--resume", action="store_true", help="resume from the last checkpoint")
     parser.add_argument(
         "--max-length",
-        type=int,
+        type=whole_number,
         help="truncate texts to this many tokens; default the model's limit",
     )
     parser.add_argument(
@@ -76,7 +81,9 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
     for name, meaning in _SETTINGS.items():
         default = getattr(Settings, name)
         option = f"--{name.replace('_', '-')}"
-        parser.add_argument(option, type=type(default), help=f"{meaning}; default {default}")
+        parser.add_argument(
+            option, type=_TYPES[type(default)], help=f"{meaning}; default {default}"
+        )
     for name in OPTION_NAMES:
         defaults = {
             objective.name: objective.options[name]
@@ -87,7 +94,7 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
             name_option(name),
             dest=f"objective_{name}",
             metavar=name.upper(),
-            type=type(next(iter(defaults.values()))),
+            type=_TYPES[type(next(iter(defaults.values())))],
             help="; ".join(
                 f"{name} of the objective {user}, default {d}" for user, d in defaults.items()
             ),

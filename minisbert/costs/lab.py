@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from minisbert.arguments import check_texts
+from minisbert.arguments import check_number, check_texts
 from minisbert.costs.machine import describe_machine
 from minisbert.costs.measurement import SIZES, make_cross_encoder, measure_costs
 from minisbert.costs.quality import measure_quality, write_quality
@@ -45,8 +45,7 @@ def run_cost_lab(
             f"texts must be at least {_LEAST_TEXTS} different ones, got {len(different)}; "
             "give a file with more texts"
         )
-    if not seconds >= 5:
-        raise ValueError(f"seconds must be 5 or more, got {seconds:g}; pass a larger number")
+    seconds = check_number("seconds", seconds, 5, most=1e6)
     results = directory / "results.json"
     # Two runs would mix their figures, and each would measure how the other disturbs it.
     with lock_destination(results, wait=False):

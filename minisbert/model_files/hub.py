@@ -193,15 +193,19 @@ def fetch_model(name: str, *, modules: bool = True) -> Path:
 def models_home() -> Path:
     """Return the directory of fetched models: MINISBERT_HOME, else the user's data directory."""
     if home := os.environ.get("MINISBERT_HOME"):
-        return Path(home).expanduser().absolute()
+        return Path(os.path.expanduser(home)).absolute()
     if sys.platform == "win32":
         local = os.environ.get("LOCALAPPDATA")
-        return (Path(local) if local else Path.home() / "AppData" / "Local") / "minisbert"
+        return (
+            Path(local) if local else Path(os.path.expanduser("~")) / "AppData" / "Local"
+        ) / "minisbert"
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support" / "minisbert"
+        return Path(os.path.expanduser("~")) / "Library" / "Application Support" / "minisbert"
     data = os.environ.get("XDG_DATA_HOME", "")
     # The XDG base directory specification says to ignore relative paths.
-    return (Path(data) if os.path.isabs(data) else Path.home() / ".local" / "share") / "minisbert"
+    return (
+        Path(data) if os.path.isabs(data) else Path(os.path.expanduser("~")) / ".local" / "share"
+    ) / "minisbert"
 
 
 @contextlib.contextmanager

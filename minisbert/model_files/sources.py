@@ -60,10 +60,10 @@ def find_hub_cache() -> Path:
     """Return the directory of the Hugging Face cache, from huggingface_hub's own variables."""
     for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if cache := os.environ.get(variable):
-            return Path(os.path.expandvars(cache)).expanduser()
+            return Path(os.path.expanduser(os.path.expandvars(cache)))
     default = os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
     home = os.environ.get("HF_HOME") or default
-    return Path(os.path.expandvars(home)).expanduser() / "hub"
+    return Path(os.path.expanduser(os.path.expandvars(home))) / "hub"
 
 
 def find_in_cache(

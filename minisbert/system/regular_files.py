@@ -10,8 +10,6 @@ import os
 import stat
 from io import BufferedReader
 
-from minisbert.arguments import shorten
-
 # The largest files of JSON and text that are read whole, in bytes.
 LARGEST_JSON = 64 << 20
 LARGEST_TOKENIZER = 512 << 20
@@ -95,7 +93,7 @@ def shorten_path(path: str | os.PathLike[str]) -> str:
     """Return a path for an error: as it is if it is printable, else its repr; the end if long."""
     shown = os.fspath(path)
     if not shown.isprintable():
-        shown = shorten(shown)
+        shown = repr(shown)
     return shown if len(shown) <= 300 else "..." + shown[-297:]
 
 

@@ -98,7 +98,7 @@ def write_checkpoint(
         save_model(new / MODEL_FOLDER)
         write_safetensors(new / TENSORS_FILE, tensors, {})
         with write_file(new / STATE_FILE) as file:
-            content = {"run": identity, **vars(progress)}
+            content = {"run": identity, **vars(progress), "digest": _hash_tensors(tensors)}
             file.write(json.dumps(content, default=float).encode())
 
 
@@ -143,8 +143,20 @@ def read_checkpoint(
             moments[name][: slots[0]] = find(f"{kind}/{name}", parameter, slots)
         if (optimizer.second[name] < 0).any():  # its square root would be NaN
             raise _damaged(path, f"second/{name}", "numbers of 0 or more", "one below")
+    best = {name: find(f"best/{name}", optimizer.parameters[name]) for name in others}
+    # Checkpoints of version 0.1.0 have no digest.
+    digest = _hash_tensors(tensors)
+    if state.find("digest", _HASH, digest) != digest:
+        raise _damaged(path, "the content", "that which was written", "another")
     optimizer.step = progress.step
-    return progress, {name: find(f"best/{name}", optimizer.parameters[name]) for name in others}
+    return progress, best
+
+
+def _hash_tensors(tensors: Mapping[str, Array]) -> str:
+    """Return a hash of names and contents: a flipped bit of a weight would not be noticed else."""
+    return hash_parts(
+        part for name in sorted(tensors) for part in (name.encode(), tensors[name].tobytes())
+    )
 
 
 def check_saved(
@@ -198,6 +210,10 @@ _NAME = Rule(
     "a short name",
     lambda value: isinstance(value, str) and value.isprintable() and len(value) <= 40,
     _START_ANEW,
+)
+
+_HASH = Rule(
+    "64 hexadecimal digits", lambda value: isinstance(value, str) and len(value) == 64, _START_ANEW
 )
 
 

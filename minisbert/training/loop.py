@@ -248,7 +248,7 @@ def lock_out_directory(out: str | os.PathLike[str] | None, resume: bool) -> Iter
     if out is None:
         yield
         return
-    out = Path(out).expanduser()
+    out = Path(os.path.expanduser(out))
     # Another run may have the directory of this one's checkpoints as its `out`.
     with (
         lock_destination(out, wait=False),
@@ -263,7 +263,7 @@ def check_out_directory(out: str | os.PathLike[str], resume: bool) -> None:
 
     Raises FileExistsError.
     """
-    out = Path(out).expanduser()
+    out = Path(os.path.expanduser(out))
     check_destination(out, WEIGHTS_FILE, MODEL_FILES)
     work = find_work_directory(out)
     recover_directory(work)

@@ -65,8 +65,12 @@ def refuse(folder, sentence):
     assert sorted((folder / "out.training").rglob("*")) == before
 
 
-def test_a_whole_checkpoint_is_resumed(copy):
-    """The checkpoint that the cases below damage can be resumed."""
+@pytest.mark.parametrize("digest", [True, False])
+def test_a_whole_checkpoint_is_resumed(copy, digest):
+    """The checkpoint that the cases below damage can be resumed; an old one has no digest."""
+    path = copy / "out.training" / STATE_FILE
+    state = json.loads(path.read_text())
+    path.write_text(json.dumps({k: v for k, v in state.items() if digest or k != "digest"}))
     resume(copy)
     assert (copy / "out" / "model.safetensors").exists()
 
@@ -102,6 +106,7 @@ MEASURES = r"measures in .*state\.json must be a list of pairs of a step up to 2
         ("measure", 5, "measure in .* must be a short name"),
         ("measure", "\x1b[31m", "measure in .* must be a short name"),
         ("measure", "x" * 10**6, "measure in .* must be a short name"),
+        ("digest", "ab", "digest in .* must be 64 hexadecimal digits, got 'ab'"),
         ("measures", MISSING, MEASURES),
         ("measures", [[0, 0.5], [2]], MEASURES),
         ("measures", [[0, 0.5], 2], MEASURES),
@@ -183,6 +188,9 @@ def put_nan(array):
         (f"best/{CLASSIFIER}", None, "must be float32 of shape"),
         (f"best/{CLASSIFIER}", lambda a: a[:, :-1], "must be float32 of shape"),
         (f"best/{CLASSIFIER}", put_nan, "must be finite numbers"),
+        (f"parameter/{BIAS}", lambda a: a + 1, None),
+        (f"first/{BIAS}", lambda a: a * 1.001, None),
+        (f"rows/{TABLE}", lambda a: np.roll(a, 1), None),
     ],
 )
 def test_damaged_arrays(copy, name, change, sentence):
@@ -194,6 +202,9 @@ def test_damaged_arrays(copy, name, change, sentence):
     else:
         arrays[name] = np.ascontiguousarray(change(arrays.get(name)))
     save_file(arrays, path)
+    if sentence is None:  # it could be right, but it is not what was written
+        refuse(copy, r"the content in .*state\.safetensors must be that which was written, got")
+        return
     refuse(copy, rf"{name.partition('/')[2]} in .*state\.safetensors {sentence}")
 
 
