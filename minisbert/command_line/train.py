@@ -27,6 +27,10 @@ from minisbert.training.run import TrainableModel
 def run(arguments: argparse.Namespace) -> None:
     """Train as the arguments say, and print the progress."""
     # Locked before anything is read or loaded: a second training needn't wait for its error.
+    if arguments.development_columns is not None and arguments.development is None:
+        raise ValueError(
+            "--development-columns must be given with --development, got it alone; leave it out"
+        )
     with lock_out_directory(arguments.out, arguments.resume):
         run_locked(arguments)
 
@@ -42,9 +46,10 @@ def run_locked(arguments: argparse.Namespace) -> None:
     )
     settings, options = read_settings(arguments), read_objective_options(arguments)
     inferred = "" if arguments.objective else ", inferred from the columns"
-    show(f"objective    {objective}: {make_loss(objective, **options).describe()}{inferred}")
-    show(f"examples     {describe_examples(examples)}")
+    loss = make_loss(objective, **options)
     development = read_development(arguments, objective, examples)
+    show(f"objective    {objective}: {loss.describe()}{inferred}")
+    show(f"examples     {describe_examples(examples)}")
     if development is not None:
         show(f"development  {describe_examples(development)}")
     model, head = load_model(arguments, len(examples.classes), settings.seed)
@@ -112,10 +117,6 @@ def read_development(
     NLI), and are numbered as in training if it has.
     """
     if arguments.development is None:
-        if arguments.development_columns is not None:
-            raise ValueError(
-                "--development-columns must be given with --development, got it alone; leave it out"
-            )
         return None
     columns = split_names(arguments.development_columns or arguments.columns)
     cross = arguments.cross_encoder

@@ -32,6 +32,7 @@ from minisbert.network.families import FAMILIES
 from minisbert.network.heads import CrossEncoderConfig, head_shapes
 from minisbert.system.disk import write_directory, write_file
 from minisbert.system.json_fields import read_fields
+from minisbert.system.regular_files import LARGEST_TOKENIZER, read_regular
 from minisbert.system.safetensors import write_safetensors
 
 _TOKENIZER_FILES = (
@@ -259,7 +260,7 @@ def _copy_tokenizer(source: Path, directory: Path) -> None:
     for name in _TOKENIZER_FILES:
         if (source / name).exists():
             with write_file(directory / name) as file:
-                file.write((source / name).read_bytes())
+                file.write(read_regular(source / name, LARGEST_TOKENIZER))
 
 
 def _limit_tokenizer(directory: Path, max_length: int) -> None:

@@ -145,9 +145,11 @@ def check_destination(
     Raises FileExistsError naming what is there instead.
     """
     destination = _resolve(destination)
-    if not destination.exists():
+    if destination.is_symlink():
+        actual = "a link that leads to itself"
+    elif not destination.exists():
         return
-    if not destination.is_dir():
+    elif not destination.is_dir():
         actual = "a file"
     elif os.path.ismount(destination) or Path.cwd().is_relative_to(destination):
         actual = "a mount point or the working directory, which can't be renamed"

@@ -12,6 +12,7 @@ import pytest
 
 from minisbert import CrossEncoder, SentenceTransformer, __version__
 from minisbert.__main__ import main
+from minisbert.command_line.parser import write_json
 from minisbert.evaluation.evaluate import evaluate_sts
 from minisbert.evaluation.judged_files import read_sts
 from minisbert.search.text_index import TextIndex
@@ -385,6 +386,210 @@ def test_mistakes_are_one_sentence(fails, arguments, message, tmp_path, monkeypa
     """A mistake in the arguments is reported in one sentence, with exit code 2."""
     monkeypatch.chdir(tmp_path)
     assert message in fails(*arguments)
+
+
+DASH = "put -- before a text that begins with a dash"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        (["search", "x", "-foo"], DASH),
+        (["search", "x", "-k bar"], DASH),
+        (["search", "x", "--why"], DASH),
+        (["search", "x", "--json", "--nope", "cat"], DASH),
+        (["similarity", "-a", "b"], DASH),
+        (["explain", "a", "-b"], DASH),
+        (["encode", "-x"], DASH),
+        (["demo", "-x"], DASH),
+        (["encode", "--file", "-x"], "write --file=VALUE for a value that begins with a dash"),
+        (["search", "x", "a", "-k", "--json"], "argument -k: expected one argument; see"),
+        (["search", "--json", "x"], "arguments are required: QUERY; see"),
+        (["search", "--", "x"], "arguments are required: QUERY; see"),
+        (["info", "--foo"], "unrecognized arguments: --foo; see"),
+    ],
+)
+def test_arguments_that_begin_with_a_dash(fails, arguments, advice):
+    """A text or a value that looks like an option gets the advice that lets it be one."""
+    assert advice in fails(*arguments)
+
+
+@pytest.mark.parametrize("query", ["-20 degrees", "-5", "- a cat"])
+def test_queries_with_a_dash_that_is_no_option(run, index, query):
+    """What can't be an option is a query, and after -- everything is."""
+    assert run("search", index, query)[1]
+    assert run("search", index, "--", "-k")[1]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "x", "--out", "y", "--columns=--"],
+        ["encode", "--file=--"],
+        ["encode", "a", "--model=--"],
+        ["search", "x", "a", "-k=--"],
+    ],
+)
+def test_two_dashes_as_a_value(fails, arguments):
+    """Two dashes are no value of an option; after two dashes alone they are a text."""
+    option = arguments[-1].removesuffix("=--")
+    assert f"argument {option} must have a value other than --; see" in fails(*arguments)
+
+
+@pytest.mark.parametrize("value", ["1_0", " 1", "٣", "1e3", "9" * 19, "", "nan"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["search", "x", "a", "-k"],
+        ["search", "x", "a", "--candidates"],
+        ["encode", "a", "--threads"],
+        ["train", "x", "--out", "y", "--epochs"],
+        ["evaluate", "sts", "x", "--blocks"],
+    ],
+)
+def test_options_take_plain_whole_numbers(fails, command, value):
+    """What Python's int takes beside plain digits is a mistake on a command line."""
+    sentence = fails(*command, value)
+    assert f"{command[-1]}: must be a whole number of at most 18 digits, got " in sentence
+
+
+@pytest.mark.parametrize("value", ["1_0", "nan", "inf", "1e400", "٣", "1,5"])
+@pytest.mark.parametrize("option", ["--learning-rate", "--margin", "--cosine-scale", "--scale"])
+def test_options_take_plain_numbers(fails, option, value):
+    """What Python's float takes beside plain numbers is a mistake on a command line."""
+    assert f"argument {option}: must be a number, got " in fails(
+        "train", "x", "--out", "y", option, value
+    )
+
+
+def test_options_that_nothing_uses_are_refused(fails, index, tiny_directory, tmp_path):
+    """An option that the rest of the command makes meaningless is refused, not ignored."""
+    assert "--candidates must be given with --rerank" in fails(
+        "search", index, "a", "--candidates", 3
+    )
+    (tmp_path / "t.csv").write_text("sentence1,sentence2,score\na,b,1\nc,d,0\n")
+    train = ("train", tmp_path / "t.csv", "--out", tmp_path / "o", "--model", tiny_directory)
+    assert "--development-columns must be given with --development" in fails(
+        *train, "--development-columns", "1,2"
+    )
+    assert "margin must be left out for cosine, got 3.0; it is an option of triplet" in fails(
+        *train, "--margin", 3
+    )
+
+
+HOSTILE = "\x1b[2J\x1b]0;owned\x07\n\u202e\x9b31m"
+
+
+def test_the_terminal_is_not_controlled(run, tiny_directory, lines, tmp_path, monkeypatch):
+    """Names of files, texts and arguments can't send escapes or line breaks to the terminal."""
+    folder = tmp_path / HOSTILE
+    folder.mkdir()
+    text, table = folder / "t.txt", folder / "t.csv"
+    text.write_text(f"a cat{HOSTILE}\n", "utf-8")
+    classes = "".join(f"a,b,{HOSTILE.replace(chr(10), '')}{n}\n" for n in (0, 0, 1, 1))
+    table.write_text(f"sentence1,sentence2,label\n{classes}", "utf-8")
+    monkeypatch.setenv("MINISBERT_HOME", str(folder / "home"))
+    model = ("--model", tiny_directory)
+    for command in (
+        ["index", text, "--out", folder / "index", *model],
+        ["search", folder / "index", HOSTILE, *model],
+        ["search", folder / "index", HOSTILE, "--json", *model],
+        ["encode", HOSTILE, *model],
+        ["explain", HOSTILE, HOSTILE, *model],
+        ["train", table, "--out", folder / "out", *model],
+        ["info"],
+        ["encode", "--file", folder / "none.txt"],
+        ["encode", "--file", text, "--column", HOSTILE],
+        ["encode", "a", "--model", f"./{HOSTILE}"],
+        ["encode", "a", "--out", HOSTILE],
+        ["encode", f"--{HOSTILE}"],
+        ["fetch", HOSTILE],
+        ["search", folder, "a"],
+        [HOSTILE],
+    ):
+        _, out, error = run(*command)
+        assert out or error
+        for line in (out + error).split("\n"):
+            assert line.isprintable(), (command, line)
+
+
+def test_json_output_is_exact(run, tiny_directory):
+    """JSON lines escape what a terminal would act on, and read back as the same text."""
+    assert write_json("\udcff") == '"\\udcff"'
+    for text in (HOSTILE, "\U000e0001 🐈\xa0é"):
+        code, out, _ = run("encode", text, "--model", tiny_directory)
+        assert (code, out.count("\n"), out.strip("\n").isprintable()) == (0, 1, True)
+        assert json.loads(out)["text"] == text
+
+
+def test_fetch_prints_an_exact_path_to_scripts(run, monkeypatch, tmp_path, capsys):
+    """The path of a fetched model is exact, but for a terminal it is escaped."""
+    path = tmp_path / "\x1b[31m"
+    monkeypatch.setattr("minisbert.model_files.hub.fetch_model", lambda name: path)
+    assert run("fetch", "a")[1] == f"{path}\n"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    main(["fetch", "a"])
+    assert capsys.readouterr().out == f"{tmp_path}/\\x1b[31m\n"
+
+
+LONG = "x" * 5000
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["encode", "--file", LONG],
+        ["encode", "a", "--model", LONG],
+        ["encode", "a", "--model", f"./{LONG}"],
+        ["encode", "a", "--out", f"{LONG}.npy"],
+        ["encode", "a", "--out", f"{LONG}/{LONG}.jsonl"],
+        ["index", LONG, "--out", "y"],
+        ["index", "t.txt", "--out", LONG],
+        ["search", LONG, "a"],
+        ["train", LONG, "--out", "y"],
+        ["train", "t.csv", "--out", LONG],
+        ["train", "t.csv", "--out", "y", "--development", LONG],
+        ["evaluate", "sts", LONG],
+        ["evaluate", "retrieval", LONG],
+        ["evaluate", "retrieval", ".", "--split", LONG],
+        ["bench", "--texts", LONG],
+        ["bench", "--out", LONG, "--texts", "t.txt"],
+        ["fetch", LONG],
+        ["encode", LONG, f"--{LONG}"],
+        ["encode", "--file", "t.txt", "--column", LONG],
+        ["encode", "--file", "t.txt", "--field", LONG],
+        ["search", "x", "a", "-k", LONG],
+        ["encode", "--file", "loop"],
+        ["encode", "a", "--model", "./loop"],
+        ["encode", "a", "--out", "loop/x.npy"],
+        ["index", "t.txt", "--out", "loop"],
+        ["search", "loop", "a"],
+        ["train", "t.csv", "--out", "loop"],
+        ["encode", "--file", "."],
+        ["train", ".", "--out", "y"],
+        ["evaluate", "sts", "."],
+        ["index", "t.txt", "--out", "t.txt"],
+        ["train", "t.csv", "--out", "t.txt"],
+        ["encode", "a", "--out", "folder.npy"],
+        ["encode", "a", "--out", "folder.jsonl"],
+        ["encode", "--file", "t.txt/x"],
+        ["search", "t.txt", "a"],
+        ["encode", "a", "--model", "t.txt"],
+    ],
+)
+def test_paths_that_the_system_refuses(fails, tiny_directory, tmp_path, monkeypatch, arguments):
+    """Names too long, loops of links, folders for files and files for folders: one sentence."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "t.txt").write_text("a cat\n" * 2)
+    (tmp_path / "t.csv").write_text("sentence1,sentence2,score\na,b,1\nc,d,0\n")
+    (tmp_path / "folder.npy").mkdir()
+    (tmp_path / "folder.jsonl").mkdir()
+    if "--model" not in arguments and arguments[0] not in ("fetch", "search"):
+        arguments = [*arguments, "--model", str(tiny_directory)]
+    sentence = fails(*arguments)
+    assert len(sentence) < 700
+    assert sentence[:-1].isprintable()
 
 
 def test_bad_values_are_one_sentence(fails, index, tiny_directory, lines, tmp_path):
