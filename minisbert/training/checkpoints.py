@@ -142,12 +142,12 @@ def read_checkpoint(
         for kind, moments in (("first", optimizer.first), ("second", optimizer.second)):
             moments[name][: slots[0]] = find(f"{kind}/{name}", parameter, slots)
         if (optimizer.second[name] < 0).any():  # its square root would be NaN
-            raise _damaged(path, f"second/{name}", "numbers of 0 or more", "one below")
+            raise _damaged(path, f"second/{name}", "numbers of 0 or more", got="one below")
     best = {name: find(f"best/{name}", optimizer.parameters[name]) for name in others}
     # Checkpoints of version 0.1.0 have no digest.
     digest = _hash_tensors(tensors)
     if state.find("digest", _HASH, digest) != digest:
-        raise _damaged(path, "the content", "that which was written", "another")
+        raise _damaged(path, "the content", "that which was written", got="another")
     optimizer.step = progress.step
     return progress, best
 
@@ -176,11 +176,11 @@ def check_saved(
     shape = like.shape if shape is None else shape
     expected = f"{like.dtype} of shape {shape}"
     if array is None:
-        raise _damaged(path, name, expected, "none")
+        raise _damaged(path, name, expected, got="none")
     if array.dtype != like.dtype or array.shape != shape:
-        raise _damaged(path, name, expected, f"{array.dtype} of shape {shorten(array.shape)}")
+        raise _damaged(path, name, expected, got=f"{array.dtype} of shape {shorten(array.shape)}")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise _damaged(path, name, "finite numbers", "others")
+        raise _damaged(path, name, "finite numbers", got="others")
     return array
 
 
@@ -189,15 +189,15 @@ def _check_rows(tensors: Mapping[str, Array], name: str, parameter: Array, *, pa
     rows = tensors[f"rows/{name}"]
     if parameter.ndim != 2 or rows.dtype != np.int64 or rows.ndim != 1:
         got = f"{rows.dtype} of shape {shorten(rows.shape)}"
-        raise _damaged(path, f"rows/{name}", "the row numbers of a table", got)
+        raise _damaged(path, f"rows/{name}", "the row numbers of a table", got=got)
     inside = (rows >= 0) & (rows < len(parameter))
     if not inside.all() or len(np.unique(rows)) < len(rows):
         expected = f"different numbers below {len(parameter)}"
-        raise _damaged(path, f"rows/{name}", expected, "others")
+        raise _damaged(path, f"rows/{name}", expected, got="others")
     return rows.copy()
 
 
-def _damaged(path: Path, name: str, expected: str, got: str) -> ValueError:
+def _damaged(path: Path, name: str, expected: str, *, got: str) -> ValueError:
     return ValueError(
         f"{name} in {shorten_path(path)} must be {expected}, got {got}; {_START_ANEW}"
     )
