@@ -14,15 +14,15 @@ Results are written to the rows of their texts, so their order does not depend o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from minisbert.arrays import Array
+from minisbert.system.blas_limits import limit_blas
 from minisbert.system.progress import progress_bar
-from minisbert.system.threads import Result, keep_freed_memory, limit_blas
+from minisbert.system.threads import Result, keep_freed_memory, start_pool
 
 # The number of tokens in a batch, give or take one text.
 TOKEN_BUDGET = 2048
@@ -80,7 +80,7 @@ def run_batches(
                 if advance:
                     advance(len(batch))
         return
-    with limit_blas(1), ThreadPoolExecutor(workers, "minisbert") as pool:
+    with limit_blas(1), start_pool(workers) as pool:
         futures = [pool.submit(function, batch) for batch in batches]
         try:
             for batch, future in zip(batches, futures, strict=True):

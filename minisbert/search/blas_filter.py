@@ -19,7 +19,7 @@ from minisbert.arrays import Array
 from minisbert.search.candidates import ScanReport, find_candidates, score_candidates
 from minisbert.search.kernel import Findings, call_filter_scores
 from minisbert.search.scan import pair_dots
-from minisbert.system.threads import limit_blas
+from minisbert.system.blas_limits import limit_blas
 
 # Rows of one product: with their scores for some hundred queries they stay in cache.
 PRODUCT_ROWS = 2048

@@ -2,7 +2,8 @@
 
 In reading order; a file imports only from those before it:
 
-    threads        number of threads, limits for BLAS, work shared between threads
+    blas_limits    limits for the threads of BLAS
+    threads        number of threads, work shared between threads
     progress       a progress bar on the terminal
     regular_files  other people's files: no pipes, no devices, nothing too large
     file_identity  the same file again, for objects that travel as a path
@@ -15,11 +16,12 @@ In reading order; a file imports only from those before it:
     text_files     plain lines, CSV, TSV and JSON lines
 """
 
+from minisbert.system.blas_limits import limit_blas
 from minisbert.system.disk import write_directory, write_file
 from minisbert.system.locks import lock_destination
 from minisbert.system.progress import progress_bar
 from minisbert.system.safetensors import read_safetensors, write_safetensors
-from minisbert.system.threads import count_threads, limit_blas
+from minisbert.system.threads import count_threads
 
 __all__ = [
     "count_threads",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 
 
 @contextmanager
@@ -22,5 +25,18 @@ def progress_bar(
         return
     from tqdm import tqdm  # imported only here: it takes longer than a short encode
 
+    _renew_lock_in_children()
     with tqdm(total=total, unit="text", desc=name) as bar:
         yield bar.update
+
+
+@cache
+def _renew_lock_in_children() -> None:
+    """Give bars another lock after each fork from now on.
+
+    A thread that draws its bar during a fork would hold the lock in the child for ever.
+    """
+    from tqdm import tqdm
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: tqdm.set_lock(threading.RLock()))

@@ -1,18 +1,17 @@
-"""Count threads, limit the threads of BLAS, and divide work between threads."""
+"""Count threads, and divide work between threads."""
 
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from minisbert.arguments import check_whole_number
+from minisbert.system.blas_limits import enter_pool
 
 Result = TypeVar("Result")
 
@@ -46,58 +45,9 @@ def keep_freed_memory() -> None:
     np.empty(31 << 20, np.uint8)
 
 
-class _BlasLimits:
-    """The one owner of BLAS's thread limit, which is global to the process.
-
-    If two limits overlapped in time and each restored the value that it found, they could restore
-    in the wrong order and leave BLAS at one thread for ever. So the first call that enters saves
-    the values, calls that enter later may only lower them, and the last that leaves restores them.
-
-    While several calls are inside, each gets one BLAS thread, as suits a server that answers many
-    requests at once: BLAS's own threads would only wait for each other. Two long texts at once take
-    a tenth less time this way.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._controller: Any = None
-        self._found: list[tuple[Any, int]] = []
-
-    def enter(self, threads: int) -> None:
-        with self._lock:
-            if self._controller is None:
-                self._controller = ThreadpoolController().select(user_api="blas")
-            if self._inside == 0:
-                self._found = [
-                    (library, library.num_threads) for library in self._controller.lib_controllers
-                ]
-            self._inside += 1
-            if self._inside > 1:
-                threads = 1
-            for library, _ in self._found:
-                if library.num_threads > threads:
-                    library.set_num_threads(threads)
-
-    def leave(self) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0:
-                for library, threads in self._found:
-                    library.set_num_threads(threads)
-
-
-_blas_limits = _BlasLimits()
-
-
-@contextmanager
-def limit_blas(threads: int) -> Iterator[None]:
-    """Keep BLAS at no more than this many threads inside the `with` block."""
-    _blas_limits.enter(threads)
-    try:
-        yield
-    finally:
-        _blas_limits.leave()
+def start_pool(threads: int) -> ThreadPoolExecutor:
+    """Start a pool of threads whose products get one BLAS thread each, inside a `limit_blas(1)`."""
+    return ThreadPoolExecutor(threads, "minisbert", initializer=enter_pool)
 
 
 def run_parts(
@@ -122,7 +72,7 @@ def run_parts(
     threads = min(threads, len(parts))
     if threads == 1:
         return [run(part) for part in parts]
-    with ThreadPoolExecutor(threads, "minisbert") as pool:
+    with start_pool(threads) as pool:
         return list(pool.map(run, parts))
 
 
@@ -144,7 +94,7 @@ def two_threads(threads: int) -> Iterator[Callable[..., tuple[Any, Any]]]:
     if threads == 1:
         yield lambda first, second: (first(), second())
         return
-    with ThreadPoolExecutor(1, "minisbert") as pool:
+    with start_pool(1) as pool:
 
         def run_both(first: Callable[[], Any], second: Callable[[], Any]) -> tuple[Any, Any]:
             waiting = pool.submit(second)

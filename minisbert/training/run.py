@@ -17,8 +17,8 @@ from minisbert.arguments import OnTruncate, report_truncation
 from minisbert.arrays import Array
 from minisbert.cross_encoder import CrossEncoder
 from minisbert.encoder import SentenceTransformer
+from minisbert.system.blas_limits import limit_blas
 from minisbert.system.regular_files import shorten_path
-from minisbert.system.threads import limit_blas
 from minisbert.training.checkpoints import (
     MODEL_FOLDER,
     STATE_FILE,

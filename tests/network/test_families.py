@@ -24,7 +24,8 @@ from minisbert.network.relative_bias import (
     relative_bias_backward,
     relative_bias_forward,
 )
-from minisbert.system.threads import limit_blas, two_threads
+from minisbert.system.blas_limits import limit_blas
+from minisbert.system.threads import two_threads
 from minisbert.training.networks import make_network
 from minisbert.training.objectives import make_loss
 from minisbert.training.optimizer import is_decayed

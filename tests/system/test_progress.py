@@ -1,6 +1,9 @@
 """A progress bar counts texts."""
 
+import os
+import signal
 import sys
+import threading
 
 import pytest
 
@@ -21,3 +24,32 @@ def test_bar(capsys, monkeypatch, shown, terminal, appears):
     assert ("compare: 100%" in printed) == appears
     assert ("3/3" in printed) == appears
     assert appears or not printed
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_child_shows_its_bar(capsys):
+    """A child that is forked while another thread draws its bar can draw one."""
+    from tqdm import tqdm
+
+    held, done = threading.Event(), threading.Event()
+
+    def draw():
+        with tqdm.get_lock():
+            held.set()
+            done.wait(10)
+
+    with progress_bar(1, True) as advance:
+        advance(1)
+    drawing = threading.Thread(target=draw)
+    drawing.start()
+    held.wait(10)
+    child = os.fork()
+    if not child:
+        signal.alarm(5)  # ends a child that waits
+        with progress_bar(1, True) as advance:
+            advance(1)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    done.set()
+    drawing.join()

@@ -1,56 +1,12 @@
-"""Threads are counted, divide rows among them, and leave BLAS's thread count unchanged."""
+"""Threads are counted, and divide rows among them."""
 
 import threading
 
 import numpy as np
 import pytest
-from blas import count_blas_threads
 
 from minisbert.system import threads as threads_module
-from minisbert.system.threads import count_threads, limit_blas, run_parts
-
-
-def test_overlapping_limits_restore_what_was_found(two_blas_threads):
-    """The first call lowers BLAS's threads, the last to leave restores them, in any order."""
-    first, second = limit_blas(1), limit_blas(1)
-    first.__enter__()
-    second.__enter__()
-    assert count_blas_threads() == 1
-    first.__exit__(None, None, None)
-    assert count_blas_threads() == 1
-    second.__exit__(None, None, None)
-    assert count_blas_threads() == 2
-
-
-def test_overlapping_calls_get_one_thread_each(two_blas_threads):
-    """While several calls are inside, BLAS has one thread for each of them."""
-    with limit_blas(2):
-        assert count_blas_threads() == 2
-        with limit_blas(2):
-            assert count_blas_threads() == 1
-    assert count_blas_threads() == 2
-
-
-def test_limit_never_raises(two_blas_threads):
-    """A limit above the user's own leaves BLAS at the user's."""
-    with limit_blas(64):
-        assert count_blas_threads() == 2
-
-
-def test_limits_from_many_threads(two_blas_threads):
-    """Eight threads entering and leaving at random end where they began."""
-
-    def enter_and_leave(seed):
-        for threads in np.random.default_rng(seed).integers(1, 3, 50):
-            with limit_blas(int(threads)):
-                pass
-
-    workers = [threading.Thread(target=enter_and_leave, args=(seed,)) for seed in range(8)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert count_blas_threads() == 2
+from minisbert.system.threads import count_threads, run_parts
 
 
 @pytest.mark.parametrize("threads", [0, -1, 1.5, "2", True])

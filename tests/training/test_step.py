@@ -9,7 +9,8 @@ from tasks import make_task
 from minisbert import CrossEncoder
 from minisbert.network.bert import WORDS
 from minisbert.network.ragged import join_sentences
-from minisbert.system.threads import limit_blas, two_threads
+from minisbert.system.blas_limits import limit_blas
+from minisbert.system.threads import two_threads
 from minisbert.training.networks import make_network
 from minisbert.training.objectives import CLASSIFIER, OBJECTIVES, make_classifier, make_loss
 from minisbert.training.step import Batch, Network, Trainer, divide_texts, make_generator
