@@ -22,8 +22,9 @@ from minisbert.encoding.tokenization import TokenIds
 from minisbert.network.comparisons import PAIRWISE_SIMILARITIES, SIMILARITIES, name_similarity
 from minisbert.network.config import ModelConfig
 from minisbert.network.sentence_encoder import sentence_forward, token_forward
+from minisbert.system.blas_limits import limit_blas
 from minisbert.system.tensors import has_tensors, make_tensors, read_tensors
-from minisbert.system.threads import count_threads, limit_blas
+from minisbert.system.threads import count_threads
 
 
 class EmbeddingMethods(LoadedModel):
