@@ -49,6 +49,9 @@ from minisbert.network.layers import softmax_forward
 from minisbert.system.tensors import check_tensors, convert_output
 from minisbert.system.whole_reads import read_whole
 
+# A head of more labels than this can't have been meant: its rows alone would take gigabytes.
+_MOST_LABELS = 1 << 20
+
 
 class CrossEncoder(LoadedModel):
     """A model that scores pairs of texts, loaded from a sequence-classification directory.
@@ -115,7 +118,8 @@ class CrossEncoder(LoadedModel):
         mapped: bool = True,
         **others: None,
     ) -> None:
-        num_labels = check_positive("num_labels", num_labels)
+        if num_labels is not None:
+            num_labels = check_whole_number("num_labels", num_labels, most=_MOST_LABELS)
         if fresh_head is not None:
             fresh_head = check_whole_number("fresh_head", fresh_head, 0, remedy="pass a seed")
         super().__init__(

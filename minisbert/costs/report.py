@@ -174,12 +174,11 @@ def draw_costs(costs: Costs, paths: list[Path], caption: str) -> None:
 
     Raises ModuleNotFoundError if matplotlib is not installed.
     """
-    import matplotlib
+    # Not pyplot, whose backend and figures belong to the whole process.
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(8, 5.2), constrained_layout=True)
+    figure = Figure(figsize=(8, 5.2), layout="constrained")
+    axes = figure.subplots()
     mean = float(costs.lengths.mean())
     # Greys and markers that can be told apart in print.
     styles = {"naive": ("black", "o"), "batched": ("#555555", "s"), "bi": ("#0060a0", "D")}
@@ -244,4 +243,3 @@ def draw_costs(costs: Costs, paths: list[Path], caption: str) -> None:
     for path in paths:
         with write_file(path) as file:
             figure.savefig(file, format=path.suffix[1:], dpi=150, bbox_inches="tight")
-    pyplot.close(figure)

@@ -73,6 +73,7 @@ def finish_embeddings(
     unit                   whether `embeddings` already have length 1
     out           (n, D')  of the type of `precision`; D / 8 bytes of packed bits for binary ones
     """
+    truncate_dim = check_positive("truncate_dim", truncate_dim)
     if truncate_dim is not None:
         if unit and truncate_dim < embeddings.shape[1] and not normalize:
             # Dot products of unit vectors are cosines; those of truncated ones are not.
@@ -102,8 +103,7 @@ def describe_output(ids: Array, vectors: Array, embedding: Array) -> dict[str, A
 @keep_kind
 def truncate_embeddings(embeddings: ArrayLike, truncate_dim: int | None) -> Array:
     """Keep the first dimensions, all with None, unscaled.  (..., D) -> (..., truncate_dim)"""
-    check_positive("truncate_dim", truncate_dim)
-    return np.asarray(embeddings)[..., :truncate_dim]
+    return np.asarray(embeddings)[..., : check_positive("truncate_dim", truncate_dim)]
 
 
 @keep_kind

@@ -102,15 +102,12 @@ def draw_heat_map(
 
     Raises ModuleNotFoundError if matplotlib is not installed.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    # Not pyplot, whose backend and figures belong to the whole process.
+    from matplotlib.figure import Figure
 
     R, C = values.shape
-    figure, axes = pyplot.subplots(
-        figsize=(2.5 + 0.42 * C, 1.8 + 0.36 * R), constrained_layout=True
-    )
+    figure = Figure(figsize=(2.5 + 0.42 * C, 1.8 + 0.36 * R), layout="constrained")
+    axes = figure.subplots()
     largest = float(np.abs(values).max()) or 1.0
     image = axes.imshow(values, cmap="RdBu_r", vmin=-largest, vmax=largest)
     # matplotlib reads a dollar sign as the start of a formula.
@@ -124,4 +121,3 @@ def draw_heat_map(
     figure.colorbar(image, ax=axes, label="contribution of a pair of tokens", shrink=0.8)
     with write_file(path) as file:
         figure.savefig(file, format=path.suffix[1:], dpi=150)
-    pyplot.close(figure)

@@ -116,7 +116,7 @@ def evaluate_retrieval(
     ValueError
         If k is less than 1, or no query with a relevant document is left.
     """
-    check_whole_number("k", k, remedy="ask for one result or more")
+    k = check_whole_number("k", k, remedy="ask for one result or more")
     known = {query: grades for query, grades in task.grades.items() if query in task.queries}
     searched = {query: grades for query, grades in known.items() if max(grades.values()) > 0}
     if not task.documents:
@@ -129,7 +129,7 @@ def evaluate_retrieval(
     documents = list(task.documents.values())
     embeddings = model.encode_document(documents, on_truncate="ignore")  # they are counted below
     queries = model.encode_query([task.queries[query] for query in searched])
-    depth = max(k, PRECISION_DEPTH, *RECALL_DEPTHS)
+    depth = min(max(k, PRECISION_DEPTH, *RECALL_DEPTHS), len(documents))
     _, rows = find_nearest(
         queries,
         embeddings,

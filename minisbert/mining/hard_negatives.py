@@ -14,7 +14,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from minisbert.arguments import check_texts, check_whole_number, shorten, warn_caller
+from minisbert.arguments import (
+    LARGEST_FLOAT32,
+    check_number,
+    check_texts,
+    check_whole_number,
+    shorten,
+    warn_caller,
+)
 from minisbert.arrays import Array
 from minisbert.mining.nearest import find_nearest
 from minisbert.mining.pairs import Found, Texts, arrange, collect_texts, read_dataset
@@ -133,8 +140,9 @@ def mine_hard_negatives(
     more = [] if corpus is None else check_texts(corpus, "corpus")
     if use_faiss:
         raise ValueError("use_faiss must be False, got True; the search here is exact without it")
-    check_whole_number("faiss_batch_size", faiss_batch_size)
-    check_whole_number("num_negatives", num_negatives)
+    faiss_batch_size = check_whole_number("faiss_batch_size", faiss_batch_size)
+    num_negatives = check_whole_number("num_negatives", num_negatives)
+    range_min = check_whole_number("range_min", range_min, 0)
     if as_triplets is not None:
         output_format = "triplet" if as_triplets else "n-tuple"
     if include_positives and output_format != "n-tuple":
@@ -152,13 +160,16 @@ def mine_hard_negatives(
         )
     absolute_margin = absolute_margin if margin is None else margin
     limits = (max_score, min_score, absolute_margin, relative_margin)
+    names = ("max_score", "min_score", "absolute_margin", "relative_margin")
+    for name, limit in zip(names, limits, strict=True):
+        if limit is not None:
+            check_number(name, limit, -LARGEST_FLOAT32, remedy="leave it out for no limit")
     most = max(Counter(pairs.queries).values())  # own texts of a query
     if range_max is None:
         excluding = any(limit is not None for limit in (max_score, *limits[2:]))
         excluding |= cross_encoder is not None and min_score is not None
         range_max = range_min + num_negatives * (10 if excluding else 1) + most
-    check_whole_number("range_min", range_min, 0)
-    check_whole_number(
+    range_max = check_whole_number(
         "range_max", range_max, range_min + num_negatives, remedy="it must leave num_negatives"
     )
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from minisbert.arguments import check_whole_number
+from minisbert.arguments import check_whole_number, shorten
 from minisbert.system.blas_limits import enter_pool
 
 Result = TypeVar("Result")
@@ -23,16 +23,26 @@ SMALLEST_PART = 1 << 21
 PARTS_PER_THREAD = 8
 
 
+# Each thread takes memory, and a system has room for only some thousands.
+MOST_THREADS = 1024
+
+
 def count_threads(threads: int | None) -> int:
     """Return the number of threads asked for, or one for each core that the process may use.
 
-    Raises ValueError for anything but a whole number of 1 or more.
+    Raises ValueError for anything but a whole number from 1 to MOST_THREADS.
     """
     if threads is None:
         if hasattr(os, "sched_getaffinity"):
             return len(os.sched_getaffinity(0))
         return os.cpu_count() or 1
-    return check_whole_number("threads", threads, remedy="leave it out to use every core")
+    number = check_whole_number("threads", threads, remedy="leave it out to use every core")
+    if number > MOST_THREADS:
+        raise ValueError(
+            f"threads must be at most {MOST_THREADS}, got {shorten(number)}; "
+            "leave it out to use every core"
+        )
+    return number
 
 
 def keep_freed_memory() -> None:

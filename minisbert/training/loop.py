@@ -162,7 +162,7 @@ def train(
     )
     find_objective(objective, isinstance(model, CrossEncoder))
     loss = make_loss(objective, margin=margin, scale=scale, concatenation=concatenation)
-    check_positive("evaluate_every", evaluate_every)
+    evaluate_every = check_positive("evaluate_every", evaluate_every)
     check_truncation(on_truncate)
     threads = count_threads(model.threads if threads is None else threads)
     data = make_examples(examples, objective)
