@@ -207,6 +207,16 @@ def test_modules_of_torch_are_known_by_name(directory):
         CrossEncoder(directory, activation_fn=FakeModule("Softmax(dim=0)"))
 
 
+def test_module_of_another_file_of_torch_is_not_known(directory):
+    """A class of the same name in another part of torch computes something else."""
+    other = type("Sigmoid", (), {"__module__": "torch.mine", "__repr__": lambda _: "Sigmoid()"})
+    for activation in (other, other()):
+        with pytest.raises(
+            ValueError, match=r"activation_fn must be .* 'torch\.mine\.Sigmoid\(\)'"
+        ):
+            CrossEncoder(directory, activation_fn=activation)
+
+
 def test_prompt_is_put_before_the_first_text(model):
     """A prompt is put in front of the first text of every pair, and of the query of a ranking."""
     pairs = [("bird", "a cat"), ("tree", "")]

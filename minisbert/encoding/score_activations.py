@@ -25,6 +25,7 @@ _TORCH_MODULES = {
     "ReLU(inplace=True)": "relu",
     **{f"Softmax(dim={dim})": "softmax" for dim in (None, -1, 1)},  # over the labels
 }
+_TORCH_FILES = ("torch.nn.modules.activation", "torch.nn.modules.linear")
 
 
 def find_score_activation(activation: str | ScoreActivation) -> ScoreActivation:
@@ -36,10 +37,12 @@ def find_score_activation(activation: str | ScoreActivation) -> ScoreActivation:
     Raises ValueError for an unknown name, or a module with settings that no function here has.
     """
     name: Any = activation
-    if isinstance(activation, type) and activation.__module__.startswith("torch."):
-        name = f"{activation.__name__}()"
-    elif type(activation).__module__.startswith("torch."):
-        name = repr(activation)  # with its settings in the brackets
+    kind = activation if isinstance(activation, type) else type(activation)
+    if kind.__module__.startswith("torch."):
+        # A module prints its settings in the brackets.
+        name = f"{kind.__name__}()" if kind is activation else repr(activation)
+        if kind.__module__ not in _TORCH_FILES:
+            name = f"{kind.__module__}.{name}"  # another class of this name
     if callable(name):
         return name
     name = _TORCH_MODULES.get(name, name)
