@@ -37,7 +37,7 @@ def find_score_activation(activation: str | ScoreActivation) -> ScoreActivation:
     Raises ValueError for an unknown name, or a module with settings that no function here has.
     """
     name: Any = activation
-    kind = activation if isinstance(activation, type) else type(activation)
+    kind: Any = activation if isinstance(activation, type) else type(activation)
     if kind.__module__.startswith("torch."):
         # A module prints its settings in the brackets.
         name = f"{kind.__name__}()" if kind is activation else repr(activation)
