@@ -40,7 +40,7 @@ def find_score_activation(activation: str | ScoreActivation) -> ScoreActivation:
     kind: Any = activation if isinstance(activation, type) else type(activation)
     if kind.__module__.startswith("torch."):
         # A module prints its settings in the brackets.
-        name = f"{kind.__name__}()" if kind is activation else repr(activation)
+        name = f"{kind.__name__}()" if isinstance(activation, type) else repr(activation)
         if kind.__module__ not in _TORCH_FILES:
             name = f"{kind.__module__}.{name}"  # another class of this name
     if callable(name):
