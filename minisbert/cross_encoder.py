@@ -222,6 +222,8 @@ class CrossEncoder(LoadedModel):
             for.
         ValueError
             If an option is invalid; if a pair is too long and `on_truncate="error"`.
+        FloatingPointError
+            If the head's output is not finite, as weights with NaN or of enormous size give.
         """
         check_tensors(convert_to_numpy, convert_to_tensor)
         most = check_run_options(batch_size, chunk_size, device=device, on_truncate=on_truncate)
@@ -240,6 +242,7 @@ class CrossEncoder(LoadedModel):
             logits,
             lambda indices: self._score(tokens, indices),
             np.minimum(tokens.lengths, self.max_length),
+            model=self.model_directory,
             threads=workers,
             batch_size=most,
             show_progress_bar=show_progress_bar,

@@ -212,6 +212,8 @@ class SentenceTransformer(EmbeddingMethods):
         ValueError
             If an option is invalid or can't be combined with another; if a text is too long and
             `on_truncate="error"`.
+        FloatingPointError
+            If a result is not finite, as weights with NaN or of enormous size give.
         """
         check_tensors(convert_to_numpy, convert_to_tensor)
         most = check_run_options(batch_size, chunk_size, device=device, on_truncate=on_truncate)
@@ -236,6 +238,7 @@ class SentenceTransformer(EmbeddingMethods):
         run = partial(
             fill_rows,
             lengths=np.minimum(tokens.lengths, self.max_seq_length),
+            model=self.model_directory,
             threads=workers,
             batch_size=most,
             show_progress_bar=show_progress_bar,

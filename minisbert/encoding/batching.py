@@ -8,13 +8,15 @@
    to 1.6 times as fast as one batch at a time with BLAS on two threads: attention, GELU and layer
    norms then use both cores, too. So every thread gets the same number of equally large batches.
 
-Results are written to the rows of their texts, so their order does not depend on the batches.
+Results are written to the rows of their texts, so their order does not depend on the batches. A
+result that is not finite is an error here, for all that a network computes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,8 @@ import numpy as np
 from minisbert.arrays import Array
 from minisbert.system.blas_limits import limit_blas
 from minisbert.system.progress import progress_bar
-from minisbert.system.threads import Result, keep_freed_memory, start_pool
+from minisbert.system.regular_files import shorten_path
+from minisbert.system.threads import Result, keep_freed_memory, make_thread_pool
 
 # The number of tokens in a batch, give or take one text.
 TOKEN_BUDGET = 2048
@@ -80,7 +83,7 @@ def run_batches(
                 if advance:
                     advance(len(batch))
         return
-    with limit_blas(1), start_pool(workers) as pool:
+    with limit_blas(1), make_thread_pool(workers) as pool:
         futures = [pool.submit(function, batch) for batch in batches]
         try:
             for batch, future in zip(batches, futures, strict=True):
@@ -97,6 +100,7 @@ def fill_rows(
     function: Callable[[Array], Iterable[Array]],
     lengths: Array,
     *,
+    model: Path,
     threads: int,
     batch_size: int | None = None,
     show_progress_bar: bool | None = None,
@@ -106,16 +110,45 @@ def fill_rows(
     rows               n     an array or a list, overwritten
     function                 takes the indices of some texts, returns a row for each of them
     lengths            (n,)  tokens of each text
+    model                    directory of the model, to name it in an error
     show_progress_bar        None for a bar only on a terminal, and only for many texts
+
+    Raises FloatingPointError if a result is not finite.
     """
+
+    def run(indices: Array) -> Iterable[Array]:
+        # Of numbers that overflow the check below speaks, so NumPy need not.
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            return function(indices)
+
     keep_freed_memory()
     if show_progress_bar is None and len(lengths) < _PROGRESS_BAR_TEXTS:
         show_progress_bar = False
     batches = plan_batches(lengths, threads, batch_size)
     with progress_bar(len(lengths), show_progress_bar) as advance:
-        for indices, values in run_batches(function, batches, threads, advance=advance):
+        for indices, values in run_batches(run, batches, threads, advance=advance):
+            check_finite(values, indices, model)
             for index, value in zip(indices, values, strict=True):
                 rows[index] = value
+
+
+def check_finite(values: Iterable[Array], indices: Iterable[int], model: Path) -> None:
+    """Raise FloatingPointError if a result of the network is NaN or infinite.
+
+    values   a result for each input; an array, or a list of arrays
+    indices  of the inputs
+    model    directory of the model
+    """
+    if isinstance(values, np.ndarray) and np.isfinite(values).all():
+        return
+    found = zip(indices, values, strict=True)
+    wrong = [index for index, value in found if not np.isfinite(value).all()]
+    if wrong:
+        raise FloatingPointError(
+            f"the results of the model in {shorten_path(model)} must be finite, got NaN or "
+            f"infinity for the input at index {min(wrong)}; its weights are not finite or too "
+            "large, so fetch or train it again"
+        )
 
 
 def encode_once(

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from minisbert.arguments import check_positive, check_texts
 from minisbert.arrays import Array
+from minisbert.encoding.batching import check_finite
 from minisbert.encoding.drop_in import accept_old_names
 from minisbert.encoding.loaded_model import LoadedModel
 from minisbert.encoding.module_methods import NetworkModule
@@ -153,8 +154,12 @@ class EmbeddingMethods(LoadedModel):
         sentences = np.empty((len(texts), self.config.embedding_width), np.float32)
         with limit_blas(count_threads(self.threads)):
             if texts:
-                vectors[kept] = np.concatenate(self._embed_tokens(texts))
-                sentences = self._embed(texts, skip=0)
+                with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                    tokens = self._embed_tokens(texts)
+                    sentences = self._embed(texts, skip=0)
+                for results in (tokens, sentences):
+                    check_finite(results, range(len(texts)), self.model_directory)
+                vectors[kept] = np.concatenate(tokens)
         found = {"token_embeddings": vectors, "sentence_embedding": sentences}
         if has_tensors(features["input_ids"]):
             found = make_tensors(found)

@@ -68,11 +68,15 @@ def encode_iter(
         If a text is not a str (the message names its index).
     ValueError
         If an option is invalid, or needs all embeddings at once.
+    FloatingPointError
+        If an embedding is not finite.
     """
     _check_arguments(texts, chunk, options)
+    first = 0
     for piece in _cut_chunks(texts, chunk):
-        for embedding in model.encode(piece, **{"show_progress_bar": False, **options}):
+        for embedding in _encode_chunk(model, piece, first, options=options):
             yield embedding.copy()  # keeping one should not keep its whole chunk in memory
+        first += len(piece)
 
 
 def encode_to_file(
@@ -115,6 +119,8 @@ def encode_to_file(
         If a text is not a str (the message names its index).
     ValueError
         If an earlier call had other texts, another model or other options.
+    FloatingPointError
+        If an embedding is not finite.
     OSError
         If writing fails, as on a full disk; complete rows stay, and the next call resumes after
         them.
@@ -181,7 +187,7 @@ def _encode_to_locked_file(
         total = len(texts) - done if isinstance(texts, Sized) else None
         with progress_bar(total, shown) as advance:
             for piece in _cut_chunks(rest, chunk, done):
-                rows = model.encode(piece, show_progress_bar=False, **options)
+                rows = _encode_chunk(model, piece, done, options=options)
                 file.write(np.ascontiguousarray(rows).data)
                 file.flush()
                 os.fsync(file.fileno())
@@ -235,6 +241,16 @@ def _cut_chunks(texts: Iterable[str], chunk: int, first: int = 0) -> Iterator[li
                 )
         yield piece
         first += len(piece)
+
+
+def _encode_chunk(
+    model: BiEncoder, piece: list[str], first: int, *, options: dict[str, Any]
+) -> Any:
+    """Encode a chunk; an error of its results says at which text the chunk begins."""
+    try:
+        return model.encode(piece, **{"show_progress_bar": False, **options})
+    except FloatingPointError as error:
+        raise FloatingPointError(f"{error} (counted from text {first})") from None
 
 
 def _hash_texts(texts: Iterator[str], count: int, before: bytes = b"") -> bytes:

@@ -26,6 +26,8 @@ class NormalizeCache(NamedTuple):
 def normalize_forward(x: Array, *, cache: Cache = None) -> Array:
     """Scale rows to length 1; a zero row stays zero.  (N, D) -> (N, D)"""
     norms = np.sqrt(np.einsum("nd,nd->n", x, x))[:, None]  # (N, 1)
+    if np.isinf(norms).any():  # divided by an infinite length, a row of large numbers would be 0
+        norms[np.isinf(norms)] = np.nan
     scaled = x / np.maximum(norms, SMALLEST_NORM)
     if cache is not None:
         cache.append(NormalizeCache(scaled, norms))

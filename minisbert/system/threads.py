@@ -55,8 +55,8 @@ def keep_freed_memory() -> None:
     np.empty(31 << 20, np.uint8)
 
 
-def start_pool(threads: int) -> ThreadPoolExecutor:
-    """Start a pool of threads whose products get one BLAS thread each, inside a `limit_blas(1)`."""
+def make_thread_pool(threads: int) -> ThreadPoolExecutor:
+    """Make a pool of threads whose products get one BLAS thread each, inside a `limit_blas(1)`."""
     return ThreadPoolExecutor(threads, "minisbert", initializer=enter_pool)
 
 
@@ -82,7 +82,7 @@ def run_parts(
     threads = min(threads, len(parts))
     if threads == 1:
         return [run(part) for part in parts]
-    with start_pool(threads) as pool:
+    with make_thread_pool(threads) as pool:
         return list(pool.map(run, parts))
 
 
@@ -104,7 +104,7 @@ def two_threads(threads: int) -> Iterator[Callable[..., tuple[Any, Any]]]:
     if threads == 1:
         yield lambda first, second: (first(), second())
         return
-    with start_pool(1) as pool:
+    with make_thread_pool(1) as pool:
 
         def run_both(first: Callable[[], Any], second: Callable[[], Any]) -> tuple[Any, Any]:
             waiting = pool.submit(second)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minisbert.arrays import Array
-from minisbert.encoding.batching import encode_once
+from minisbert.encoding.batching import check_finite, encode_once
 from minisbert.evaluation.metrics import spearman
 from minisbert.mining.nearest import find_nearest
 from minisbert.training.examples import Examples
@@ -61,6 +61,7 @@ def measure_development(
         width = model.config.embedding_width  # the classifier reads all of an embedding
         columns = encode_once(model.encode, *examples.texts, truncate_dim=width, **_QUIETLY)
         scores = loss.classify(columns, parameters)
+        check_finite(scores, range(len(scores)), model.model_directory)
     if not examples.classes:
         return Measure("Spearman", spearman(examples.labels, scores))
     return Measure("accuracy", float((scores.argmax(axis=1) == examples.labels).mean()))

@@ -1,5 +1,7 @@
 """Batches are planned and run, and results go to the rows of their texts."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from blas import count_blas_threads
@@ -67,7 +69,9 @@ def test_rows_are_filled_in_the_order_of_the_texts(rows):
     """Row i is the result for text i, in an array and in a list, on two threads."""
     lengths = np.array([300, 7, 900, 20, 300])
     values = np.arange(10).reshape(5, 2)
-    batching.fill_rows(rows, lambda indices: values[indices], lengths, threads=2, batch_size=2)
+    batching.fill_rows(
+        rows, lambda indices: values[indices], lengths, model=Path(), threads=2, batch_size=2
+    )
     assert np.array_equal(rows, values)
 
 

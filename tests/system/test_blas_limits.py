@@ -169,9 +169,9 @@ def test_each_thread_has_its_own_number(own_numbers):
 
 def test_threads_of_a_pool_have_one_blas_thread(own_numbers):
     """Where each thread has a number, the threads that share the work of a call have one each."""
-    from minisbert.system.threads import start_pool
+    from minisbert.system.threads import make_thread_pool
 
-    with limit_blas(1), start_pool(2) as pool:
+    with limit_blas(1), make_thread_pool(2) as pool:
         assert set(pool.map(lambda _: own_numbers.num_threads, range(4))) == {1}
     assert own_numbers.num_threads == 4
 
