@@ -57,6 +57,12 @@ def shorten_names(names: Iterable[str]) -> str:
     return shown if len(names) <= 10 else f"{shown}, ... ({len(names)} in all)"
 
 
+def shorten_message(error: object) -> str:
+    """Return another package's message for an error: one line of at most 160 characters."""
+    shown = escape(" ".join(str(error)[:1000].split()))
+    return shown if len(shown) <= 160 else shown[:157] + "..."
+
+
 def escape(text: str) -> str:
     """Return a text with control characters and the like as Python escapes them: \\x1b, \\n.
 
@@ -221,7 +227,7 @@ def check_pairs(inputs: Any) -> list[tuple[str, str]]:
         ):
             raise TypeError(
                 f"inputs must hold only pairs of str, got {type(pair).__name__} "
-                f"{str(pair)[:60]!r} at index {index}; give two texts for each"
+                f"{shorten(str(pair)[:60])} at index {index}; give two texts for each"
             )
     return [(first, second) for first, second in pairs]
 

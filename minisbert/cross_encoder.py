@@ -23,6 +23,7 @@ from minisbert.arguments import (
     check_texts,
     check_whole_number,
     report_truncation,
+    shorten,
     warn_caller,
 )
 from minisbert.arrays import Array
@@ -46,6 +47,7 @@ from minisbert.model_files.saving import check_labels, save_cross_encoder
 from minisbert.model_files.weights import load_parameters
 from minisbert.network.heads import CrossEncoderConfig, pair_forward
 from minisbert.network.layers import softmax_forward
+from minisbert.system.regular_files import shorten_path
 from minisbert.system.tensors import check_tensors, convert_output
 from minisbert.system.whole_reads import read_whole
 
@@ -143,7 +145,8 @@ class CrossEncoder(LoadedModel):
         if fresh_head is None and num_labels is not None and not has_head(directory):
             fresh_head = 0
             warn_caller(
-                f"{directory} has no classification head, so a new one for {num_labels} labels is "
+                f"{shorten_path(directory)} has no classification head, so a new one for "
+                f"{num_labels} labels is "
                 "drawn at random; its scores mean nothing until it is trained"
             )
         labels = None if fresh_head is None else num_labels or 1
@@ -152,8 +155,9 @@ class CrossEncoder(LoadedModel):
         self.config = read_cross_encoder_config(directory, labels)
         if num_labels not in (None, self.config.num_labels):
             raise ValueError(
-                f"num_labels must be {self.config.num_labels}, as {directory} has it, "
-                f"got {num_labels!r}; leave it out"
+                f"num_labels must be {self.config.num_labels}, as {shorten_path(directory)} "
+                f"has it, "
+                f"got {shorten(num_labels)}; leave it out"
             )
         self.tokenizer = self._load_tokenizer(directory)
         # First, since only the weights confirm the sizes of which a fresh head is made.

@@ -67,7 +67,7 @@ def refuse_others(
     """
     for name, value in others.items():
         if name not in reasons:
-            raise TypeError(f"{owner} got an unexpected argument {name!r}; leave it out")
+            raise TypeError(f"{owner} got an unexpected argument {shorten(name)}; leave it out")
         if value and value != _USUAL_VALUES.get(name):
             # Name the type alone: the value may be a secret, which must not get into a log.
             raise ValueError(

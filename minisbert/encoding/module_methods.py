@@ -12,7 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from minisbert.arguments import check_device, check_rows
+from minisbert.arguments import (
+    check_device,
+    check_rows,
+    shorten,
+)
 from minisbert.encoding.drop_in import start_pool
 from minisbert.encoding.tokenization import TokenIds, Tokenizer
 from minisbert.system.tensors import find_torch, make_tensors
@@ -93,7 +97,7 @@ class ModuleMethods(ABC):
     def __getattr__(self, name: str) -> Any:
         """Say why an attribute of torch's or sentence-transformers' models is missing."""
         reason = f"; {_MISSING[name]}" if name in _MISSING else ""
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{reason}")
+        raise AttributeError(f"{type(self).__name__} has no attribute {shorten(name)}{reason}")
 
     def evaluate(self, evaluator: Callable[..., Any], output_path: str | None = None) -> Any:
         """Call an evaluator with this model, and return its result.

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from minisbert.arguments import warn_caller
+from minisbert.arguments import (
+    shorten,
+    shorten_names,
+    warn_caller,
+)
 from minisbert.encoding.tokenization import Tokenizer
 from minisbert.network.config import PoolingConfig
 
@@ -22,7 +26,8 @@ def merge_prompts(own: Mapping[str, str], given: Mapping[str, str | None] | None
     for name, text in prompts.items():
         if not isinstance(text, str):
             raise TypeError(
-                f"prompts must be texts, got {type(text).__name__} for {name!r}; give its text"
+                f"prompts must be texts, got {type(text).__name__} for {shorten(name)}; give "
+                f"its text"
             )
     return prompts
 
@@ -31,7 +36,7 @@ def find_prompt(prompts: Mapping[str, str], name: str) -> str:
     """Return the prompt of a name; ValueError with all names if there is none."""
     if name not in prompts:
         raise ValueError(
-            f"prompt_name must be one of {', '.join(sorted(prompts))}, got {name!r}; "
+            f"prompt_name must be one of {shorten_names(sorted(prompts))}, got {shorten(name)}; "
             "pass prompts={name: text} when loading the model"
         )
     return prompts[name]
@@ -49,7 +54,7 @@ def choose_prompt(
         if not isinstance(prompt, str):
             raise TypeError(f"prompt must be a str, got {type(prompt).__name__}; give its text")
         if prompt_name is not None:
-            warn_caller(f"prompt_name {prompt_name!r} is ignored, since a prompt is given")
+            warn_caller(f"prompt_name {shorten(prompt_name)} is ignored, since a prompt is given")
         return prompt
     name = default_name if prompt_name is None else prompt_name
     return "" if name is None else find_prompt(prompts, name)

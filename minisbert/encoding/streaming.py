@@ -20,7 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minisbert.arguments import check_rows, check_whole_number
+from minisbert.arguments import (
+    check_rows,
+    check_whole_number,
+    shorten,
+)
 from minisbert.arrays import Array
 from minisbert.system.disk import sync_directory, write_file
 from minisbert.system.json_fields import Fields, Rule, read_fields
@@ -129,13 +133,13 @@ def encode_to_file(
     if options.get("output_value", "sentence_embedding") != "sentence_embedding":
         raise ValueError(
             "output_value must be 'sentence_embedding' for a file, got "
-            f"{options['output_value']!r}; all rows of a file have the same width"
+            f"{shorten(options['output_value'])}; all rows of a file have the same width"
         )
     shown = options.pop("show_progress_bar", None)
     path = Path(os.path.realpath(os.path.expanduser(path)))  # a link is followed, not replaced
     if not path.parent.is_dir():
         raise FileNotFoundError(
-            f"path must be in an existing folder, got {path}; make the folder first"
+            f"path must be in an existing folder, got {shorten_path(path)}; make the folder first"
         )
     with lock_destination(path, wait=False):
         return _encode_to_locked_file(
@@ -157,7 +161,7 @@ def _encode_to_locked_file(
     partial, journal = name_partial_files(path)
     if resume and path.exists() and not partial.exists():
         raise FileExistsError(
-            f"{path} must be a new file, but it exists and is finished; "
+            f"{shorten_path(path)} must be a new file, but it exists and is finished; "
             "pass resume=False to replace it"
         )
     # 1. Find out what an earlier call has done.
@@ -169,13 +173,15 @@ def _encode_to_locked_file(
     rest = iter(texts)
     if _hash_texts(rest, done) != digest:
         raise ValueError(
-            f"the first {done} texts must be those that {partial} was made from, got others; "
+            f"the first {done} texts must be those that {shorten_path(partial)} was made "
+            f"from, got others; "
             "give the same texts, or pass resume=False to start again"
         )
     size = _HEADER_BYTES + done * empty.shape[1] * empty.dtype.itemsize
     if done and partial.stat().st_size < size:
         raise ValueError(
-            f"{partial} must hold {done} rows, as {journal} says, but it was cut short; "
+            f"{shorten_path(partial)} must hold {done} rows, as {shorten_path(journal)} says, "
+            f"but it was cut short; "
             "pass resume=False to start again"
         )
     if not done:
@@ -224,7 +230,7 @@ def _check_arguments(texts: Iterable[str], chunk: int, options: dict[str, Any]) 
     if options.get("precision") in ("int8", "uint8"):
         raise ValueError(
             "precision must be float32, binary or ubinary where embeddings come in chunks, got "
-            f"{options['precision']!r}, whose ranges would differ between chunks; "
+            f"{shorten(options['precision'])}, whose ranges would differ between chunks; "
             "encode as float32 and use quantize_embeddings"
         )
 

@@ -20,6 +20,7 @@ from minisbert.arrays import Array
 from minisbert.model_files.tokenizer_library import encode_text, refuse_failures
 from minisbert.model_files.tokenizers import read_tokenizer
 from minisbert.system.json_fields import Rule, one_of, read_fields
+from minisbert.system.regular_files import shorten_path
 
 _INPUT_NAMES = Rule(
     "a list of texts",
@@ -86,7 +87,8 @@ class Tokenizer:
             self._tokenizer.encode(_RARE_LETTER)
         if not self._try("").ids:
             raise ValueError(
-                f"the tokenizer in {self._directory} must put special tokens around a text, "
+                f"the tokenizer in {shorten_path(self._directory)} must put special tokens "
+                f"around a text, "
                 "got none for an empty one; add a post-processor to it"
             )
 
@@ -108,7 +110,8 @@ class Tokenizer:
         vocabulary = self._tokenizer.get_vocab()
         if not vocabulary:
             raise ValueError(
-                f"the tokenizer in {self._directory} must have a vocabulary, got an empty one; "
+                f"the tokenizer in {shorten_path(self._directory)} must have a vocabulary, "
+                f"got an empty one; "
                 "fetch the model again"
             )
         # The ids of special tokens come from the post-processor and may not be in the vocabulary.
@@ -126,7 +129,8 @@ class Tokenizer:
         ):
             largest = max(*vocabulary.values(), *always)
             raise ValueError(
-                f"ids of the tokenizer in {self._directory} must be below {vocab_size}, the "
+                f"ids of the tokenizer in {shorten_path(self._directory)} must be below "
+                f"{vocab_size}, the "
                 f"vocab_size of the model, got {largest}; the tokenizer may be another model's"
             )
 
@@ -148,19 +152,22 @@ class Tokenizer:
         special = self.count_special(pairs)
         if own != [len(plain)] * (1 + pairs) or sum(own) + special != len(encoding):
             raise ValueError(
-                f"the tokenizer in {self._directory} must put each text between its special tokens "
+                f"the tokenizer in {shorten_path(self._directory)} must put each text between "
+                f"its special tokens "
                 "once, got a post-processor that doesn't; the tokenizer may be another model's"
             )
         if special + 1 + pairs > positions:
             raise ValueError(
-                f"the tokenizer in {self._directory} must leave room for the text, got "
+                f"the tokenizer in {shorten_path(self._directory)} must leave room for the "
+                f"text, got "
                 f"{special} special tokens for {positions} positions; "
                 "the tokenizer may be another model's"
             )
         types = segments if pairs else 1
         if self._gives_types and segments and max(encoding.type_ids) >= types:
             raise ValueError(
-                f"token types of the tokenizer in {self._directory} must be below {types}, got "
+                f"token types of the tokenizer in {shorten_path(self._directory)} must be "
+                f"below {types}, got "
                 f"{max(encoding.type_ids)}; the tokenizer may be another model's"
             )
 

@@ -338,7 +338,7 @@ def _check_widths(
             if module.in_features != width:
                 path = shorten_path(directory / module.path / "config.json")
                 raise ValueError(
-                    f"in_features in {path} must be {width}, "
+                    f"in_features in {shorten_path(path)} must be {width}, "
                     f"the width of the module before it, got {module.in_features}; "
                     "fetch the model again, the folders may be of different models"
                 )
@@ -361,14 +361,14 @@ def override_reading(config: ModelConfig, pooling: str | None, blocks: int | Non
     if pooling is not None:
         if pooling not in [*POOLINGS]:
             raise ValueError(
-                f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}; "
+                f"pooling must be one of {', '.join(POOLINGS)}, got {shorten(pooling)}; "
                 "leave it out for the model's own"
             )
         own = config.pooling
         if len(own.modes) > 1 and any(isinstance(module, DenseConfig) for module in config.modules):
             raise ValueError(
                 f"pooling must be the model's own, {' and '.join(own.modes)}, since a Dense module "
-                f"follows that takes all of it, got {pooling!r}; leave it out"
+                f"follows that takes all of it, got {shorten(pooling)}; leave it out"
             )
         config = replace(config, pooling=replace(own, modes=(pooling,)))
     return config

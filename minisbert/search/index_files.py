@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from minisbert.arguments import shorten
 from minisbert.arrays import Array
 from minisbert.search.index_rows import (
     METRICS,
@@ -34,6 +35,7 @@ from minisbert.search.index_rows import (
 from minisbert.search.int8_filter import block_dtype, count_blocks, encode_rows, make_blocks
 from minisbert.search.kernel import BLOCK_ROWS
 from minisbert.system.disk import write_file
+from minisbert.system.regular_files import shorten_path
 from minisbert.system.safetensors import (
     make_header,
     read_header,
@@ -192,7 +194,8 @@ class RowFile:
             start = self.offset + width * number
             if os.preadv(self.descriptor, [row.data], start) != width:
                 raise ValueError(
-                    f"{self.path} must hold row {number} whole, but it was cut short; "
+                    f"{shorten_path(self.path)} must hold row {number} whole, but it was cut "
+                    f"short; "
                     "replace it with a whole copy"
                 )
         return rows
@@ -226,13 +229,15 @@ def _map_index(path: Path) -> IndexContent:
     arrays, metadata = read_safetensors(path)
     if metadata.get("format") != INDEX_FORMAT:
         raise ValueError(
-            f"index {path} must be a file of {INDEX_FORMAT}, got another kind of safetensors file; "
+            f"index {shorten_path(path)} must be a file of {INDEX_FORMAT}, got another kind "
+            f"of safetensors file; "
             "pass a file that FlatIndex.save wrote"
         )
     version = metadata.get("format_version", "")
     if version not in (PLAIN, EXTENDED):
         raise ValueError(
-            f"index {path} must be of format version {PLAIN} or {EXTENDED}, got {version!r}; "
+            f"index {shorten_path(path)} must be of format version {PLAIN} or {EXTENDED}, got "
+            f"{shorten(version)}; "
             "open it with the minisbert that wrote it, or a newer one"
         )
     rows = arrays.pop("rows", np.empty(0, np.float32))
@@ -240,15 +245,16 @@ def _map_index(path: Path) -> IndexContent:
     D = rows.shape[1] if rows.ndim == 2 else 0
     if rows.dtype != np.float32 or D < 1 or str(D) != dimension or metric not in METRICS:
         raise ValueError(
-            f"index {path} must hold float32 rows (M, {dimension}) and a metric, got "
-            f"{rows.dtype} rows {rows.shape} and {metric!r}; it is damaged, build it again"
+            f"index {shorten_path(path)} must hold float32 rows (M, {dimension}) and a metric, got "
+            f"{rows.dtype} rows {rows.shape} and {shorten(metric)}; it is damaged, build it again"
         )
     choice, blocks, ids = "auto", None, None
     if version == EXTENDED:
         choice = metadata.get("codes", "")
         if choice not in ("auto", "int8", "none"):
             raise ValueError(
-                f"codes in index {path} must be auto, int8 or none, got {choice!r}; "
+                f"codes in index {shorten_path(path)} must be auto, int8 or none, got "
+                f"{shorten(choice)}; "
                 "it is damaged, build it again"
             )
         coded, ids = arrays.pop("codes", None), arrays.pop("ids", None)
@@ -256,12 +262,14 @@ def _map_index(path: Path) -> IndexContent:
         shape = (count_blocks(len(rows)), kind.itemsize)
         if coded is not None and (coded.dtype != np.uint8 or coded.shape != shape):
             raise ValueError(
-                f"index {path} must hold codes of bytes {shape}, got {coded.dtype} {coded.shape}; "
+                f"index {shorten_path(path)} must hold codes of bytes {shape}, got "
+                f"{coded.dtype} {coded.shape}; "
                 "it is damaged, build it again"
             )
         if ids is not None and (ids.dtype != np.int64 or ids.shape != (len(rows),)):
             raise ValueError(
-                f"index {path} must hold {len(rows)} ids of int64, got {ids.dtype} {ids.shape}; "
+                f"index {shorten_path(path)} must hold {len(rows)} ids of int64, got "
+                f"{ids.dtype} {ids.shape}; "
                 "it is damaged, build it again"
             )
         if coded is not None:

@@ -65,7 +65,7 @@ def check_codes(codes: str | None, dimension: int) -> None:
     """Refuse an unknown choice of codes, and codes for rows that are too wide."""
     if codes not in ("auto", "int8", None):
         raise ValueError(
-            f"codes must be 'auto', 'int8' or None, got {codes!r}; leave it out for 'auto'"
+            f"codes must be 'auto', 'int8' or None, got {shorten(codes)}; leave it out for 'auto'"
         )
     if codes == "int8" and dimension > LARGEST_DIMENSION:
         raise ValueError(

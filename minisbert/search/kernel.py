@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minisbert.arguments import shorten
 from minisbert.arrays import Array
 
 try:
@@ -81,7 +82,8 @@ def kernel_name() -> str:
     wanted = os.environ.get("MINISBERT_SIMD") or kernels[0]
     if wanted not in kernels:
         raise ValueError(
-            f"MINISBERT_SIMD must be one of {', '.join(kernels)} on this machine, got {wanted!r}; "
+            f"MINISBERT_SIMD must be one of {', '.join(kernels)} on this machine, got "
+            f"{shorten(wanted)}; "
             "unset it to let minisbert choose"
         )
     return wanted

@@ -22,9 +22,14 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minisbert.arguments import warn_caller
+from minisbert.arguments import (
+    shorten,
+    shorten_message,
+    warn_caller,
+)
 from minisbert.arrays import Array
 from minisbert.search.index_rows import PREPARED_ROWS
+from minisbert.system.regular_files import shorten_path
 from minisbert.system.safetensors import read_safetensors, write_safetensors
 
 Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
@@ -81,7 +86,7 @@ def quantize_embeddings(
     """
     if precision not in get_args(Precision):
         raise ValueError(
-            f"precision must be one of {', '.join(get_args(Precision))}, got {precision!r}; "
+            f"precision must be one of {', '.join(get_args(Precision))}, got {shorten(precision)}; "
             "choose one"
         )
     kind = {"binary": "int8", "ubinary": "uint8"}.get(precision, precision)
@@ -140,13 +145,14 @@ def load_ranges(path: str | os.PathLike[str]) -> Array:
     arrays, metadata = read_safetensors(Path(path))
     if metadata.get("format") != RANGES_FORMAT or "ranges" not in arrays:
         raise ValueError(
-            f"ranges {path} must be a file of {RANGES_FORMAT}, got another kind of safetensors "
+            f"ranges {shorten_path(path)} must be a file of {RANGES_FORMAT}, got another kind "
+            f"of safetensors "
             "file; pass a file that save_ranges wrote"
         )
     try:
         return _read_ranges(arrays["ranges"])
     except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}") from None
+        raise ValueError(f"{shorten_path(path)} is damaged: {shorten_message(error)}") from None
 
 
 def _quantize_block(rows: Array, precision: Precision, ranges: Array | None) -> Array:

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from minisbert.arguments import check_texts, check_whole_number
 from minisbert.search.flat_index import FlatIndex
+from minisbert.system.regular_files import shorten_path
 
 FILE_NAME = "index.safetensors"
 
@@ -116,7 +117,8 @@ class TextIndex:
         path = Path(directory) / FILE_NAME
         if not path.is_file():
             raise FileNotFoundError(
-                f"index {directory} must be a directory with {FILE_NAME}, but it has no such "
+                f"index {shorten_path(directory)} must be a directory with {FILE_NAME}, but "
+                f"it has no such "
                 "file; make it with `minisbert index`"
             )
         vectors = FlatIndex.load(path)
@@ -130,7 +132,7 @@ class TextIndex:
             or (ends[-1] if len(ends) else 0) != len(texts)
         ):
             raise ValueError(
-                f"index {path} must hold a text for each of its {len(vectors)} rows, "
+                f"index {shorten_path(path)} must hold a text for each of its {len(vectors)} rows, "
                 "but it does not; build it again with `minisbert index`"
             )
         return cls(vectors)

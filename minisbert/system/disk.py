@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from minisbert.system.locks import lock_destination
+from minisbert.system.regular_files import shorten_path
 
 
 @contextmanager
@@ -161,7 +162,8 @@ def check_destination(
         contents = f"with {strange[0]} in it" if strange else f"without {marker}"
         actual = f"a directory {contents}"
     raise FileExistsError(
-        f"{destination} must be a new or empty directory, or an older one of the same kind, "
+        f"{shorten_path(destination)} must be a new or empty directory, or an older one of "
+        f"the same kind, "
         f"got {actual}; choose another name, or move it away"
     )
 

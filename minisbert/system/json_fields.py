@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from minisbert.arguments import shorten
+from minisbert.arguments import (
+    shorten,
+    shorten_message,
+)
 from minisbert.system.regular_files import read_regular, shorten_path
 
 
@@ -124,7 +127,8 @@ def read_json(path: Path, *, remedy: str = _FETCH_AGAIN) -> Any:
         return json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(
-            f"{shorten_path(path)} must hold JSON, got something else ({error}); {remedy}"
+            f"{shorten_path(path)} must hold JSON, got something else "
+            f"({shorten_message(error)}); {remedy}"
         ) from None
 
 
@@ -152,4 +156,6 @@ def name_origin(origin: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise type(error)(f"{error} (the path is from {shorten_path(origin)})") from None
+        raise type(error)(
+            f"{shorten_message(error)} (the path is from {shorten_path(origin)})"
+        ) from None

@@ -23,7 +23,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from minisbert.arguments import shorten
+from minisbert.arguments import (
+    shorten,
+    shorten_message,
+)
 from minisbert.arrays import Array
 from minisbert.system.disk import write_file
 from minisbert.system.regular_files import open_regular, shorten_path
@@ -78,7 +81,7 @@ def read_safetensors(path: Path, mapped: bool = True) -> tuple[dict[str, Array],
             if kind not in DTYPES:
                 raise ValueError(
                     f"{shorten(name)} in {shorten_path(path)} must be of type "
-                    f"{', '.join(DTYPES)}, got {kind}; convert it to F32"
+                    f"{', '.join(DTYPES)}, got {shorten(kind)}; convert it to F32"
                 )
             start, end = (first + offset for offset in header[name]["data_offsets"])
             raw = _read_span(file, start, end) if whole is None else whole[start:end]
@@ -89,7 +92,8 @@ def read_safetensors(path: Path, mapped: bool = True) -> tuple[dict[str, Array],
             except ValueError as error:
                 raise ValueError(
                     f"{shorten(name)} in {shorten_path(path)} must have a shape that NumPy can "
-                    f"hold, got {shorten(shape)} ({error}); replace the file with a whole copy"
+                    f"hold, got {shorten(shape)} ({shorten_message(error)}); replace the file "
+                    f"with a whole copy"
                 ) from None
     return arrays, metadata
 

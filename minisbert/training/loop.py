@@ -11,7 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minisbert.arguments import OnTruncate, check_positive, check_truncation
+from minisbert.arguments import (
+    OnTruncate,
+    check_positive,
+    check_truncation,
+    shorten_names,
+)
 from minisbert.arrays import Array
 from minisbert.cross_encoder import CrossEncoder
 from minisbert.encoder import SentenceTransformer
@@ -19,6 +24,7 @@ from minisbert.model_files.saving import MODEL_FILES
 from minisbert.model_files.weights import WEIGHTS_FILE
 from minisbert.system.disk import check_destination, recover_directory, remove_directory
 from minisbert.system.locks import lock_destination
+from minisbert.system.regular_files import shorten_path
 from minisbert.system.threads import count_threads, keep_freed_memory, two_threads
 from minisbert.training.checkpoints import CHECKPOINT_FILES, STATE_FILE, find_work_directory
 from minisbert.training.development import count_overlap
@@ -271,12 +277,13 @@ def check_out_directory(out: str | os.PathLike[str], resume: bool) -> None:
     unfinished = (work / STATE_FILE).exists()
     if unfinished and not resume:
         raise FileExistsError(
-            f"{work} must not exist to start anew, but it holds an unfinished training; "
+            f"{shorten_path(work)} must not exist to start anew, but it holds an unfinished "
+            f"training; "
             "resume it, or remove it"
         )
     if resume and not unfinished and (out / WEIGHTS_FILE).exists():
         raise FileExistsError(
-            f"{out} must be an unfinished training to resume, but it is complete; "
+            f"{shorten_path(out)} must be an unfinished training to resume, but it is complete; "
             "leave out resume to train anew"
         )
 
@@ -296,8 +303,8 @@ def _check_fit(
     if development.classes and development.classes != examples.classes:
         raise ValueError(
             "classes of the development examples must be "
-            f"{', '.join(examples.classes) or 'none'}, as in training, "
-            f"got {', '.join(development.classes)}; use examples with the same classes"
+            f"{shorten_names(examples.classes) or 'none'}, as in training, "
+            f"got {shorten_names(development.classes)}; use examples with the same classes"
         )
     if objective.cross_encoder and (
         development.labels is None or bool(development.classes) != bool(examples.classes)
