@@ -28,31 +28,35 @@ order to read the core.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
-from minisbert.arguments import TruncationWarning
-from minisbert.cross_encoder import CrossEncoder
-from minisbert.encoder import SentenceTransformer
-from minisbert.network.comparisons import (
-    SimilarityFunction,
-    cosine_similarity,
-    dot_similarity,
-    euclidean_similarity,
-    manhattan_similarity,
-    pairwise_angle_similarity,
-    pairwise_cosine_similarity,
-    pairwise_dot_similarity,
-    pairwise_euclidean_similarity,
-    pairwise_manhattan_similarity,
-)
-from minisbert.search.flat_index import FlatIndex
-from minisbert.search.quantization import quantize_embeddings
-from minisbert.search.scan import topk
+# As in typing, which takes as long to import as all else that the command line needs before it is
+# ready for Ctrl-C.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from minisbert import util
+    from minisbert.arguments import TruncationWarning
+    from minisbert.cross_encoder import CrossEncoder
+    from minisbert.encoder import SentenceTransformer
     from minisbert.mining.hard_negatives import mine_hard_negatives
+    from minisbert.network.comparisons import (
+        SimilarityFunction,
+        cosine_similarity,
+        dot_similarity,
+        euclidean_similarity,
+        manhattan_similarity,
+        pairwise_angle_similarity,
+        pairwise_cosine_similarity,
+        pairwise_dot_similarity,
+        pairwise_euclidean_similarity,
+        pairwise_manhattan_similarity,
+    )
     from minisbert.search.binary_index import BinaryIndex
+    from minisbert.search.flat_index import FlatIndex
+    from minisbert.search.quantization import quantize_embeddings
+    from minisbert.search.scan import topk
     from minisbert.search.text_index import TextIndex
     from minisbert.training.examples import InputExample, read_examples
     from minisbert.training.loop import train
@@ -86,21 +90,36 @@ __all__ = [
     "util",
 ]
 
-# Imported on first use, so that the package itself is imported quickly.
-_LATER = {
-    "BinaryIndex": "search.binary_index",
-    "InputExample": "training.examples",
-    "TextIndex": "search.text_index",
+# Imported on first use, so that a program that uses one part need not wait for the others, and that
+# the command line is ready for Ctrl-C before NumPy is loaded.
+_PLACES = {
+    **{"SentenceTransformer": "encoder", "CrossEncoder": "cross_encoder", "topk": "search.scan"},
+    **{"FlatIndex": "search.flat_index", "BinaryIndex": "search.binary_index"},
+    **{"TextIndex": "search.text_index", "quantize_embeddings": "search.quantization"},
+    **{"InputExample": "training.examples", "read_examples": "training.examples"},
+    **{"TruncationWarning": "arguments", "train": "training.loop"},
     "mine_hard_negatives": "mining.hard_negatives",
-    "read_examples": "training.examples",
-    "train": "training.loop",
-    "util": "util",
+    "SimilarityFunction": "network.comparisons",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name of _LATER on its first use."""
-    if name not in _LATER:
+    """Import a public name, or a module of this package, on its first use."""
+    place = _PLACES.get(name, name)
+    if name.endswith("_similarity"):
+        place = "network.comparisons"
+    if name.startswith("_"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = import_module(f"{__name__}.{_LATER[name]}")
-    return module if name == _LATER[name] else getattr(module, name)
+    try:
+        module = import_module(f"{__name__}.{place}")
+    except ModuleNotFoundError as error:
+        if error.name != f"{__name__}.{name}":
+            raise
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    found = module if place == name else getattr(module, name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -7,44 +7,66 @@ traceback.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import sys
-import warnings
+import threading
 from collections.abc import Iterator, Sequence
-from typing import Any
-
-from minisbert.arguments import escape
-from minisbert.command_line import COMMANDS
-from minisbert.command_line.parser import make_parser, notify
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
-    _prepare_streams()
-    with _print_notices():
-        try:
+    try:
+        _prepare_streams()
+        with _end_at_interrupt():
+            from minisbert.command_line import COMMANDS, make_parser
+
+        with _print_notices():
             arguments = make_parser(COMMANDS).parse_args(argv)
             arguments.run(arguments)
             sys.stdout.flush()
-            return 0
-        except BrokenPipeError:
+        return 0
+    except BrokenPipeError:
+        _drop_output()
+        return 141  # 128 + SIGPIPE, as shells report it
+    except KeyboardInterrupt:
+        _drop_output()
+        return 130  # 128 + SIGINT, as shells report it
+    except (OSError, ValueError, TypeError, MemoryError, FloatingPointError) as error:
+        from minisbert.command_line import notify
+
+        notify(_describe(error))
+        try:
+            sys.stdout.flush()
+        except OSError:
             _drop_output()
-            return 141  # 128 + SIGPIPE, as shells report it
-        except KeyboardInterrupt:
-            _drop_output()
-            return 130  # 128 + SIGINT, as shells report it
-        except (OSError, ValueError, TypeError, MemoryError, FloatingPointError) as error:
-            notify(_describe(error))
-            try:
-                sys.stdout.flush()
-            except OSError:
-                _drop_output()
-            return 2
+        return 2
+
+
+@contextlib.contextmanager
+def _end_at_interrupt() -> Iterator[None]:
+    """Let Ctrl-C end the process at once, as the system does, while modules are imported.
+
+    NumPy's extension turns a KeyboardInterrupt into an ImportError and a page of advice.
+    """
+    import signal
+
+    handler = signal.getsignal(signal.SIGINT)
+    # Elsewhere than in the main thread a handler can't be set, and Ctrl-C interrupts nothing.
+    main = threading.current_thread() is threading.main_thread()
+    if not main or handler is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _describe(error: BaseException) -> str:
     """Return an error as one sentence on one line."""
+    from minisbert.arguments import escape
+
     if isinstance(error, OSError) and error.strerror:
         if error.filename is None:
             return error.strerror
@@ -74,8 +96,12 @@ def _drop_output() -> None:
 @contextlib.contextmanager
 def _print_notices() -> Iterator[None]:
     """Print warnings and log messages, each as one line on standard error."""
+    import logging
+    import warnings
 
-    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+    from minisbert.command_line import notify
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
         notify(message)
 
     class Handler(logging.Handler):

@@ -56,3 +56,13 @@ def test_similarities_of_single_vectors():
     assert util.euclidean_sim([0, 0], [3, 4]).tolist() == [[-5.0]]
     assert util.pairwise_manhattan_sim([[0, 0]], [[3, 4]]).tolist() == [-7.0]
     assert util.dot_score(np.eye(2), np.eye(2)).tolist() == np.eye(2).tolist()
+
+
+def test_public_names():
+    """Every public name of the package leads to something, and an unknown one is an error."""
+    assert all(getattr(minisbert, name) is not None for name in minisbert.__all__)
+    assert set(minisbert.__all__) <= set(dir(minisbert))
+    assert minisbert.network.pooling.POOLINGS  # a module is an attribute without an import
+    for name in ("nothing", "_nothing", "no_similarity"):
+        with pytest.raises(AttributeError, match=f"has no attribute '{name}'"):
+            getattr(minisbert, name)

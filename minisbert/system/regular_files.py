@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from io import BufferedReader
 
 # The largest files of JSON and text that are read whole, in bytes.
@@ -43,7 +44,8 @@ def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
         # With an opener the file has its path as its name, in errors and in maps of it.
         file = open(path, "rb", opener=lambda *_: descriptor)  # noqa: SIM115
     except BaseException:
-        os.close(descriptor)
+        with suppress(OSError):  # Ctrl-C may come when the file has it, and closes it
+            os.close(descriptor)
         raise
     try:
         if found.st_size <= _LARGEST_POINTER and file.peek().startswith(_POINTER):

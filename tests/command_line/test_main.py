@@ -773,6 +773,43 @@ def test_interrupt_ends_quietly(tiny_directory):
     assert child.returncode == 130
 
 
+INTERRUPTED = """
+import os, signal, sys
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt())
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from minisbert.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "module",
+    [
+        *("minisbert.command_line", "argparse", "numpy", "datetime", "minisbert.network"),
+        *("minisbert.encoder", "tokenizers", "safetensors"),
+    ],
+)
+def test_interrupt_while_importing(tiny_directory, module):
+    """Ctrl-C while a module is imported, also by NumPy's extension, ends the command quietly."""
+    finished = subprocess.run(
+        [
+            *(sys.executable, "-c", INTERRUPTED.format(module=module)),
+            *("similarity", "a cat", "a dog", "--model", str(tiny_directory)),
+        ],
+        capture_output=True,
+        check=False,
+    )
+    assert (finished.stdout, finished.stderr) == (b"", b"")
+    assert finished.returncode in (130, -signal.SIGINT)
+
+
 @pytest.mark.slow
 def test_output_is_utf8_in_any_locale(tiny_directory):
     """Texts are printed as UTF-8 even if the locale is ASCII."""
