@@ -138,6 +138,8 @@ class FlatIndex:
 
         Raises
         ------
+        BlockingIOError
+            If the file is being built already.
         ValueError
             If a piece is not a matrix of finite numbers, or ids are missing or not different.
         """

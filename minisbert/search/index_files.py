@@ -35,6 +35,7 @@ from minisbert.search.index_rows import (
 from minisbert.search.int8_filter import block_dtype, count_blocks, encode_rows, make_blocks
 from minisbert.search.kernel import BLOCK_ROWS
 from minisbert.system.disk import write_file
+from minisbert.system.locks import lock_destination
 from minisbert.system.regular_files import shorten_path
 from minisbert.system.safetensors import (
     make_header,
@@ -96,14 +97,20 @@ def build_index(
     """Write embeddings (n, D), or pairs of embeddings and their ids (n,), as they come.
 
     Rows are written to the file at once, after room for its header. Their codes are written to a
-    temporary file in the same directory, and copied after the rows at the end.
+    temporary file in the same directory, and copied after the rows at the end. The lock of `path`
+    is held all the while, so that nothing that another process builds there is lost.
     """
     stream = _CodeStream(dimension) if wants_codes(codes, 1 << 62, dimension) else None
     room = HEADER_ROOM + len(json.dumps(model_name))
     room += -room % 64
     found_ids: list[Array] = []
     count = 0
-    with write_file(path) as file, tempfile.TemporaryFile(dir=path.absolute().parent) as coded:
+    path.absolute().parent.stat()  # a missing folder is an error, as when an index is saved
+    with (
+        lock_destination(path, wait=False),
+        write_file(path) as file,
+        tempfile.TemporaryFile(dir=path.absolute().parent) as coded,
+    ):
         file.seek(room)
         for number, piece in enumerate(pieces):
             embeddings, ids = piece if isinstance(piece, tuple) else (piece, None)

@@ -401,6 +401,20 @@ def test_bad_pieces(pieces, message, tmp_path):
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
 
+def test_two_builds(tmp_path, rng, other_writer):
+    """A build beside another of the same file is refused before it takes a piece."""
+    taken = []
+    pieces = (taken.append(1) or rng.random((5, 8)) for _ in range(2))
+    with other_writer(tmp_path / "i"), pytest.raises(BlockingIOError, match="one writer at a time"):
+        FlatIndex.build(tmp_path / "i", pieces, 8)
+    assert taken == []
+    assert len(FlatIndex.build(tmp_path / "i", pieces, 8)) == 10
+    assert list(tmp_path.iterdir()) == [tmp_path / "i"]
+    with pytest.raises(FileNotFoundError):
+        FlatIndex.build(tmp_path / "missing" / "i", [], 8)
+    assert not (tmp_path / "missing").exists()
+
+
 def test_build_takes_little_memory(tmp_path):
     """Building holds only one piece in memory: writing 64 MB takes far less."""
     import tracemalloc
