@@ -49,7 +49,6 @@ from minisbert.network.heads import CrossEncoderConfig, pair_forward
 from minisbert.network.layers import softmax_forward
 from minisbert.system.regular_files import shorten_path
 from minisbert.system.tensors import check_tensors, convert_output
-from minisbert.system.whole_reads import read_whole
 
 # A head of more labels than this can't have been meant: its rows alone would take gigabytes.
 _MOST_LABELS = 1 << 20
@@ -131,9 +130,7 @@ class CrossEncoder(LoadedModel):
             threads=threads,
             others=others,
         )
-        read_whole(
-            self.model_directory, lambda: self._read_files(num_labels, fresh_head, mapped=mapped)
-        )
+        self._load(lambda: self._read_files(num_labels, fresh_head, mapped=mapped))
         self._own_labels = self.config.labels
         self._set_prompts(prompts, default_prompt_name)
         self.activation_fn = activation_fn or self.config.activation

@@ -47,7 +47,6 @@ from minisbert.network.comparisons import SimilarityFunction
 from minisbert.network.config import DenseConfig, parameter_shapes
 from minisbert.search.quantization import Precision
 from minisbert.system.tensors import check_tensors, convert_output
-from minisbert.system.whole_reads import read_whole
 
 
 class SentenceTransformer(EmbeddingMethods):
@@ -113,7 +112,7 @@ class SentenceTransformer(EmbeddingMethods):
             threads=threads,
             others=others,
         )
-        read_whole(self.model_directory, lambda: self._read_files(pooling, blocks, mapped=mapped))
+        self._load(lambda: self._read_files(pooling, blocks, mapped=mapped))
         self._set_prompts(prompts, default_prompt_name)
         self.similarity_fn_name = (
             self.config.similarity_fn_name if similarity_fn_name is None else similarity_fn_name

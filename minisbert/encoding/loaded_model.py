@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, NoReturn
 
@@ -19,7 +20,10 @@ from minisbert.network.arrangement import ArrangedParameters
 from minisbert.network.config import ModelConfig
 from minisbert.network.heads import CrossEncoderConfig
 from minisbert.network.ragged import RaggedBatch, join_sentences
+from minisbert.system.file_identity import FileIdentity
+from minisbert.system.regular_files import shorten_path
 from minisbert.system.threads import count_threads
+from minisbert.system.whole_reads import read_whole
 
 
 class NamedArrays(dict[str, Array]):
@@ -140,6 +144,7 @@ class LoadedModel(ModuleMethods):
                 "train_datasets must be left out and safe_serialization True, got others; the "
                 "README names no data, and weights are written as safetensors, which run no code"
             )
+        self._check_tokenizer()
         name = model_name or self.model_directory.resolve().name
         made_by = made_by or f'{type(self).__name__}("{name}").save()'
         self._write_directory(path, made_by if create_model_card else None)
@@ -163,6 +168,32 @@ class LoadedModel(ModuleMethods):
         if self.default_prompt_name is not None:
             find_prompt(prompts, self.default_prompt_name)
         return prompts
+
+    def _load(self, read: Callable[[], None]) -> None:
+        """Read the files of the directory, all of one version, and note which directory it was."""
+
+        def note_and_read() -> None:
+            self._origin = FileIdentity.of(self.model_directory)[:2]
+            read()
+
+        read_whole(self.model_directory, note_and_read)
+
+    def _check_tokenizer(self) -> None:
+        """Check that the tokenizer that `save` copies is the one that was loaded.
+
+        Raises ValueError if the directory was replaced since by that of a model with another.
+        """
+        with suppress(OSError):  # without a directory the tokenizer can't be read, below
+            if FileIdentity.of(self.model_directory)[:2] == self._origin:
+                return
+        folder = getattr(self.config, "transformer_path", "")
+        present = Tokenizer(self.model_directory / folder, self.config.do_lower_case)
+        if not present.is_same(self.tokenizer):
+            raise ValueError(
+                f"the tokenizer in {shorten_path(self.model_directory)} must be the one that was "
+                "loaded with the model, got that of another model, which has replaced it since; "
+                "load the model from a directory that stays"
+            )
 
     def _load_tokenizer(self, directory: Path) -> Tokenizer:
         """Load the tokenizer, and check that the network has rows for whatever it gives."""

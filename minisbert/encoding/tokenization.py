@@ -79,6 +79,12 @@ class Tokenizer:
         self._rows: int | None = None
         self._check_any_text()
 
+    def is_same(self, other: Tokenizer) -> bool:
+        """Tell whether another tokenizer gives the same ids and types for all texts and pairs."""
+        return (self._cut_front, self._gives_types, self._tokenizer.to_str()) == (
+            *(other._cut_front, other._gives_types, other._tokenizer.to_str()),
+        )
+
     def _check_any_text(self) -> None:
         """Refuse a tokenizer that fails for a rare letter, or gives no token for an empty text."""
         must = "holds a tokenizer that must read any text, got an error for a rare letter"

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 from minisbert import CrossEncoder, SentenceTransformer
 from minisbert.model_files.head_files import load_head
 from minisbert.model_files.saving import save_cross_encoder
+from minisbert.network.families import FAMILIES
 from minisbert.system import disk
 from minisbert.system.disk import recover_directory
 from models import edit_json, make_cross_encoder_directory, make_model_directory, write_json
@@ -494,3 +495,55 @@ def test_steps_of_a_replacement(tiny, tmp_path, monkeypatch):
     assert [count for count, _ in steps] == [files, files]
     assert steps[0][1].endswith(".old")
     assert steps[1][1] == "saved"
+
+
+# The directory that a model was loaded from
+
+
+def change_vocabulary(directory):
+    """Exchange two words of a tokenizer."""
+    path = directory / "tokenizer.json"
+    content = read_json(path)
+    words = content["model"]["vocab"]
+    words["bird"], words["cat"] = words["cat"], words["bird"]
+    write_json(path, content)
+
+
+@pytest.mark.parametrize("kind", [SentenceTransformer, CrossEncoder])
+def test_another_tokenizer_in_the_directory_is_not_saved(tmp_path, kind):
+    """Weights are never saved beside the tokenizer of a model that replaced theirs."""
+    make = make_model_directory if kind is SentenceTransformer else make_cross_encoder_directory
+    run = encode if kind is SentenceTransformer else predict
+    first, second = make(tmp_path / "first"), make(tmp_path / "second", seed=1)
+    change_vocabulary(second)
+    kind(first).save(tmp_path / "model")
+    model = kind(tmp_path / "model")
+    expected = run(model)
+    kind(second).save(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"must be the one that was loaded .* replaced it since"):
+        model.save(tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+    # The same tokenizer will do, as after a save to the model's own directory.
+    kind(first).save(tmp_path / "model")
+    for name in ("model", "copy"):
+        model.save(tmp_path / name)
+        assert np.array_equal(run(kind(tmp_path / name)), expected)
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_saves_after_one_to_the_own_directory(tmp_path, model_type):
+    """A model saved over its own directory can be saved again, with every kind of tokenizer."""
+    directory = make_model_directory(tmp_path / "model", model_type=model_type)
+    model = SentenceTransformer(directory)
+    expected = encode(model)
+    for name in ("model", "copy", "model"):
+        model.save(tmp_path / name)
+        assert np.array_equal(encode(SentenceTransformer(tmp_path / name)), expected)
+
+
+def test_directory_that_is_gone(tmp_path):
+    """Without its directory a model can't be saved, and the error says what is missing."""
+    model = SentenceTransformer(make_model_directory(tmp_path / "model"))
+    shutil.rmtree(tmp_path / "model")
+    with pytest.raises(FileNotFoundError, match=r"model must hold tokenizer\.json"):
+        model.save(tmp_path / "copy")
