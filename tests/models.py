@@ -213,6 +213,9 @@ def describe_network(fields: dict[str, object]) -> dict[str, object]:
         return content
     if family.shared_blocks:
         content.setdefault("embedding_size", 16)
+    if content["model_type"] not in ("bert", "distilbert"):
+        # Their own tokenizers are not the one that `write_tokenizer` writes.
+        content.setdefault("tokenizer_class", "PreTrainedTokenizerFast")
     return {
         family.fields.get(name, name): value
         for name, value in content.items()

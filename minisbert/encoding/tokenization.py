@@ -19,14 +19,8 @@ from minisbert.arguments import shorten
 from minisbert.arrays import Array
 from minisbert.model_files.tokenizer_library import encode_text, refuse_failures
 from minisbert.model_files.tokenizers import read_tokenizer
-from minisbert.system.json_fields import Rule, one_of, read_fields
+from minisbert.system.json_fields import one_of, read_fields
 from minisbert.system.regular_files import shorten_path
-
-_INPUT_NAMES = Rule(
-    "a list of texts",
-    lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value),
-)
-
 
 # A letter that hardly any vocabulary has.
 _RARE_LETTER = "\U00012000"
@@ -62,7 +56,8 @@ class Tokenizer:
         self._directory = directory = Path(directory)
         options = read_fields(directory / "tokenizer_config.json", missing_ok=True)
         with refuse_failures(directory, "must hold a usable tokenizer, but it fails"):
-            self._tokenizer = read_tokenizer(directory, options)
+            read = read_tokenizer(directory, options)
+            self._tokenizer, self._gives_types, self._frame, self._whose = read
             stored = self._tokenizer.truncation or {"direction": "right"}
             self._tokenizer.no_truncation()
             self._tokenizer.no_padding()
@@ -72,9 +67,6 @@ class Tokenizer:
                 self._tokenizer.normalizer = normalizers.Sequence(steps)
         side = options.find("truncation_side", one_of("right", "left"), stored["direction"])
         self._cut_front = side == "left"
-        # Token types tell the two texts of a pair apart; some models have none.
-        inputs = options.find("model_input_names", _INPUT_NAMES, ["token_type_ids"])
-        self._gives_types = "token_type_ids" in inputs
         # The number of rows of the word table, if some tokens have none.
         self._rows: int | None = None
         self._check_any_text()
@@ -176,6 +168,30 @@ class Tokenizer:
                 f"below {types}, got "
                 f"{max(encoding.type_ids)}; the tokenizer may be another model's"
             )
+
+        if self._frame is not None:
+            self._check_frame(self._gives_types and segments > 0, pairs)
+
+    def _check_frame(self, types: bool, pairs: bool) -> None:
+        """Refuse special tokens around texts in tokenizer.json that are not those of its class.
+
+        Versions 4 of transformers keep such tokens, versions 5 don't.
+        """
+        path = shorten_path(self._directory / "tokenizer.json")
+        texts = [("a", None), ("a", "a")][: 1 + pairs]
+        found = []
+        for frame in (self._tokenizer.post_processor, self._frame):
+            self._tokenizer.post_processor = frame
+            encodings = [self._try(first, second) for first, second in texts]
+            found.append([(encoding.ids, encoding.type_ids * types) for encoding in encodings])
+        self._frame = None
+        for stored, own in zip(*found, strict=True):
+            if stored != own:
+                raise ValueError(
+                    f"{path} must put the tokens around a text as {self._whose} "
+                    f"does, ids {shorten(own[0])}, got {shorten(stored[0])}; "
+                    "correct one of these files"
+                )
 
     def count_special(self, pairs: bool) -> int:
         """Count the special tokens around a text, or around the two of a pair."""

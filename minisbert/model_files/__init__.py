@@ -9,6 +9,8 @@ In reading order; a file imports only from those before it:
     patterns           which regular expressions of a tokenizer surely end soon
     tokenizer_steps    the steps of a tokenizer.json, checked before they run
     tokenizer_library  the calls into the tokenizers library that can fail
+    tokenizer_classes  the classes of tokenizers, and what each does to a text
+    added_tokens       special and other added tokens, from four files
     tokenizers         a directory's tokenizer, read or built
     weights            a checkpoint as the network's parameters
     head_files         a cross-encoder's head: configuration and weights

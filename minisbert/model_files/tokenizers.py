@@ -1,176 +1,272 @@
 """Read a model directory's tokenizer from tokenizer.json, or build it from older files.
 
 There are two kinds of older files: WordPiece's vocabulary (vocab.txt; BERT, DistilBERT, MPNet), and
-byte-level BPE's vocabulary and merges (vocab.json and merges.txt; RoBERTa). `network.families` has
-each family's special tokens; a directory may name others.
+BPE's vocabulary and merges (vocab.json and merges.txt; RoBERTa, HerBERT). The class that the
+directory names, or else its network's, says what is done with them: see `tokenizer_classes`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import tokenizers
-from tokenizers import models, normalizers, pre_tokenizers, processors
+from tokenizers import models
 
-from minisbert.arguments import (
-    shorten,
-    shorten_message,
+from minisbert.arguments import shorten, shorten_message
+from minisbert.model_files.added_tokens import AddedTokens, read_added_tokens
+from minisbert.model_files.tokenizer_classes import (
+    FAMILY_CLASSES,
+    TOKENIZER_CLASSES,
+    TokenizerClass,
+    find_charsmap,
+    list_parts,
 )
-from minisbert.model_files.tokenizer_library import load_tokenizer
-from minisbert.network.families import FAMILIES, Family
+from minisbert.model_files.tokenizer_library import load_tokenizer, refuse_failures
+from minisbert.network.families import FAMILIES
 from minisbert.system.json_fields import FLAG, Fields, Rule, one_of, read_fields
-from minisbert.system.regular_files import shorten_path
-
-# A special token is a string, or an object that holds one.
-_SPECIAL_TOKEN = Rule(
-    "a token",
-    lambda value: isinstance(value.get("content") if isinstance(value, dict) else value, str),
-)
+from minisbert.system.regular_files import open_regular, read_regular, shorten_path
 
 # Files that only the sentencepiece library reads.
 SENTENCEPIECE_FILES = ("sentencepiece.bpe.model", "spiece.model", "tokenizer.model")
+
+_VOCABULARIES = ("vocab.txt", "vocab.json", *SENTENCEPIECE_FILES)
 
 _SENTENCEPIECE_RECIPE = (
     'python -c "from transformers import AutoTokenizer; '
     "AutoTokenizer.from_pretrained('.').save_pretrained('.')\""
 )
 
+_TAKE_WHOLE = 'if tokenizer.json is right as it is, name the class "PreTrainedTokenizerFast"'
 
-def read_tokenizer(directory: Path, options: Fields) -> tokenizers.Tokenizer:
+_INPUT_NAMES = Rule(
+    "a list of texts",
+    lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value),
+)
+
+# Fields that would make another tokenizer than the other files say.
+_ONLY = {
+    "auto_map": Rule(
+        "without AutoTokenizer, which names code in the directory",
+        lambda value: isinstance(value, dict) and value.get("AutoTokenizer") is None,
+        "no code of a model is ever run",
+    ),
+    "fast_tokenizer_files": one_of(["tokenizer.json"]),
+    "init_inputs": one_of([]),
+}
+
+
+class StoredTokenizer(NamedTuple):
+    """The tokenizer of a directory.
+
+    library      the tokenizer
+    gives_types  whether the second text of a pair is in a segment of its own
+    frame        what the class puts around texts, where tokenizer.json has a post-processor too;
+                 the library has that one, for the caller to compare, and then to replace
+    whose        the class and where it is named
+    """
+
+    library: tokenizers.Tokenizer
+    gives_types: bool
+    frame: Any
+    whose: str
+
+
+class _NamedClass(NamedTuple):
+    """A tokenizer class, its name, and where that is from."""
+
+    kind: TokenizerClass | None
+    name: str
+    place: str
+
+
+def read_tokenizer(directory: Path, options: Fields) -> StoredTokenizer:
     """Read or build a directory's tokenizer; `options` are those of its tokenizer_config.json.
 
-    Raises FileNotFoundError if it has no tokenizer file, ValueError for one that can't be read.
+    Raises FileNotFoundError if it has no tokenizer file; ValueError for one that can't be read, for
+    a class that is not supported, and for files that contradict each other.
     """
-    for name, read in _READERS.items():
-        if (directory / name).exists():
-            return read(directory, options)
-    if any((directory / name).exists() for name in SENTENCEPIECE_FILES):
+    for name, rule in _ONLY.items():
+        options.find(name, rule, None)
+    config = read_fields(directory / "config.json", missing_ok=True)
+    named = _find_class(directory, options, config)
+    path = directory / "tokenizer.json"
+    whole = load_tokenizer(path) if path.exists() else None
+    if whole is None:
+        _check_vocabulary_files(directory, named)
+    added = read_added_tokens(
+        directory,
+        options,
+        own=_find_own_tokens(named.kind, whole),
+        own_extra=named.kind.extra if named.kind else (),
+        mask_takes_space=bool(named.kind and named.kind.mask_takes_space),
+        stored=whole.get_added_tokens_decoder() if whole else {},
+        needed=(*named.kind.ends, "unk_token") if named.kind else (),
+    )
+    frame = None
+    if named.kind is not None:
+        model = whole.model if whole else _READERS[named.kind.model](directory, named.kind)
+        tokenizer, frame = _build(path, named, options, model=model, whole=whole, added=added)
+    else:
+        assert whole is not None
+        tokenizer = whole
+        added.add_to(tokenizer)
+    if options.find("split_special_tokens", FLAG, False):
+        tokenizer.encode_special_tokens = True
+    default = ["token_type_ids"] if named.kind and named.kind.gives_types else []
+    inputs = options.find("model_input_names", _INPUT_NAMES, default)
+    whose = f"{named.name} ({named.place}) with the special tokens in {shorten_path(options.path)}"
+    return StoredTokenizer(tokenizer, "token_type_ids" in inputs, frame, whose)
+
+
+def _find_class(directory: Path, options: Fields, config: Fields) -> _NamedClass:
+    """Return the class that tokenizer_config.json names, else config.json, else its network's."""
+    whole = (directory / "tokenizer.json").exists()
+    vocabularies = ("tokenizer.json", *_VOCABULARIES)
+    file = next((name for name in vocabularies if (directory / name).exists()), "its vocabulary")
+    rule = Rule(
+        f"one of {', '.join(name for name, kind in TOKENIZER_CLASSES.items() if kind)} "
+        "or PreTrainedTokenizerFast",
+        lambda value: isinstance(value, str) and value.removesuffix("Fast") in TOKENIZER_CLASSES,
+        f"another class may read {file} in another way" + f", so {_TAKE_WHOLE}" * whole,
+    )
+    for fields in (options, config):
+        name = fields.find("tokenizer_class", rule, None)
+        if name is not None:
+            kind = TOKENIZER_CLASSES[name.removesuffix("Fast")]
+            return _NamedClass(kind, name, f"tokenizer_class in {shorten_path(fields.path)}")
+    model_type = config.find("model_type", one_of(*FAMILIES), "bert")
+    name = FAMILY_CLASSES[model_type]
+    return _NamedClass(TOKENIZER_CLASSES[name], name, f"model_type in {shorten_path(config.path)}")
+
+
+def _find_own_tokens(kind: TokenizerClass | None, whole: tokenizers.Tokenizer | None) -> Any:
+    if kind is not None:
+        return kind.special_tokens
+    padding = whole.padding if whole else None
+    return {"pad_token": padding["pad_token"]} if padding else {}
+
+
+def _check_vocabulary_files(directory: Path, named: _NamedClass) -> None:
+    """Check that a directory without tokenizer.json has the files that its class reads."""
+    wanted = named.kind.files if named.kind else ()
+    if wanted and (directory / wanted[0]).exists():
+        if not all((directory / name).is_file() for name in wanted):
+            raise FileNotFoundError(
+                f"{shorten_path(directory / wanted[-1])} must be a file beside {wanted[0]}, "
+                "but there is no such file; fetch the model again"
+            )
+        return
+    present = [name for name in _VOCABULARIES if (directory / name).exists()]
+    if not present:
+        raise FileNotFoundError(
+            f"{shorten_path(directory)} must hold tokenizer.json, vocab.txt or vocab.json, "
+            "got none of them; is it a whole model directory?"
+        )
+    if present[0] in SENTENCEPIECE_FILES:
         raise ValueError(
             f"{shorten_path(directory)} must hold tokenizer.json, got only a sentencepiece model; "
             f"convert it in that folder, where transformers is installed: {_SENTENCEPIECE_RECIPE}"
         )
-    raise FileNotFoundError(
-        f"{shorten_path(directory)} must hold tokenizer.json, vocab.txt or vocab.json, got "
-        f"none of them; "
-        "is it a whole model directory?"
+    files = " or ".join(["tokenizer.json", *wanted[:1]])
+    raise ValueError(
+        f"{shorten_path(directory)} must hold {files}, which {named.name} reads ({named.place}), "
+        f"got {present[0]}; correct the class, or fetch the model again"
     )
 
 
-def _read_whole(directory: Path, options: Fields) -> tokenizers.Tokenizer:
-    return load_tokenizer(directory / "tokenizer.json")
+def _build(
+    path: Path,
+    named: _NamedClass,
+    options: Fields,
+    *,
+    model: Any,
+    whole: tokenizers.Tokenizer | None,
+    added: AddedTokens,
+) -> tuple[tokenizers.Tokenizer, Any]:
+    """Build the tokenizer of a class around a vocabulary; return `StoredTokenizer.frame`, too.
 
-
-def _build_wordpiece(directory: Path, options: Fields) -> tokenizers.Tokenizer:
-    """Build BERT's tokenizer from its vocabulary, one token per line."""
-    path = directory / "vocab.txt"
-    try:
-        words = path.read_text("utf-8").split("\n")
-    except UnicodeDecodeError as error:
+    path   of tokenizer.json
+    model  the vocabulary, as the library's model
+    whole  all of tokenizer.json, if there is one
+    """
+    kind = named.kind
+    assert kind is not None
+    parts = list_parts(whole) if whole else []
+    others = {part["type"] for part in parts} - {*kind.parts}
+    found = type(model).__name__
+    if others or not isinstance(model, kind.model):
+        steps = "".join(f" after {other}" for other in sorted(others))
         raise ValueError(
-            f"{shorten_path(path)} must be a list of tokens in UTF-8, got something else "
-            f"({shorten_message(error)}); "
-            "fetch the model again"
-        ) from None
-    vocabulary = {word: row for row, word in enumerate(words) if word}
-    family = _read_family(directory)
-    special = _find_special_tokens(directory, options, family)
-    _check_special_tokens(path, vocabulary, special, "unk_token", "cls_token", "sep_token")
-    tokenizer = tokenizers.Tokenizer(models.WordPiece(vocabulary, unk_token=special["unk_token"]))
-    tokenizer.normalizer = normalizers.BertNormalizer(
-        handle_chinese_chars=options.find("tokenize_chinese_chars", FLAG, True),
-        strip_accents=options.find("strip_accents", FLAG, None),
-        lowercase=options.find("do_lower_case", FLAG, True),
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    _add_special_tokens(tokenizer, vocabulary, special, family=family)
-    return tokenizer
-
-
-def _build_bpe(directory: Path, options: Fields) -> tokenizers.Tokenizer:
-    """Build RoBERTa's tokenizer from its vocabulary and the order in which pieces are merged."""
-    path, merges = directory / "vocab.json", directory / "merges.txt"
-    vocabulary = read_fields(path).content
-    if not merges.is_file():
-        raise FileNotFoundError(
-            f"{shorten_path(merges)} must be a file beside {path.name}, but there is no such file; "
-            "fetch the model again"
+            f"{shorten_path(path)} must be as {named.name} makes it, {kind.model.__name__} after "
+            f"{', '.join(kind.parts)}, since {named.place} has that class, got {found}{steps}; "
+            f"{_TAKE_WHOLE} in {shorten_path(options.path)}"
         )
-    try:
-        model = models.BPE.from_file(str(path), str(merges))
-    except Exception as error:  # the library raises the bare class
+    texts = added.find_texts()
+    if whole is None:
+        _check_special_tokens(path.parent / kind.files[0], model, texts, kind=kind)
+    fault = kind.fit_model(model, texts)
+    if fault:
         raise ValueError(
-            f"{shorten_path(path)} and {merges.name} must belong to one tokenizer, got others "
-            f"({shorten_message(error)}); "
-            "fetch the model again"
-        ) from None
-    family = _read_family(directory)
-    special = _find_special_tokens(directory, options, family)
-    _check_special_tokens(path, vocabulary, special, "cls_token", "sep_token")
+            f"{shorten_path(path)} must have a vocabulary as {named.name} reads it "
+            f"({named.place}), got {fault}; {_TAKE_WHOLE} in {shorten_path(options.path)}"
+        )
     tokenizer = tokenizers.Tokenizer(model)
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(
-        add_prefix_space=options.find("add_prefix_space", FLAG, False)
-    )
-    _add_special_tokens(tokenizer, vocabulary, special, family=family)
-    return tokenizer
-
-
-# File -> its reader; the first file that exists is read.
-_READERS: dict[str, Callable[[Path, Fields], tokenizers.Tokenizer]] = {
-    "tokenizer.json": _read_whole,
-    "vocab.txt": _build_wordpiece,
-    "vocab.json": _build_bpe,
-}
-
-
-def _read_family(directory: Path) -> Family:
-    fields = read_fields(directory / "config.json", missing_ok=True)
-    return FAMILIES[fields.find("model_type", one_of(*FAMILIES), "bert")]
-
-
-def _find_special_tokens(directory: Path, options: Fields, family: Family) -> dict[str, str]:
-    """Return the special tokens by name, from either of two files, else the family's own."""
-    older = read_fields(directory / "special_tokens_map.json", missing_ok=True)
-    special = {}
-    for name, own in family.special_tokens.items():
-        token = options.find(name, _SPECIAL_TOKEN, None) or older.find(name, _SPECIAL_TOKEN, own)
-        special[name] = token["content"] if isinstance(token, dict) else token
-    return special
+    normalizer, tokenizer.pre_tokenizer = kind.make_steps(options, find_charsmap(parts))
+    if normalizer is not None:
+        tokenizer.normalizer = normalizer
+    added.add_to(tokenizer)
+    frame = kind.make_frame(texts, tokenizer.token_to_id)
+    stored = whole.post_processor if whole else None
+    tokenizer.post_processor = frame if stored is None else stored
+    if whole is not None:
+        if whole.decoder is not None:
+            tokenizer.decoder = whole.decoder
+        # Only the side that is cut is read from it.
+        if whole.truncation is not None:
+            tokenizer.enable_truncation(**whole.truncation)
+    return tokenizer, None if stored is None or kind.keeps_frame else frame
 
 
 def _check_special_tokens(
-    path: Path, vocabulary: Mapping[str, int], special: Mapping[str, str], *names: str
+    path: Path, model: Any, texts: dict[str, str], *, kind: TokenizerClass
 ) -> None:
-    for name in names:
-        if special[name] not in vocabulary:
+    for name in ("unk_token", *kind.ends)[kind.model is models.BPE :]:
+        if model.token_to_id(texts[name]) is None:
             raise ValueError(
-                f"{shorten_path(path)} must hold the {name} {shorten(special[name])}, got "
-                f"tokens without it; "
-                "fetch the model again"
+                f"{shorten_path(path)} must hold the {name} {shorten(texts[name])}, "
+                "got tokens without it; fetch the model again"
             )
 
 
-def _add_special_tokens(
-    tokenizer: tokenizers.Tokenizer,
-    vocabulary: Mapping[str, int],
-    special: Mapping[str, str],
-    *,
-    family: Family,
-) -> None:
-    """Recognise special tokens in texts, and put the first and last token around every text."""
-    # "[MASK]" in a text is read as that token. In byte-level BPE a space belongs to the word after
-    # it, so the mask token includes the space before it.
-    tokenizer.add_special_tokens(
-        [
-            tokenizers.AddedToken(
-                word, lstrip=family.double_separator and name == "mask_token", normalized=False
-            )
-            for name, word in special.items()
-            if word in vocabulary
-        ]
-    )
-    end, start = ((special[name], vocabulary[special[name]]) for name in ("sep_token", "cls_token"))
-    put_around = (
-        processors.RobertaProcessing if family.double_separator else processors.BertProcessing
-    )
-    tokenizer.post_processor = put_around(end, start)
+# What ends a line of vocab.txt, beside its break: Unicode's White_Space.
+_SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
+    map(chr, range(0x2000, 0x200B))
+)
+
+
+def _read_wordpiece(directory: Path, kind: TokenizerClass) -> Any:
+    """Read BERT's vocabulary, one token per line."""
+    path = directory / "vocab.txt"
+    try:
+        lines = read_regular(path).decode("utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{shorten_path(path)} must be a list of tokens in UTF-8, "
+            f"got something else ({shorten_message(error)}); fetch the model again"
+        ) from None
+    # Empty lines count, as one word that no text has, since added tokens come after the last.
+    lines = lines[: len(lines) - (lines[-1] == "")]
+    return models.WordPiece({line.rstrip(_SPACES): row for row, line in enumerate(lines)})
+
+
+def _read_bpe(directory: Path, kind: TokenizerClass) -> Any:
+    """Read the vocabulary of BPE, and the order in which its pieces are merged."""
+    path, merges = directory / "vocab.json", directory / "merges.txt"
+    read_fields(path)
+    open_regular(merges).close()
+    with refuse_failures(path, f"and {merges.name} must belong to one tokenizer, got others"):
+        return models.BPE.from_file(str(path), str(merges), end_of_word_suffix=kind.suffix)
+
+
+_READERS = {models.WordPiece: _read_wordpiece, models.BPE: _read_bpe}

@@ -67,21 +67,6 @@ DEFAULTS: Mapping[str, Any] = {
     "layer_norm_eps": 1e-12,
 }
 
-BERT_TOKENS = {
-    "unk_token": "[UNK]",
-    "cls_token": "[CLS]",
-    "sep_token": "[SEP]",
-    "pad_token": "[PAD]",
-    "mask_token": "[MASK]",
-}
-ROBERTA_TOKENS = {
-    "unk_token": "<unk>",
-    "cls_token": "<s>",
-    "sep_token": "</s>",
-    "pad_token": "<pad>",
-    "mask_token": "<mask>",
-}
-
 
 @dataclass(frozen=True)
 class Family(Variant):
@@ -98,8 +83,6 @@ class Family(Variant):
     padding            default of pad_token_id if positions start after that id, else None
     blocks             prefix of the parameters of block {} in a checkpoint
     layers             BERT's name of a layer in a block -> this family's
-    special_tokens     of this family's tokenizers
-    double_separator   whether there are two separators between the texts of a pair
     """
 
     architecture: str
@@ -113,8 +96,6 @@ class Family(Variant):
     padding: int | None = None
     blocks: str = "encoder.layer.{}"
     layers: Mapping[str, str] = field(default_factory=dict)
-    special_tokens: Mapping[str, str] = field(default_factory=lambda: BERT_TOKENS)
-    double_separator: bool = False
 
     def name_in_checkpoint(self, name: str) -> str:
         """Return a parameter's name in a checkpoint of this family, without the prefix."""
@@ -163,8 +144,6 @@ ROBERTA = Family(
     one_segment=True,
     defaults={"vocab_size": 50265},
     padding=1,
-    special_tokens=ROBERTA_TOKENS,
-    double_separator=True,
 )
 
 DISTILBERT = Family(
@@ -204,7 +183,6 @@ MPNET = MPNetFamily(
     ROBERTA.head,
     one_segment=True,
     padding=1,
-    double_separator=True,
     defaults={"vocab_size": 30527},
     fixed={"type_vocab_size": 0, "pad_token_id": 1},
     # transformers uses 32 buckets, whatever the field says
@@ -217,7 +195,6 @@ MPNET = MPNetFamily(
         "attention.output.LayerNorm": "attention.LayerNorm",
     },
     relative_buckets=32,
-    special_tokens={**ROBERTA_TOKENS, "unk_token": "[UNK]"},
 )
 
 ALBERT = AlbertFamily(

@@ -223,6 +223,12 @@ def write_cased(directory):
     stored = json.loads((directory / "tokenizer.json").read_text("utf-8"))
     stored["normalizer"]["lowercase"] = False
     write_json(directory / "tokenizer.json", stored)
+    write_json(directory / "tokenizer_config.json", {"do_lower_case": False})
+
+
+def take_whole(directory):
+    """Name the class that takes all of tokenizer.json as it is."""
+    write_json(directory / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"})
 
 
 @pytest.mark.parametrize("normalizer", ["kept", "none"])
@@ -231,6 +237,7 @@ def test_do_lower_case(directory, normalizer):
     write_cased(directory)
     if normalizer == "none":
         edit_json(directory / "tokenizer.json", normalizer=None)
+        take_whole(directory)
     (kept,) = Tokenizer(directory).encode(["The bird"], 64).ids
     assert spell(kept) == ["[CLS]", "[UNK]", "bird", "[SEP]"]
     (lowered,) = Tokenizer(directory, do_lower_case=True).encode(["The bird"], 64).ids
@@ -324,6 +331,7 @@ def test_special_id_beyond_the_word_table(directory):
     tokenizer = LibraryTokenizer.from_file(str(directory / "tokenizer.json"))
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", SEP), ("[CLS]", 99))
     tokenizer.save(str(directory / "tokenizer.json"))
+    take_whole(directory)
     with pytest.raises(ValueError, match=r"must be below 75, .* got 99"):
         SentenceTransformer(directory)
 
@@ -347,6 +355,7 @@ def build_other(kind):
 def test_other_kinds_of_tokenizers(directory, kind):
     """BPE and Unigram tokenizers work if they add special tokens."""
     tokenizer = build_other(kind)
+    take_whole(directory)
     tokenizer.save(str(directory / "tokenizer.json"))
     with pytest.raises(ValueError, match="must put special tokens around a text, got none"):
         Tokenizer(directory)
@@ -361,6 +370,7 @@ def test_other_kinds_of_tokenizers(directory, kind):
 def test_no_unknown_token(directory, kind):
     """A tokenizer that would fail for an unknown letter is refused when it is loaded."""
     build_other(f"{kind} without unknown").save(str(directory / "tokenizer.json"))
+    take_whole(directory)
     with pytest.raises(ValueError, match=r"must read any text, got an error .* unknown token"):
         Tokenizer(directory)
 
@@ -542,6 +552,7 @@ def test_limit_below_the_special_tokens(tmp_path):
     """A limit of tokens that leaves no room for the text is refused at load and when it is set."""
     directory = make_model_directory(tmp_path / "model", max_seq_length=11)
     set_template(directory, single="$A" + " [SEP]" * 11)
+    take_whole(directory)
     with pytest.raises(ValueError, match=r"max_seq_length must be .* from 12 to 64, got 11; .*12"):
         SentenceTransformer(directory)
     edit_json(directory / "sentence_bert_config.json", max_seq_length=12)
@@ -569,6 +580,7 @@ def test_empty_vocabulary(directory, kind):
     model = {"type": kind, "vocab": {}, "unk_token": "[UNK]"}
     model |= {"merges": [], "continuing_subword_prefix": "##", "max_input_chars_per_word": 100}
     write_json(directory / "tokenizer.json", stored | {"model": model, "added_tokens": []})
+    take_whole(directory)
     with pytest.raises(ValueError, match=r"must have a vocabulary, got an empty|unknown token"):
         SentenceTransformer(directory)
 

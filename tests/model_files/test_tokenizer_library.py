@@ -98,6 +98,8 @@ def test_panic_at_encode(directory, monkeypatch):
     units = [0] * 256
     units[ord("q")] = ord("q") | (1 << 20) << 10
     edit_json(directory / "tokenizer.json", normalizer=encode_table(units))
+    whole = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    (directory / "tokenizer_config.json").write_text(json.dumps(whole), "utf-8")
     model = SentenceTransformer(directory)
     model.encode(["a bird"])
     with pytest.raises(ValueError, match=r"must be texts that .* failed at index 1 \(index out"):

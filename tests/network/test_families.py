@@ -621,6 +621,8 @@ def test_bpe_lists_give_the_same_ids(bpe_directory, prefix_space):
     """vocab.json and merges.txt give the same token ids as tokenizer.json, for texts and pairs."""
     write_bpe(bpe_directory, BPE_TEXTS, prefix_space)
     write_json(bpe_directory / "tokenizer_config.json", {"add_prefix_space": prefix_space})
+    mask = {"content": "<mask>", "lstrip": True, "normalized": False}
+    write_json(bpe_directory / "special_tokens_map.json", {"mask_token": mask})
     whole = Tokenizer(bpe_directory)
     (bpe_directory / "tokenizer.json").unlink()
     built = Tokenizer(bpe_directory)
@@ -724,6 +726,7 @@ def test_files_of_tokenizers_are_saved(tmp_path):
     (source / "vocab.txt").unlink()
     (source / "sentencepiece.bpe.model").write_bytes(b"model")
     (source / "tokenizer.json").unlink()
+    edit_json(source / "config.json", tokenizer_class="RobertaTokenizer")
     model = SentenceTransformer(source)
     for _ in range(2):
         model.save(tmp_path / "saved")
