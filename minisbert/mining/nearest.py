@@ -22,6 +22,7 @@ from minisbert.search.flat_index import FlatIndex
 from minisbert.search.index_rows import (
     METRICS,
     QUERIES_AT_ONCE,
+    IndexState,
     check_matrix,
     prepare_rows,
     search_rows,
@@ -306,7 +307,7 @@ def _find_best(
         if metric:
             rows = prepare_rows(rows, metric, "embedding", first=start)
         parts = [
-            search_rows(queries[i : i + query_rows], rows, k)[:2]
+            search_rows(queries[i : i + query_rows], IndexState(rows), k)[:2]
             if metric
             else _score_rows(queries[i : i + query_rows], rows, k, score_function=score_function)
             for i in range(0, max(1, Q), query_rows)

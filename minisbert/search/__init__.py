@@ -9,7 +9,8 @@ README.md in this folder explains it. In reading order; a file imports only from
     blas_filter    a filter for many queries at once, by matrix products
     int8_filter    a filter by codes of one byte for each number
     hamming        the nearest binary codes
-    index_rows     the rows of an index: checked, normalised, searched by the cheapest path
+    block_file     an index file, opened once: mapped or read, checked by digests
+    index_rows     the rows of an index: checked, normalised, kept, searched by the cheapest path
     index_files    an index file: written whole or piece by piece, and opened
     flat_index     FlatIndex: add, search, save, load
     quantization   embeddings in fewer bits, in sentence-transformers' formats

@@ -8,6 +8,9 @@ and `measure_recall` says how much is missed for given queries. `FlatIndex` miss
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -16,7 +19,13 @@ from minisbert.arrays import Array
 from minisbert.search.candidates import score_candidates
 from minisbert.search.flat_index import FlatIndex
 from minisbert.search.hamming import hamming_topk, read_codes
-from minisbert.search.index_rows import check_matrix, check_metric, check_queries, prepare_rows
+from minisbert.search.index_rows import (
+    PREPARED_ROWS,
+    check_matrix,
+    check_metric,
+    check_queries,
+    prepare_rows,
+)
 from minisbert.search.quantization import quantize_embeddings
 from minisbert.search.scan import topk
 
@@ -49,6 +58,7 @@ class BinaryIndex:
         self.metric = check_metric(metric)
         self.codes = read_codes("codes", codes)
         self.rows = None if rows is None else check_matrix(rows, "rows")
+        self._exact: FlatIndex | None = None  # that the rows are of, if they are mapped from a file
         if self.rows is not None:
             M, D = self.rows.shape
             if self.codes.shape != (M, (D + 7) // 8):
@@ -60,7 +70,24 @@ class BinaryIndex:
     @classmethod
     def from_index(cls, index: FlatIndex) -> BinaryIndex:
         """Return an approximate index of the rows that an exact index has now, shared with it."""
-        return cls(quantize_embeddings(index.rows, "ubinary"), index.rows, index.metric)
+        index = copy.copy(index)  # as it is now
+        file, (M, D) = index.mapped_file, index.rows.shape
+        codes = np.empty((M, (D + 7) // 8), np.uint8)
+        for start in range(0, M, PREPARED_ROWS):
+            stop = min(start + PREPARED_ROWS, M)
+            rows = file.read_rows(start, stop) if file else index.rows[start:stop]
+            codes[start:stop] = quantize_embeddings(rows, "ubinary")
+        binary = cls(codes, index.rows, index.metric)
+        binary._exact = index if file else None
+        return binary
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, **({"rows": None} if self._exact else {})}
+
+    def __setstate__(self, values: dict[str, Any]) -> None:
+        self.__dict__.update(values)
+        if self._exact is not None:
+            self.rows = self._exact.rows
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -110,6 +137,7 @@ class BinaryIndex:
             count = max(1, min(k * oversample, len(self)))
             _, candidates = hamming_topk(codes, self.codes, count, threads)
             candidates.sort(axis=1)  # so that ties come out in the order of their rows
+            self._check_size()
             scores, ids, _ = score_candidates(
                 matrix, self.rows, list(candidates), k=k, threads=1, path="hamming"
             )
@@ -138,9 +166,15 @@ class BinaryIndex:
                 "index from a FlatIndex that is not empty"
             )
         _, found = self.search(queries, k, oversample)
+        self._check_size()
         _, exact = topk(self._prepare_queries(queries)[0], self.rows, k)
         hits = sum(len(np.intersect1d(*ids)) for ids in zip(found, exact, strict=True))
         return hits / exact.size
+
+    def _check_size(self) -> None:
+        """Refuse to read rows of a file that has become shorter, which would end the process."""
+        if self._exact is not None and self._exact.mapped_file is not None:
+            self._exact.mapped_file.check_size()
 
     def _prepare_queries(self, queries: ArrayLike) -> tuple[Array, bool]:
         """Return queries (Q, D), prepared as the rows are, and whether they were a single one."""

@@ -11,54 +11,47 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minisbert.arguments import (
-    check_whole_number,
-    shorten_name,
-    shorten_names,
-)
+from minisbert.arguments import check_whole_number, shorten_names
 from minisbert.arrays import Array
+from minisbert.search.block_file import BlockFile
 from minisbert.search.candidates import ScanReport
 from minisbert.search.index_files import (
     IndexContent,
     Piece,
-    RowFile,
     build_index,
     open_index,
+    read_content,
     write_index,
 )
 from minisbert.search.index_rows import (
-    PREPARED_ROWS,
+    IndexState,
+    append_rows,
     check_codes,
     check_ids,
     check_matrix,
     check_metric,
+    check_new_ids,
     check_queries,
+    keep_rows,
     prepare_rows,
     search_rows,
     wants_codes,
 )
-from minisbert.search.int8_filter import count_blocks, encode_rows, make_blocks
-
-
-class _State(NamedTuple):
-    """All data that a search reads; replaced as a whole, so that no search sees half a change."""
-
-    rows: Array  # (M, D)
-    blocks: Array | None = None  # their codes
-    ids: Array | None = None  # (M,) the caller's own
-    file: RowFile | None = None  # reads single rows, where the rows are mapped from a file
+from minisbert.system.threads import TravellingLock
 
 
 class FlatIndex:
     """An exact index of embeddings.
 
-    Any number of threads may search at once, also while one thread adds: a search sees the rows
-    that were there when it began. Only one thread may add at a time.
+    Any number of threads may use it at once: a search or a save sees the rows that were there when
+    it began, and `add` and `remove` take turns. Copies and pickles share nothing that changes. An
+    index that was loaded is pickled as the path of its file, which must still be the same file
+    where the pickle is read.
 
     Parameters
     ----------
@@ -96,9 +89,7 @@ class FlatIndex:
         self.model_name = model_name
         self.codes = codes
         self.companions: dict[str, Array] = {}
-        self._state = _State(np.empty((0, self.dimension), np.float32))
-        # Arrays with room for more rows; `_state` has views of them.
-        self._storage = self._state
+        self._set_state(IndexState(np.empty((0, self.dimension), np.float32)), {})
 
     @classmethod
     def from_embeddings(
@@ -144,15 +135,74 @@ class FlatIndex:
             If a piece is not a matrix of finite numbers, or ids are missing or not different.
         """
         index = cls(dimension, metric, model_name, codes)  # checks the arguments
-        build_index(
+        file = build_index(
             Path(path),
             pieces,
             index.dimension,
-            metric=metric,
+            metric=index.metric,
             model_name=model_name,
             codes=codes,
         )
-        return cls.load(path)
+        return cls._from_content(read_content(file))
+
+    @classmethod
+    def _from_content(cls, content: IndexContent) -> FlatIndex:
+        index = cls(content.dimension, content.metric, content.model_name, content.codes)
+        index._set_state(content.state, content.companions)
+        index.companions = dict(content.companions)
+        return index
+
+    def _set_state(self, state: IndexState, loaded: dict[str, Array]) -> None:
+        """Take a state, the companions as they were read, and a lock for those who change it."""
+        self._state = state
+        # Arrays with room for more rows; `_state` has views of them.
+        self._storage = state
+        self._loaded = loaded
+        self._changing = TravellingLock()
+
+    def __copy__(self) -> FlatIndex:
+        """Return an index that shares rows with this one, and no change."""
+        return self._copy(self.companions)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FlatIndex:
+        mapped = self._state.file is not None
+        own = {
+            name: array if mapped and array is self._loaded.get(name) else array.copy()
+            for name, array in self.companions.items()
+        }
+        return self._copy(own)
+
+    def _copy(self, companions: dict[str, Array]) -> FlatIndex:
+        copy = type(self).__new__(type(self))
+        copy.__dict__.update(self.__dict__)
+        copy._set_state(self._state.share(), self._loaded)
+        copy.companions = dict(companions)
+        return copy
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is in memory, and the file of what is in one."""
+        state = self._state
+        values = {**self.__dict__, "_state": state, "_storage": None}
+        if state.file is not None:
+            kept = [
+                name for name in self._loaded if self.companions.get(name) is self._loaded[name]
+            ]
+            own = {name: self.companions[name] for name in self.companions if name not in kept}
+            values |= {"_state": state.file, "_loaded": kept, "companions": own}
+        return values
+
+    def _has(self, name: str, array: Array) -> bool:
+        return self.companions.get(name) is array
+
+    def __setstate__(self, values: dict[str, Any]) -> None:
+        state, loaded, companions = (values[name] for name in ("_state", "_loaded", "companions"))
+        if isinstance(state, BlockFile):
+            content = read_content(state)
+            companions = {name: content.companions[name] for name in loaded} | companions
+            state, loaded = content.state, content.companions
+        self.__dict__.update(values)
+        self._set_state(state, loaded)
+        self.companions = companions
 
     def __len__(self) -> int:
         return len(self._state.rows)
@@ -169,6 +219,11 @@ class FlatIndex:
     def has_codes(self) -> bool:
         """Whether there are codes, which searches then read."""
         return self._state.blocks is not None
+
+    @property
+    def mapped_file(self) -> BlockFile | None:
+        """The open file that the rows are mapped from; None if they are in memory."""
+        return self._state.file
 
     @property
     def rows(self) -> Array:
@@ -193,33 +248,19 @@ class FlatIndex:
             are not new, different whole numbers; then no row is added.
         """
         matrix = check_matrix(embeddings, "embeddings", self.dimension)
-        M, state = len(matrix), self._state
-        count = len(state.rows)
-        new_ids = self._check_new_ids(ids, M)
-        if M == 0:
-            return
-        coded = state.blocks is not None or wants_codes(self.codes, count + M, self.dimension)
-        rows = _make_room(self._storage.rows, count, M)
-        for start in range(0, M, PREPARED_ROWS):
-            part = matrix[start : start + PREPARED_ROWS]
-            block = prepare_rows(part, self.metric, "embedding", first=start)
-            rows[count + start : count + start + len(block)] = block
-        blocks = own_ids = None
-        if coded:
-            # A search that runs meanwhile ignores the new rows in the last block of its rows.
-            done = 0 if state.blocks is None else count
-            old = self._storage.blocks
-            if old is None:
-                old = make_blocks(0, self.dimension)
-            full = count_blocks(done)
-            blocks = _make_room(old, full, count_blocks(count + M) - full)
-            encode_rows(rows[done : count + M], blocks, done)
-        if new_ids is not None:
-            old_ids = np.empty(0, np.int64) if self._storage.ids is None else self._storage.ids
-            own_ids = _make_room(old_ids, count, M)
-            own_ids[count : count + M] = new_ids
-        self._storage = _State(rows, blocks, own_ids)
-        self._state = _cut(self._storage, count + M)
+        M = len(matrix)
+        with self._changing:
+            self._refuse_companions("added")
+            state = self._state
+            new_ids = check_new_ids(ids, M, state)
+            if M == 0:
+                return
+            count = len(state.rows) + M
+            coded = state.blocks is not None or wants_codes(self.codes, count, self.dimension)
+            self._storage = append_rows(
+                self._storage, state, matrix, ids=new_ids, metric=self.metric, coded=coded
+            )
+            self._state = self._storage.cut(count)
 
     def remove(self, ids: ArrayLike) -> None:
         """Remove the rows of these ids; the others keep their order and their ids.
@@ -232,28 +273,27 @@ class FlatIndex:
         ValueError
             If an id has no row, or the index has companions; then no row is removed.
         """
-        if self.companions:
-            raise ValueError(
-                f"companions must be empty where rows are removed, got "
-                f"{shorten_names(sorted(self.companions))}; build the index again without "
-                f"these rows"
-            )
         array = np.asarray(ids)
         unwanted = check_ids(array, array.size)
-        known = self.ids
-        missing = unwanted[~np.isin(unwanted, known)]
-        if len(missing):
+        with self._changing:
+            self._refuse_companions("removed")
+            known = self.ids
+            missing = unwanted[~np.isin(unwanted, known)]
+            if len(missing):
+                raise ValueError(
+                    f"ids must be of rows of the index, got {missing[0]}; see index.ids"
+                )
+            kept = np.flatnonzero(~np.isin(known, unwanted))
+            self._storage = keep_rows(self._state, kept, known[kept])
+            self._state = self._storage
+
+    def _refuse_companions(self, change: str) -> None:
+        """Refuse a change of rows that would leave companions with others than theirs."""
+        if self.companions:
             raise ValueError(
-                f"ids must be of rows of the index, got {shorten_name(missing[0])}; see index.ids"
+                f"companions must be empty where rows are {change}, got "
+                f"{shorten_names(sorted(self.companions))}; build the index again with the new rows"
             )
-        kept = np.flatnonzero(~np.isin(known, unwanted))
-        rows = self._state.rows[kept]
-        blocks = None
-        if self._state.blocks is not None:
-            blocks = make_blocks(len(rows), self.dimension)
-            encode_rows(rows, blocks)
-        self._storage = _State(rows, blocks, known[kept])
-        self._state = self._storage
 
     @overload
     def search(
@@ -307,14 +347,7 @@ class FlatIndex:
         matrix, single = check_queries(queries, self.dimension)
         matrix = prepare_rows(matrix, self.metric, "query")
         state = self._state
-        scores, found, how = search_rows(
-            matrix,
-            state.rows,
-            k,
-            threads=threads,
-            blocks=state.blocks,
-            fetch=state.file.fetch if state.file else None,
-        )
+        scores, found, how = search_rows(matrix, state, k, threads=threads)
         if state.ids is not None:
             found = state.ids[found]
         if single:
@@ -323,74 +356,46 @@ class FlatIndex:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the index to one safetensors file; if that fails, an old file does not change."""
-        state = self._state
-        write_index(
-            Path(path),
-            IndexContent(
-                metric=self.metric,
-                model_name=self.model_name,
-                codes=self.codes,
-                rows=state.rows,
-                blocks=state.blocks,
-                ids=state.ids,
-                companions=self.companions,
-            ),
+        content = IndexContent(
+            self.dimension, self.metric, self.model_name, self.codes, self._state, self.companions
         )
+        write_index(Path(path), content)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> FlatIndex:
+    def load(cls, path: str | os.PathLike[str], *, mapped: bool = True) -> FlatIndex:
         """Open an index file; its rows stay there, mapped read-only, until rows are added.
 
         Codes are read into memory; a search by codes then reads the few rows that it needs. Without
-        codes only the header is read.
+        codes only header and ids are read.
+
+        Parameters
+        ----------
+        mapped : bool
+            False reads everything into memory, and checks it, for a file that others may write to
+            or cut short: where a mapped file is cut short, a search that scans all rows ends the
+            process.
 
         Raises
         ------
         ValueError
             If the file is damaged, of another kind, or of a newer version.
         """
-        content, file = open_index(Path(path))
-        D = content.rows.shape[1]
-        index = cls(D, content.metric, content.model_name, content.codes)
-        index._state = _State(content.rows, content.blocks, content.ids, file)
-        index._storage = index._state
-        index.companions = content.companions
-        return index
+        return cls._from_content(open_index(Path(path), mapped=mapped))
 
-    def _check_new_ids(self, ids: ArrayLike | None, count: int) -> Array | None:
-        """Return the ids of new rows, different from all others; None if rows have none."""
-        state = self._state
-        if ids is None and state.ids is not None:
-            raise ValueError("ids must be given, got None; the rows in the index have ids")
-        if ids is None:
-            return None
-        if state.ids is None and len(state.rows):
-            raise ValueError("ids must be left out, got some; the rows in the index have none")
-        array = check_ids(ids, count)
-        if state.ids is not None and (known := np.isin(array, state.ids)).any():
-            raise ValueError(
-                f"ids must be new, got {array[known][0]}, which the index has; remove it first"
-            )
-        return array
+    def verify(self) -> bool:
+        """Check every number of a loaded index by the digests in its file.
 
+        Opening a file checks only its header and ids, since it would take longer to read all rows.
 
-def _make_room(storage: Array, count: int, more: int) -> Array:
-    """Return an array with the first `count` entries and room for `more` after them.
+        Returns
+        -------
+        bool
+            True if everything is as it was saved. False if there is nothing to compare with: in an
+            index made or changed in memory, and in a file that minisbert 0.1.0 wrote.
 
-    It grows by half each time, so that over many calls an entry is copied a few times on average.
-    """
-    if count + more <= len(storage) and storage.flags.writeable:
-        return storage
-    capacity = max(count + more, len(storage) + len(storage) // 2)
-    room = np.zeros((capacity, *storage.shape[1:]), storage.dtype)
-    room[:count] = storage[:count]
-    return room
-
-
-def _cut(storage: _State, M: int) -> _State:
-    """Return the first M rows of a state, without a copy."""
-    return _State(
-        storage.rows[:M],
-        None if storage.blocks is None else storage.blocks[: count_blocks(M)],
-        None if storage.ids is None else storage.ids[:M],
-    )
+        Raises
+        ------
+        ValueError
+            If rows, codes, ids or companions are damaged; the error names which, and where.
+        """
+        return self._state.verify(self._loaded)

@@ -1,9 +1,9 @@
-"""The file of an index: one safetensors file with rows, their codes, their ids, and companions.
+"""The file of an index: one safetensors file with rows, codes, ids, companions, and digests of all.
 
 Rows stay in the file and are mapped. Codes are read into memory, since every search reads all of
 them: a mapped file is read a tenth slower, because the system keeps it in much smaller pages, and
-more slowly still after the system has dropped these pages. The few rows that a search by codes
-needs are read one by one, since reading one from a map would bring its neighbours into memory too.
+more slowly still after the system has dropped these pages. Ids are read too, since they are small.
+The few rows that a search by codes needs are read one by one (see `block_file`).
 
 A file is written from an index in memory, or from pieces that together don't fit into memory.
 """
@@ -11,11 +11,8 @@ A file is written from an index in memory, or from pieces that together don't fi
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import tempfile
-import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,9 +21,18 @@ from numpy.typing import ArrayLike
 
 from minisbert.arguments import shorten
 from minisbert.arrays import Array
+from minisbert.search.block_file import (
+    BLOCK,
+    DIGESTS,
+    BlockFile,
+    BlockWriter,
+    count_digests,
+    split_array,
+)
 from minisbert.search.index_rows import (
     METRICS,
     PREPARED_ROWS,
+    IndexState,
     check_ids,
     check_matrix,
     prepare_rows,
@@ -36,16 +42,20 @@ from minisbert.search.int8_filter import block_dtype, count_blocks, encode_rows,
 from minisbert.search.kernel import BLOCK_ROWS
 from minisbert.system.disk import write_file
 from minisbert.system.locks import lock_destination
-from minisbert.system.regular_files import shorten_path
-from minisbert.system.safetensors import (
-    make_header,
-    read_header,
-    read_safetensors,
-    write_safetensors,
-)
+from minisbert.system.regular_files import open_regular, shorten_path
+from minisbert.system.safetensors import DTYPES, make_header
 
 INDEX_FORMAT = "minisbert-flat-index"
-PLAIN, EXTENDED = "1", "2"  # versions: rows only; with codes, ids, or a choice about codes
+
+# The version that is written, and those of minisbert 0.1.0, which are read too: rows only; and with
+# codes, ids, or a choice about codes. Neither has digests.
+VERSION, PLAIN, EXTENDED = "3", "1", "2"
+
+# The arrays of an index; the others in its file are companions.
+OWN_ARRAYS = ("rows", "codes", "ids", DIGESTS)
+
+# What may be asked for as `codes`, as the metadata have it.
+_CHOICES = {"auto": "auto", "int8": "int8", "none": None}
 
 # Bytes for a header without the model's name, with the longest numbers.
 HEADER_ROOM = 1024
@@ -57,12 +67,11 @@ Piece = ArrayLike | tuple[ArrayLike, ArrayLike]
 class IndexContent(NamedTuple):
     """The content of an index file."""
 
+    dimension: int
     metric: str
     model_name: str
     codes: str | None  # whether rows added later get codes: "auto", "int8" or None
-    rows: Array  # (M, D) float32
-    blocks: Array | None  # codes of the rows, see `int8_filter`
-    ids: Array | None  # (M,) int64
+    state: IndexState
     companions: dict[str, Array]
 
 
@@ -70,19 +79,60 @@ class IndexContent(NamedTuple):
 
 
 def write_index(path: Path, content: IndexContent) -> None:
-    """Write an index; if that fails, an old file does not change."""
-    arrays = {**content.companions, "rows": content.rows}
-    if content.blocks is not None:
-        width = content.blocks.dtype.itemsize  # one row of bytes for each block
-        arrays["codes"] = content.blocks.view(np.uint8).reshape(len(content.blocks), width)
-    if content.ids is not None:
-        arrays["ids"] = content.ids
-    _, D = content.rows.shape
-    plain = content.blocks is None and content.ids is None
-    metadata = _make_metadata(
-        D, content.metric, content.model_name, codes=content.codes, plain=plain
+    """Write an index; if that fails, an old file does not change.
+
+    Rows and companions that are mapped from a file are read from it, checked by their digests.
+    """
+    state, arrays = content.state, {}
+    check_companions(content.companions)
+    arrays.update(content.companions)
+    arrays["rows"] = state.rows
+    if state.blocks is not None:
+        arrays["codes"] = view_blocks(state.blocks)
+    if state.ids is not None:
+        arrays["ids"] = state.ids
+    kinds = {np.dtype(dtype): kind for kind, dtype in DTYPES.items() if kind != "BF16"}
+    # The widest type first, so that every array is aligned in the file and can be mapped.
+    names = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
+    tensors = {name: (kinds[arrays[name].dtype], arrays[name].shape) for name in names}
+    count = count_digests({name: array.nbytes for name, array in arrays.items()})
+    tensors[DIGESTS] = ("U32", (count,))
+    header = make_header(
+        tensors,
+        _make_metadata(content.dimension, content.metric, content.model_name, codes=content.codes),
     )
-    write_safetensors(path, arrays, metadata)
+    with write_file(path) as file:
+        writer = BlockWriter(file)
+        file.write(header)
+        for name in names:
+            for part in _split(arrays[name], name, state.file):
+                writer.write(part)
+            writer.end_array()
+        file.write(writer.finish(header))
+
+
+def check_companions(companions: dict[str, Array]) -> None:
+    """Refuse companions that a file can't hold under their names."""
+    kinds = {np.dtype(dtype) for dtype in DTYPES.values()}
+    for name, array in companions.items():
+        if name in OWN_ARRAYS or not isinstance(array, np.ndarray) or array.dtype not in kinds:
+            raise ValueError(
+                f"companions must be arrays of numbers under names other than "
+                f"{', '.join(OWN_ARRAYS)}, got {getattr(array, 'dtype', type(array).__name__)} "
+                f"{shorten(name)}; rename or convert it"
+            )
+
+
+def view_blocks(blocks: Array) -> Array:
+    """View codes as bytes, one row for each block."""
+    return blocks.view(np.uint8).reshape(len(blocks), blocks.dtype.itemsize)
+
+
+def _split(array: Array, name: str, file: BlockFile | None) -> Iterator[Array]:
+    """Return the bytes of an array in parts, from the file that it is mapped from, if any."""
+    if file is not None and file.maps(array, name):
+        return file.read_blocks(name)
+    return split_array(array)
 
 
 def build_index(
@@ -93,12 +143,13 @@ def build_index(
     metric: str,
     model_name: str,
     codes: str | None,
-) -> None:
+) -> BlockFile:
     """Write embeddings (n, D), or pairs of embeddings and their ids (n,), as they come.
 
     Rows are written to the file at once, after room for its header. Their codes are written to a
     temporary file in the same directory, and copied after the rows at the end. The lock of `path`
-    is held all the while, so that nothing that another process builds there is lost.
+    is held all the while, so that nothing that another process builds there is lost. Returns this
+    very file, open, even if another takes its name at once.
     """
     stream = _CodeStream(dimension) if wants_codes(codes, 1 << 62, dimension) else None
     room = HEADER_ROOM + len(json.dumps(model_name))
@@ -111,6 +162,7 @@ def build_index(
         write_file(path) as file,
         tempfile.TemporaryFile(dir=path.absolute().parent) as coded,
     ):
+        writer = BlockWriter(file)
         file.seek(room)
         for number, piece in enumerate(pieces):
             embeddings, ids = piece if isinstance(piece, tuple) else (piece, None)
@@ -125,24 +177,36 @@ def build_index(
             for start in range(0, len(matrix), PREPARED_ROWS):
                 part = matrix[start : start + PREPARED_ROWS]
                 rows = prepare_rows(part, metric, "embedding", first=count)
-                file.write(rows.data)
+                writer.write(rows.reshape(-1).view(np.uint8))
                 if stream:
                     coded.write(stream.encode(rows))
                 count += len(rows)
+        writer.end_array()
         tensors: dict[str, tuple[str, tuple[int, ...]]] = {"rows": ("F32", (count, dimension))}
+        sizes = {"rows": 4 * count * dimension}
         if stream and wants_codes(codes, count, dimension):
             coded.write(stream.encode(np.empty((0, dimension), np.float32), last=True))
             coded.seek(0)
-            shutil.copyfileobj(coded, file, 1 << 20)
+            while encoded := coded.read(BLOCK):
+                writer.write(encoded)
+            writer.end_array()
             tensors["codes"] = ("U8", (count_blocks(count), block_dtype(dimension).itemsize))
+            sizes["codes"] = coded.tell()
         if found_ids:
-            file.write(check_ids(np.concatenate(found_ids), count).data)
+            writer.write(check_ids(np.concatenate(found_ids), count).tobytes())
+            writer.end_array()
             tensors["ids"] = ("I64", (count,))
-        metadata = _make_metadata(
-            dimension, metric, model_name, codes=codes, plain=len(tensors) == 1
+            sizes["ids"] = 8 * count
+        tensors[DIGESTS] = ("U32", (count_digests(sizes),))
+        header = make_header(
+            tensors, _make_metadata(dimension, metric, model_name, codes=codes), size=room
         )
+        file.write(writer.finish(header))
         file.seek(0)
-        file.write(make_header(tensors, metadata, size=room))
+        file.write(header)
+        file.flush()
+        written = open_regular(file.name)
+    return BlockFile(path, written)
 
 
 class _CodeStream:
@@ -162,131 +226,100 @@ class _CodeStream:
 
 
 def _make_metadata(
-    dimension: int, metric: str, model_name: str, *, codes: str | None, plain: bool
+    dimension: int, metric: str, model_name: str, *, codes: str | None
 ) -> dict[str, str]:
-    """Return the metadata of a file; a plain one has neither codes nor ids."""
-    metadata = {
+    return {
         "format": INDEX_FORMAT,
-        "format_version": PLAIN,
+        "format_version": VERSION,
         "dimension": str(dimension),
         "metric": metric,
         "model_name": model_name,
+        "codes": codes or "none",
     }
-    if not plain or codes != "auto":
-        metadata |= {"format_version": EXTENDED, "codes": codes or "none"}
-    return metadata
 
 
 # --- reading ---
 
 
-class RowFile:
-    """Rows of float32 in an open file, read by their numbers.
+def open_index(path: Path, *, mapped: bool = True) -> IndexContent:
+    """Open an index file: map rows and companions, read codes and ids.
 
-    It keeps reading the file that it opened, even if that is replaced by another file meanwhile.
+    mapped  False to read everything into memory, checked by its digests, and close the file
 
-    offset  of the first row in the file
+    Raises ValueError if it is damaged, of another kind, or of a newer version; OSError if it can't
+    be opened.
     """
-
-    def __init__(self, path: Path, offset: int, D: int) -> None:
-        self.path, self.offset, self.D = path, offset, D
-        self.descriptor = os.open(path, os.O_RDONLY)
-        weakref.finalize(self, os.close, self.descriptor)
-
-    def fetch(self, numbers: Array) -> Array:
-        """Return the rows of these numbers.  (n,) -> (n, D)"""
-        rows = np.empty((len(numbers), self.D), np.float32)
-        width = rows.itemsize * self.D
-        for row, number in zip(rows, numbers.tolist(), strict=True):
-            start = self.offset + width * number
-            if os.preadv(self.descriptor, [row.data], start) != width:
-                raise ValueError(
-                    f"{shorten_path(self.path)} must hold row {number} whole, but it was cut "
-                    f"short; "
-                    "replace it with a whole copy"
-                )
-        return rows
+    try:
+        file = BlockFile(path)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"index {shorten_path(path)} must be a file, but there is no such file; check the path"
+        ) from None
+    return read_content(file, mapped=mapped)
 
 
-def open_index(path: Path) -> tuple[IndexContent, RowFile | None]:
-    """Map an index file, read its codes, and return a `RowFile` too if the system has preadv.
-
-    Raises ValueError if it is damaged, of another kind, or of a newer version.
-    """
-    while True:
-        before = os.stat(path) if path.exists() else None
-        content = _map_index(path)
-        if not hasattr(os, "preadv"):
-            return content, None
-        with path.open("rb") as file:
-            header, first = read_header(file)
-            if content.blocks is not None:
-                file.seek(first + header["codes"]["data_offsets"][0])
-                blocks = np.fromfile(file, content.blocks.dtype, len(content.blocks))
-                content = content._replace(blocks=blocks)
-        start = first + header["rows"]["data_offsets"][0]
-        rows = RowFile(path, start, content.rows.shape[1])
-        # If another file has replaced it meanwhile, parts of both may have been read: start again.
-        if before and os.path.samestat(before, os.fstat(rows.descriptor)):
-            return content, rows
-
-
-def _map_index(path: Path) -> IndexContent:
-    """Map the arrays of an index file and check them against each other and its metadata."""
-    arrays, metadata = read_safetensors(path)
+def read_content(file: BlockFile, *, mapped: bool = True) -> IndexContent:
+    """Take the content of an open index file, checked against itself; `mapped` as `open_index`."""
+    shown = shorten_path(file.path)
+    metadata, places = file.metadata, file.places
     if metadata.get("format") != INDEX_FORMAT:
         raise ValueError(
-            f"index {shorten_path(path)} must be a file of {INDEX_FORMAT}, got another kind "
-            f"of safetensors file; "
-            "pass a file that FlatIndex.save wrote"
+            f"index {shown} must be a file of {INDEX_FORMAT}, got another kind of safetensors "
+            "file; pass a file that FlatIndex.save wrote"
         )
     version = metadata.get("format_version", "")
-    if version not in (PLAIN, EXTENDED):
+    if version not in (PLAIN, EXTENDED, VERSION):
         raise ValueError(
-            f"index {shorten_path(path)} must be of format version {PLAIN} or {EXTENDED}, got "
-            f"{shorten(version)}; "
-            "open it with the minisbert that wrote it, or a newer one"
+            f"index {shown} must be of format version {PLAIN}, {EXTENDED} or {VERSION}, got "
+            f"{shorten(version)}; open it with the minisbert that wrote it, or a newer one"
         )
-    rows = arrays.pop("rows", np.empty(0, np.float32))
+    if version == VERSION and file.digests is None:
+        raise ValueError(
+            f"index {shown} must hold digests, got none; it is damaged, build it again"
+        )
     dimension, metric = metadata.get("dimension", ""), metadata.get("metric", "")
-    D = rows.shape[1] if rows.ndim == 2 else 0
-    if rows.dtype != np.float32 or D < 1 or str(D) != dimension or metric not in METRICS:
+    kind, shape = places["rows"][:2] if "rows" in places else ("no", ())
+    D = shape[1] if len(shape) == 2 else 0
+    if kind != "F32" or D < 1 or str(D) != dimension or metric not in METRICS:
         raise ValueError(
-            f"index {shorten_path(path)} must hold float32 rows (M, {dimension}) and a metric, got "
-            f"{rows.dtype} rows {rows.shape} and {shorten(metric)}; it is damaged, build it again"
+            f"index {shown} must hold float32 rows (M, {shorten(dimension)}) and a metric, got "
+            f"{kind} rows {shape} and {shorten(metric)}; it is damaged, build it again"
         )
-    choice, blocks, ids = "auto", None, None
-    if version == EXTENDED:
-        choice = metadata.get("codes", "")
-        if choice not in ("auto", "int8", "none"):
+    choice = "auto" if version == PLAIN else metadata.get("codes", "")
+    if choice not in _CHOICES:
+        raise ValueError(
+            f"codes in index {shown} must be auto, int8 or none, got {shorten(choice)}; "
+            "it is damaged, build it again"
+        )
+    M = shape[0]
+    layout = block_dtype(D)
+    size = (count_blocks(M), layout.itemsize)
+    own = {
+        "codes": ("U8", size, f"codes of bytes {size}"),
+        "ids": ("I64", (M,), f"{M} ids of int64"),
+    }
+    found: dict[str, Array] = {}
+    for name, (*wanted, what) in own.items():
+        if version == PLAIN or name not in places:
+            continue
+        if [*places[name][:2]] != wanted:
+            got = f"{DTYPES[places[name].kind].__name__} {places[name].shape}"
             raise ValueError(
-                f"codes in index {shorten_path(path)} must be auto, int8 or none, got "
-                f"{shorten(choice)}; "
-                "it is damaged, build it again"
+                f"index {shown} must hold {what}, got {got}; it is damaged, build it again"
             )
-        coded, ids = arrays.pop("codes", None), arrays.pop("ids", None)
-        kind = block_dtype(D)
-        shape = (count_blocks(len(rows)), kind.itemsize)
-        if coded is not None and (coded.dtype != np.uint8 or coded.shape != shape):
-            raise ValueError(
-                f"index {shorten_path(path)} must hold codes of bytes {shape}, got "
-                f"{coded.dtype} {coded.shape}; "
-                "it is damaged, build it again"
-            )
-        if ids is not None and (ids.dtype != np.int64 or ids.shape != (len(rows),)):
-            raise ValueError(
-                f"index {shorten_path(path)} must hold {len(rows)} ids of int64, got "
-                f"{ids.dtype} {ids.shape}; "
-                "it is damaged, build it again"
-            )
-        if coded is not None:
-            blocks = coded.reshape(-1).view(kind)
+        # Every search by codes reads all of them. At a gigabyte a second, their digests would make
+        # opening slower; those of ids cost nothing beside it.
+        found[name] = file.read(name, check=name == "ids" or not mapped)
+    read = file.map if mapped else file.read
+    state = IndexState(
+        read("rows"),
+        found["codes"].reshape(-1).view(layout) if "codes" in found else None,
+        found.get("ids"),
+        file if mapped else None,
+        file.digests,
+    )
+    own_names = ("rows", DIGESTS) if version == PLAIN else OWN_ARRAYS
+    companions = {name: read(name) for name in places if name not in own_names}
     return IndexContent(
-        metric=metric,
-        model_name=metadata.get("model_name", ""),
-        codes=None if choice == "none" else choice,
-        rows=rows,
-        blocks=blocks,
-        ids=ids,
-        companions=arrays,
+        D, metric, metadata.get("model_name", ""), _CHOICES[choice], state, companions
     )

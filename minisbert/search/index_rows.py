@@ -1,4 +1,5 @@
-"""The rows of an index: checked, divided by their norms for cosine, searched by the cheapest path.
+"""The rows of an index: checked, divided by their norms for cosine, kept, searched by the cheapest
+path.
 
 The norms are roots of canonical dot products (see `topk`) and a division rounds the same way
 everywhere, so the same embeddings give the same bits on every machine.
@@ -6,7 +7,7 @@ everywhere, so the same embeddings give the same bits on every machine.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,8 +15,9 @@ from numpy.typing import ArrayLike
 from minisbert.arguments import shorten
 from minisbert.arrays import Array
 from minisbert.search.blas_filter import topk_blas
+from minisbert.search.block_file import BlockFile, Digests
 from minisbert.search.candidates import ScanReport, count_findings_bytes, score_candidates
-from minisbert.search.int8_filter import topk_int8
+from minisbert.search.int8_filter import count_blocks, encode_rows, make_blocks, topk_int8
 from minisbert.search.kernel import LARGEST_DIMENSION, kernel_name
 from minisbert.search.scan import pair_dots
 from minisbert.system.threads import count_threads
@@ -110,6 +112,22 @@ def check_queries(queries: ArrayLike, dimension: int | None) -> tuple[Array, boo
     return check_matrix(array[None] if single else array, "queries", dimension), single
 
 
+def check_new_ids(ids: ArrayLike | None, count: int, state: IndexState) -> Array | None:
+    """Return the ids of new rows, different from all others; None if rows have none."""
+    if ids is None and state.ids is not None:
+        raise ValueError("ids must be given, got None; the rows in the index have ids")
+    if ids is None:
+        return None
+    if state.ids is None and len(state.rows):
+        raise ValueError("ids must be left out, got some; the rows in the index have none")
+    array = check_ids(ids, count)
+    if state.ids is not None and (known := np.isin(array, state.ids)).any():
+        raise ValueError(
+            f"ids must be new, got {array[known][0]}, which the index has; remove it first"
+        )
+    return array
+
+
 def check_matrix(values: ArrayLike, name: str, dimension: int | None = None) -> Array:
     """Return values as an array; refuse anything but a matrix of real numbers."""
     array = _as_array(values, name)
@@ -158,8 +176,8 @@ def prepare_rows(matrix: Array, metric: str, name: str, *, first: int = 0) -> Ar
             )
     if metric == "dot":
         return rows
-    for row in np.flatnonzero(squares == 0):
-        # float64 has smaller numbers, which would become a zero vector without a direction.
+    # float64 has smaller numbers, which would become a zero vector without a direction.
+    for row in np.flatnonzero(squares == 0) if matrix.dtype.itemsize > 4 else ():
         if matrix[row].any() and not rows[row].any():
             raise ValueError(
                 f"{name} {first + row} must have a number that float32 can hold, got at most "
@@ -177,22 +195,152 @@ def prepare_rows(matrix: Array, metric: str, name: str, *, first: int = 0) -> Ar
     return np.divide(rows, norms[:, None], dtype=np.float32)
 
 
+class IndexState(NamedTuple):
+    """All data that a search reads; replaced as a whole, so that no search sees half a change."""
+
+    rows: Array  # (M, D)
+    blocks: Array | None = None  # their codes
+    ids: Array | None = None  # (M,) the caller's own
+    file: BlockFile | None = None  # that the rows are mapped from
+    digests: Digests | None = None  # of all this, as it was read from a file
+
+    def verify(self, companions: dict[str, Array]) -> bool:
+        """Check everything by its digests; return whether there are any.
+
+        companions  as they were read from the file
+
+        Raises ValueError naming what is damaged.
+        """
+        if self.digests is None:
+            return False
+        blocks = None if self.blocks is None else self.blocks.view(np.uint8)
+        arrays = {**companions, "rows": self.rows, "codes": blocks, "ids": self.ids}
+        for name in self.digests.values:
+            array = arrays[name]
+            if self.file is not None and name not in ("codes", "ids"):
+                self.file.check(name)
+            # Numbers of half precision were checked when they were read, and decoded.
+            elif array is not None and self.digests.fits(name, array.nbytes):
+                self.digests.check_array(name, array)
+        return True
+
+    def cut(self, M: int) -> IndexState:
+        """Return the first M rows, without a copy."""
+        return IndexState(
+            self.rows[:M],
+            None if self.blocks is None else self.blocks[: count_blocks(M)],
+            None if self.ids is None else self.ids[:M],
+        )
+
+    def share(self) -> IndexState:
+        """Return a state that can be given to another index: neither changes what the other sees.
+
+        It is read-only, so the other index copies it before it adds; and this one writes only
+        places after its last row.
+        """
+        views = [None if array is None else array.view() for array in self[:3]]
+        for view in views:
+            if view is not None:
+                view.flags.writeable = False
+        rows, blocks, ids = views
+        assert rows is not None
+        return IndexState(rows, blocks, ids, self.file, self.digests)
+
+
+def append_rows(
+    storage: IndexState,
+    state: IndexState,
+    matrix: Array,
+    *,
+    ids: Array | None,
+    metric: str,
+    coded: bool,
+) -> IndexState:
+    """Return storage that holds the rows of a state and new ones after them.
+
+    storage  what `state` is the beginning of; its room is used
+    matrix   (n, D)  real numbers
+    ids      (n,)    of the new rows, if rows have ids
+    coded            whether to keep codes
+    """
+    count, more = len(state.rows), len(matrix)
+    D = state.rows.shape[1]
+    rows = _make_room(storage.rows, count, more, file=state.file)
+    for start in range(0, more, PREPARED_ROWS):
+        part = matrix[start : start + PREPARED_ROWS]
+        block = prepare_rows(part, metric, "embedding", first=start)
+        rows[count + start : count + start + len(block)] = block
+    blocks = own_ids = None
+    if coded:
+        # A search that runs meanwhile ignores the new rows in the last block of its rows.
+        done = 0 if state.blocks is None else count
+        old = make_blocks(0, D) if storage.blocks is None else storage.blocks
+        full = count_blocks(done)
+        blocks = _make_room(old, full, count_blocks(count + more) - full)
+        encode_rows(rows[done : count + more], blocks, done)
+    if ids is not None:
+        old_ids = np.empty(0, np.int64) if storage.ids is None else storage.ids
+        own_ids = _make_room(old_ids, count, more)
+        own_ids[count : count + more] = ids
+    return IndexState(rows, blocks, own_ids)
+
+
+def keep_rows(state: IndexState, kept: Array, ids: Array) -> IndexState:
+    """Return a state of some rows only, in memory.
+
+    kept  (n,)  their numbers, in order
+    ids   (n,)  their ids
+    """
+    M, D = state.rows.shape
+    rows = np.empty((len(kept), D), np.float32)
+    if state.file is not None:
+        state.file.check("rows")
+        for start in range(0, M, PREPARED_ROWS):
+            stop = min(start + PREPARED_ROWS, M)
+            first, last = np.searchsorted(kept, [start, stop])
+            rows[first:last] = state.file.read_rows(start, stop)[kept[first:last] - start]
+    else:
+        np.take(state.rows, kept, axis=0, out=rows)
+    blocks = None
+    if state.blocks is not None:
+        blocks = make_blocks(len(rows), D)
+        encode_rows(rows, blocks)
+    return IndexState(rows, blocks, ids)
+
+
+def _make_room(storage: Array, count: int, more: int, *, file: BlockFile | None = None) -> Array:
+    """Return an array with the first `count` entries and room for `more` after them.
+
+    It grows by half each time, so that over many calls an entry is copied a few times on average.
+
+    file  that the entries are to be read from, since `storage` is a map of its rows
+    """
+    if count + more <= len(storage) and storage.flags.writeable:
+        return storage
+    capacity = max(count + more, len(storage) + len(storage) // 2)
+    room = np.zeros((capacity, *storage.shape[1:]), storage.dtype)
+    if file is not None:
+        file.read_into("rows", room[:count].reshape(-1).view(np.uint8))
+    else:
+        room[:count] = storage[:count]
+    return room
+
+
 def search_rows(
     queries: Array,
-    rows: Array,
+    state: IndexState,
     k: int,
     *,
     threads: int | None = None,
-    blocks: Array | None = None,
-    fetch: Callable[[Array], Array] | None = None,
 ) -> tuple[Array, Array, ScanReport]:
     """Return what `topk` returns, bit for bit, by the path that reads least, and a report.
 
-    queries  (Q, D)          float32
-    rows     (M, D)          float32
-    blocks   (blocks,)       the codes of the rows, if there are any
-    fetch    (n,) -> (n, D)  reads rows by their numbers from elsewhere than `rows`
+    queries  (Q, D)  float32
     """
+    rows, blocks, _, file, _ = state
+    fetch = file.fetch if file else None
+    if file:
+        file.check_size()
     k = min(k, len(rows))  # before memory is asked for
     if k == 0:
         count_threads(threads)  # checks it

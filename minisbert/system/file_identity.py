@@ -8,7 +8,8 @@ opening is refused, since the object would answer from rows or weights that it n
 from __future__ import annotations
 
 import os
-from typing import BinaryIO, NamedTuple
+from io import BufferedReader
+from typing import NamedTuple
 
 from minisbert.system.regular_files import open_regular, shorten_path
 
@@ -33,7 +34,7 @@ class FileIdentity(NamedTuple):
         return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
-def reopen(path: str | os.PathLike[str], identity: FileIdentity) -> BinaryIO:
+def reopen(path: str | os.PathLike[str], identity: FileIdentity) -> BufferedReader:
     """Open a path to read its bytes; it must lead to the file that has this identity.
 
     Raises FileNotFoundError if nothing is there, ValueError if it is another file or was changed.

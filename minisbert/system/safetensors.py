@@ -18,7 +18,7 @@ import os
 from collections.abc import Mapping
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -26,6 +26,7 @@ from safetensors import SafetensorError, safe_open
 from minisbert.arguments import (
     shorten,
     shorten_message,
+    shorten_name,
 )
 from minisbert.arrays import Array
 from minisbert.system.disk import write_file
@@ -70,32 +71,55 @@ def read_safetensors(path: Path, mapped: bool = True) -> tuple[dict[str, Array],
     arrays = {}
     # One descriptor for the check, the header and the data, so that all are of one file.
     with file:
-        metadata, names = _check_header(file, path)
+        metadata, places = read_layout(file, path)
         try:
-            header, first = read_header(file)
             whole = np.asarray(np.memmap(file, np.uint8, "r")) if mapped else None
         except ValueError as error:  # it has changed since it was checked
             raise _refuse_damaged(path, error) from None
-        for name in names:
-            kind, shape = header[name]["dtype"], tuple(header[name]["shape"])
-            if kind not in DTYPES:
-                raise ValueError(
-                    f"{shorten(name)} in {shorten_path(path)} must be of type "
-                    f"{', '.join(DTYPES)}, got {shorten(kind)}; convert it to F32"
-                )
-            start, end = (first + offset for offset in header[name]["data_offsets"])
+        for name, place in places.items():
+            start, end = place.start, place.end
             raw = _read_span(file, start, end) if whole is None else whole[start:end]
             if len(raw) != end - start:
                 raise _refuse_damaged(path, ValueError("it became shorter while it was read"))
-            try:
-                arrays[name] = _view_tensor(raw, kind, shape)
-            except ValueError as error:
-                raise ValueError(
-                    f"{shorten(name)} in {shorten_path(path)} must have a shape that NumPy can "
-                    f"hold, got {shorten(shape)} ({shorten_message(error)}); replace the file "
-                    f"with a whole copy"
-                ) from None
+            arrays[name] = view_tensor(raw, place, what=f"{shorten(name)} in {shorten_path(path)}")
     return arrays, metadata
+
+
+class Place(NamedTuple):
+    """A tensor in a file.
+
+    kind        a key of DTYPES
+    shape
+    start, end  offsets in the file
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+
+def read_layout(file: BufferedReader, path: Path) -> tuple[dict[str, str], dict[str, Place]]:
+    """Check the header of an open file; return the metadata and the place of each tensor.
+
+    Raises ValueError naming the path if the file is damaged, or a type is unknown.
+    """
+    metadata, names = _check_header(file, path)
+    try:
+        header, first = read_header(file)
+    except ValueError as error:  # it has changed since it was checked
+        raise _refuse_damaged(path, error) from None
+    places = {}
+    for name in names:
+        kind = header[name]["dtype"]
+        if kind not in DTYPES:
+            raise ValueError(
+                f"{shorten(name)} in {shorten_path(path)} must be of type "
+                f"{', '.join(DTYPES)}, got {shorten_name(kind)}; convert it to F32"
+            )
+        start, end = (first + offset for offset in header[name]["data_offsets"])
+        places[name] = Place(kind, tuple(header[name]["shape"]), start, end)
+    return metadata, places
 
 
 def _check_header(file: BufferedReader, path: Path) -> tuple[dict[str, str], list[str]]:
@@ -124,13 +148,24 @@ def _read_span(file: BufferedReader, start: int, end: int) -> Array:
     return raw[: file.readinto(raw.data)]
 
 
-def _view_tensor(raw: Array, kind: str, shape: tuple[int, ...]) -> Array:
-    """View bytes as an array; copy them only if they are misaligned or of half precision."""
+def view_tensor(raw: Array, place: Place, what: str) -> Array:
+    """View bytes as a read-only array; copy only what is misaligned or of half precision.
+
+    what  name of the tensor, for the error if NumPy can't hold its shape
+    """
+    kind, shape = place.kind, place.shape
     dtype = np.dtype(DTYPES[kind])
     if raw.ctypes.data % dtype.itemsize:
         # BLAS would copy a misaligned matrix at every product.
         raw = raw.copy()
-    array = raw.view(dtype).reshape(shape)
+    try:
+        array = raw.view(dtype).reshape(shape)
+    except ValueError as error:
+        raise ValueError(
+            f"{what} must have a shape that NumPy can hold, got {shorten(shape)} "
+            f"({shorten_message(error)}); "
+            "replace the file with a whole copy"
+        ) from None
     if kind == "BF16":
         # A bfloat16 is the upper half of a float32.
         array = (array.astype(np.uint32) << 16).view(np.float32)

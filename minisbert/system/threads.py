@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -111,3 +113,39 @@ def two_threads(threads: int) -> Iterator[Callable[..., tuple[Any, Any]]]:
             return first(), waiting.result()
 
         yield run_both
+
+
+class TravellingLock:
+    """A lock for `with` of an object that is copied, pickled or inherited by a forked child.
+
+    The copy, and the child, have a free lock of their own, since the thread that may hold this one
+    does not exist there.
+    """
+
+    def __init__(self) -> None:
+        self._renew()
+        _travelling.add(self)
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
+
+    def __reduce__(self) -> tuple[type[TravellingLock], tuple[()]]:
+        return type(self), ()
+
+    def _renew(self) -> None:
+        self._lock = threading.Lock()
+
+
+_travelling: weakref.WeakSet[TravellingLock] = weakref.WeakSet()
+
+
+def _renew_locks() -> None:
+    for lock in list(_travelling):
+        lock._renew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)

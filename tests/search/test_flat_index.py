@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tracemalloc
+import zlib
 from enum import Enum
 from pathlib import Path
 
@@ -446,12 +447,21 @@ METADATA = {
 
 
 def test_golden_metadata(tmp_path):
-    """The file format has exactly these metadata and a tensor named rows."""
+    """The file format has exactly these metadata, rows and digests; that of 0.1.0 is read too."""
     rows = np.arange(8, dtype=np.float32).reshape(2, 4)
     write_safetensors(tmp_path / "index", {"rows": rows}, METADATA)
-    assert np.array_equal(FlatIndex.load(tmp_path / "index").rows, rows)
-    FlatIndex.from_embeddings(rows, "dot").save(tmp_path / "again")
-    assert read_safetensors(tmp_path / "again")[1] == METADATA
+    loaded = FlatIndex.load(tmp_path / "index")
+    assert np.array_equal(loaded.rows, rows)
+    assert not loaded.verify()  # there is nothing to compare with
+    loaded.save(tmp_path / "again")
+    arrays, metadata = read_safetensors(tmp_path / "again")
+    assert metadata == METADATA | {"format_version": "3", "codes": "auto"}
+    assert sorted(arrays) == ["digests", "rows"]
+    assert np.array_equal(arrays["rows"], rows)
+    content = (tmp_path / "again").read_bytes()
+    header = 8 + int.from_bytes(content[:8], "little")
+    digests = [zlib.crc32(content[:header]), zlib.crc32(rows.tobytes())]
+    assert arrays["digests"].tolist() == [*digests, zlib.crc32(np.uint32(digests).tobytes())]
 
 
 @pytest.mark.parametrize(
@@ -459,8 +469,9 @@ def test_golden_metadata(tmp_path):
     [
         ({"format": "pt"}, "another kind of safetensors file"),
         ({"format": None}, "another kind of safetensors file"),
-        ({"format_version": "3"}, "must be of format version 1 or 2, got '3'"),
-        ({"format_version": None}, "must be of format version 1 or 2, got ''"),
+        ({"format_version": "4"}, "must be of format version 1, 2 or 3, got '4'"),
+        ({"format_version": None}, "must be of format version 1, 2 or 3, got ''"),
+        ({"format_version": "3"}, "must hold digests, got none; it is damaged"),
         ({"dimension": "5"}, "damaged"),
         ({"dimension": None}, "damaged"),
         ({"metric": "euclidean"}, "damaged"),

@@ -289,19 +289,6 @@ def test_rows_are_read_from_the_map_without_preadv(tmp_path, rng, monkeypatch):
     assert report.path == ("int8",) * 3
 
 
-@pytest.mark.skipif(not hasattr(os, "preadv"), reason="rows can't be read one by one here")
-def test_file_that_is_cut_short_while_open(tmp_path, rng):
-    """If a row is missing in the file, the error names it."""
-    embeddings = rng.standard_normal((2000, 24))
-    make_index(embeddings).save(tmp_path / "index")
-    loaded = FlatIndex.load(tmp_path / "index")
-    file = loaded._state.file
-    os.truncate(tmp_path / "index", file.offset + 1999 * 96)
-    assert np.array_equal(file.fetch(np.array([1998])), loaded.rows[1998:1999])
-    with pytest.raises(ValueError, match=r"must hold row 1999 whole, but it was cut short"):
-        file.fetch(np.array([0, 1999]))
-
-
 METADATA = {
     "format": "minisbert-flat-index",
     "format_version": "2",

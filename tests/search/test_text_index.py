@@ -129,3 +129,45 @@ def test_damaged_texts_are_refused(companions, tmp_path):
     flat.save(tmp_path / FILE_NAME)
     with pytest.raises(ValueError, match="must hold a text for each of its 4 rows"):
         TextIndex.load(tmp_path)
+
+
+def test_broken_text_is_refused(index, tmp_path):
+    """A text that is not UTF-8 is named when it is asked for; a str that has no UTF-8 at once."""
+    index.vectors.companions["texts"] = np.frombuffer(b"n\xffrth" + bytes(20), np.uint8)
+    ends = np.int64([5, 5, 11, 25])
+    index.vectors.companions["text_ends"] = ends
+    index.vectors.save(tmp_path / FILE_NAME)
+    loaded = TextIndex.load(tmp_path)
+    with pytest.raises(ValueError, match=r"^text 0 of index .* must be UTF-8, but it is not"):
+        loaded.get_text(0)
+    with pytest.raises(ValueError, match=r"^text 1 must be of characters that UTF-8 has"):
+        TextIndex.from_embeddings(EMBEDDINGS, ["a", "\ud800", "c", "d"])
+
+
+def test_rows_and_texts_stay_together(either, tmp_path):
+    """Rows can't be added or removed beside the texts, and a save without its texts is refused."""
+    for change in (
+        lambda: either.vectors.add([[1, 2]]),
+        lambda: either.vectors.remove([0]),
+    ):
+        with pytest.raises(ValueError, match=r"^companions must be empty where rows are .* texts"):
+            change()
+    assert either.search([1, 0], 1) == [TextHit(1.0, 2, "öst 🧭")]
+    either.vectors.companions = {}
+    either.save(tmp_path)
+    assert TextIndex.load(tmp_path).get_text(2) == "öst 🧭"
+    either.vectors.companions = {}
+    either.vectors.add([[1, 2]])
+    with pytest.raises(ValueError, match=r"^vectors must have a row for each of the 4 texts"):
+        either.save(tmp_path)
+    assert len(TextIndex.load(tmp_path)) == 4
+
+
+def test_texts_in_memory(index, tmp_path):
+    """With mapped=False rows and texts are read, and the file is needed no more."""
+    index.save(tmp_path)
+    loaded = TextIndex.load(tmp_path, mapped=False)
+    (tmp_path / FILE_NAME).write_bytes(b"")
+    assert [loaded.get_text(row) for row in range(4)] == TEXTS
+    assert loaded.verify()
+    assert not index.verify()
