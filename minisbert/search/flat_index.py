@@ -191,9 +191,6 @@ class FlatIndex:
             values |= {"_state": state.file, "_loaded": kept, "companions": own}
         return values
 
-    def _has(self, name: str, array: Array) -> bool:
-        return self.companions.get(name) is array
-
     def __setstate__(self, values: dict[str, Any]) -> None:
         state, loaded, companions = (values[name] for name in ("_state", "_loaded", "companions"))
         if isinstance(state, BlockFile):
