@@ -17,7 +17,7 @@ from typing import Any
 
 from minisbert.arguments import (
     check_texts,
-    shorten,
+    shorten_name,
     shorten_names,
 )
 from minisbert.arrays import Array
@@ -160,7 +160,7 @@ def save_cross_encoder(
     if config.activation not in TORCH_ACTIVATIONS.values():
         raise ValueError(
             f"activation_fn must be one of {', '.join(TORCH_ACTIVATIONS.values())} in a model to "
-            f"save, got {shorten(config.activation)}; set it to one that a directory can name"
+            f"save, got {shorten_name(config.activation)}; set it to one that a directory can name"
         )
     source = Path(source)
     with write_directory(destination, WEIGHTS_FILE, MODEL_FILES) as directory:

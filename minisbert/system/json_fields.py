@@ -156,6 +156,4 @@ def name_origin(origin: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise type(error)(
-            f"{shorten_message(error)} (the path is from {shorten_path(origin)})"
-        ) from None
+        raise type(error)(f"{error} (the path is from {shorten_path(origin)})") from None

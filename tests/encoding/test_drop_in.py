@@ -20,6 +20,9 @@ class FakeDevice:
     def __init__(self, kind):
         self.type = kind
 
+    def __repr__(self):  # the same in each process that collects the tests
+        return f"FakeDevice({self.type!r})"
+
 
 class Theirs(Enum):
     """Looks like sentence-transformers' enumeration of similarities."""
