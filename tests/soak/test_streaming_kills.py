@@ -13,6 +13,7 @@ import numpy as np
 import minisbert
 from minisbert import SentenceTransformer
 from minisbert.encoding.streaming import name_partial_files
+from minisbert.system.locks import name_lock_file
 
 KILLS = 100
 TEXTS = 3000
@@ -69,7 +70,7 @@ def test_a_hundred_kills(tiny_directory, tmp_path):
             found = np.load(path)
             assert found.shape == expected.shape
             assert np.abs(found - expected).max() <= TOLERANCE
-            for leftover in (path, *name_partial_files(path)):
+            for leftover in (path, *name_partial_files(path), name_lock_file(path)):
                 leftover.unlink(missing_ok=True)
             files += 1
         assert {other.name for other in tmp_path.iterdir()} <= allowed(tmp_path)
@@ -81,8 +82,8 @@ def test_a_hundred_kills(tiny_directory, tmp_path):
 
 
 def allowed(folder: Path) -> set[str]:
-    """A killed write leaves its temporary file too."""
-    names = {"vectors.npy.partial", "vectors.npy.journal"}
+    """A killed write leaves its temporary file too, and a killed process its lock's file."""
+    names = {"vectors.npy.partial", "vectors.npy.journal", ".vectors.npy.minisbert-lock"}
     return names | {other.name for other in folder.glob(".vectors.npy.journal.*")}
 
 
