@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from minisbert.arguments import check_device, check_whole_number
 from minisbert.arrays import Array, Parameters
@@ -21,13 +21,14 @@ from minisbert.network.config import ModelConfig
 from minisbert.network.heads import CrossEncoderConfig
 from minisbert.network.ragged import RaggedBatch, join_sentences
 from minisbert.system.file_identity import FileIdentity
+from minisbert.system.mapped_arrays import Span, copy_deeply, map_spans, replace_by_span
 from minisbert.system.regular_files import shorten_path
 from minisbert.system.threads import count_threads
 from minisbert.system.whole_reads import read_whole
 
 
 class NamedArrays(dict[str, Array]):
-    """Parameters by name."""
+    """Parameters by name. Pickles hold the places in files of those that are mapped."""
 
     def __call__(self, *arguments: object) -> NoReturn:
         """Raise TypeError: in torch `parameters` is a method."""
@@ -36,9 +37,26 @@ class NamedArrays(dict[str, Array]):
             "iterate over parameters.values()"
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _name_arrays, (list(self), [replace_by_span(array) for array in self.values()])
+
+    def __copy__(self) -> NamedArrays:
+        return NamedArrays(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> NamedArrays:
+        return NamedArrays({name: copy_deeply(array, memo) for name, array in self.items()})
+
+
+def _name_arrays(names: Sequence[str], found: Sequence[Array | Span]) -> NamedArrays:
+    """Make the mapping again where a pickle arrives."""
+    return NamedArrays(zip(names, map_spans(found), strict=True))
+
 
 class LoadedModel(ModuleMethods):
     """A network, its tokenizer, and the directory that both were loaded from.
+
+    It can be copied and pickled. Weights that are mapped from a file travel as their places in it,
+    and arrive if the file is still the same; those that training or the caller made, by value.
 
     model_directory  where the files are
     threads          cores to use unless a call says otherwise; None for all

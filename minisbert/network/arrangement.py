@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -17,23 +17,28 @@ class ArrangedParameters:
     """Parameters as they were loaded, a copy for batches of few tokens, and one for many.
 
     A copy is made when it is first needed: encoding a query needs one, encoding many texts the
-    other. If two threads make it at the same time, both copies are right.
+    other. If two threads make it at the same time, both copies are right; a lock would be held for
+    ever in a process that is forked meanwhile.
     """
 
     def __init__(self, parameters: Parameters) -> None:
         self.parameters = parameters
+        self._copies: dict[bool, Parameters] = {}
 
     def choose(self, N: int) -> Parameters:
         """Return the parameters that are fastest for a batch of N tokens."""
-        return self.for_few if N <= FEW_TOKENS else self.for_many
+        few = N <= FEW_TOKENS
+        if few not in self._copies:
+            arrange = arrange_for_few if few else arrange_for_many
+            self._copies[few] = arrange(self.parameters)
+        return self._copies[few]
 
-    @cached_property
-    def for_few(self) -> Parameters:
-        return arrange_for_few(self.parameters)
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Leave the copies out of pickles and deep copies, which make their own."""
+        return type(self), (self.parameters,)
 
-    @cached_property
-    def for_many(self) -> Parameters:
-        return arrange_for_many(self.parameters)
+    def __copy__(self) -> ArrangedParameters:
+        return self  # it never changes
 
 
 def arrange_for_many(parameters: Parameters) -> Parameters:

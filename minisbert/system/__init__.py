@@ -12,6 +12,7 @@ In reading order; a file imports only from those before it:
     disk           files and directories that appear whole or not at all
     whole_reads    several files of a directory, all of one version
     json_fields    JSON files, each field checked by a rule
+    mapped_arrays  arrays of mapped files, copied and pickled as such
     safetensors    arrays read from safetensors files, mapped, and written to them
     text_files     plain lines, CSV, TSV and JSON lines
 """

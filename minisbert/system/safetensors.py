@@ -30,6 +30,7 @@ from minisbert.arguments import (
 )
 from minisbert.arrays import Array
 from minisbert.system.disk import write_file
+from minisbert.system.mapped_arrays import map_file
 from minisbert.system.regular_files import open_regular, shorten_path
 
 # The types of tensors, as headers name them.
@@ -73,7 +74,7 @@ def read_safetensors(path: Path, mapped: bool = True) -> tuple[dict[str, Array],
     with file:
         metadata, places = read_layout(file, path)
         try:
-            whole = np.asarray(np.memmap(file, np.uint8, "r")) if mapped else None
+            whole = map_file(file, path) if mapped else None
         except ValueError as error:  # it has changed since it was checked
             raise _refuse_damaged(path, error) from None
         for name, place in places.items():

@@ -97,6 +97,28 @@ def _cut_rows(M: int, work: int, threads: int, *, multiple: int) -> list[slice]:
     return [slice(edges[i], edges[i + 1]) for i in range(count)]
 
 
+class _SideBySide:
+    """Runs two functions at the same time, the second in a thread of a pool."""
+
+    def __init__(self, pool: ThreadPoolExecutor) -> None:
+        self._pool = pool
+
+    def __call__(self, first: Callable[[], Any], second: Callable[[], Any]) -> tuple[Any, Any]:
+        waiting = self._pool.submit(second)
+        return first(), waiting.result()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy has no pool, and runs them one after the other."""
+        return _InTurn, ()
+
+
+class _InTurn:
+    """Runs two functions one after the other."""
+
+    def __call__(self, first: Callable[[], Any], second: Callable[[], Any]) -> tuple[Any, Any]:
+        return first(), second()
+
+
 @contextmanager
 def two_threads(threads: int) -> Iterator[Callable[..., tuple[Any, Any]]]:
     """Yield a function that runs two functions and returns both results.
@@ -104,15 +126,10 @@ def two_threads(threads: int) -> Iterator[Callable[..., tuple[Any, Any]]]:
     With one thread it runs them in turn, with more side by side.
     """
     if threads == 1:
-        yield lambda first, second: (first(), second())
+        yield _InTurn()
         return
     with make_thread_pool(1) as pool:
-
-        def run_both(first: Callable[[], Any], second: Callable[[], Any]) -> tuple[Any, Any]:
-            waiting = pool.submit(second)
-            return first(), waiting.result()
-
-        yield run_both
+        yield _SideBySide(pool)
 
 
 class TravellingLock:

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from minisbert.network.config import ModelConfig
 from minisbert.network.heads import CrossEncoderConfig, pair_backward, pair_forward
 from minisbert.network.sentence_encoder import sentence_backward, sentence_forward
 from minisbert.training.step import Network
 
 
+class _ConfiguredNetwork(Network):
+    """A network that is pickled as its config, since no pickle can hold its functions."""
+
+    config: ModelConfig | CrossEncoderConfig
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return make_network, (self.config,)
+
+
 def make_network(config: ModelConfig | CrossEncoderConfig) -> Network:
     """Make the forward and the backward of the network that a config describes."""
+    network = _ConfiguredNetwork(*_make_functions(config))
+    network.config = config
+    return network
+
+
+def _make_functions(config: ModelConfig | CrossEncoderConfig) -> tuple[Any, Any]:
     if isinstance(config, ModelConfig):
-        return Network(
+        return (
             lambda parameters, batch, rng, cache: sentence_forward(
                 parameters, config, batch, rng=rng, cache=cache
             ),
@@ -19,7 +36,7 @@ def make_network(config: ModelConfig | CrossEncoderConfig) -> Network:
                 dout, gradients, config, batch=batch, cache=cache
             ),
         )
-    return Network(
+    return (
         lambda parameters, batch, rng, cache: pair_forward(
             parameters, config, batch, rng=rng, cache=cache
         ),
