@@ -26,11 +26,11 @@ from minisbert.training.run import TrainableModel
 
 def run(arguments: argparse.Namespace) -> None:
     """Train as the arguments say, and print the progress."""
-    # Locked before anything is read or loaded: a second training needn't wait for its error.
     if arguments.development_columns is not None and arguments.development is None:
         raise ValueError(
             "--development-columns must be given with --development, got it alone; leave it out"
         )
+    # Locked before anything is read or loaded: a second training needn't wait for its error.
     with lock_out_directory(arguments.out, arguments.resume):
         run_locked(arguments)
 
