@@ -38,7 +38,6 @@ from minisbert.system.json_fields import (
     REQUIRED,
     SIZE,
     STRING,
-    STRING_LIST,
     STRINGS,
     Fields,
     Rule,
@@ -70,7 +69,8 @@ def read_bert_config(path: Path) -> BertConfig:
     """
     fields = read_fields(Path(path))
     refuse_own_code(fields)
-    model_type = fields.find("model_type", one_of(*FAMILIES), _guess_family(fields) or REQUIRED)
+    guess = _guess_family(fields) if fields.content.get("model_type") is None else None
+    model_type = fields.find("model_type", one_of(*FAMILIES), guess or REQUIRED)
     family = FAMILIES[model_type]
     for name, value in family.supported.items():
         fields.find(name, one_of(value), value)
@@ -120,11 +120,16 @@ def _guess_family(fields: Fields) -> str | None:
     Their `architectures` name it. Google's own files lack that too; two segments tell BERT from
     the families that came soon after it.
     """
-    named = fields.find("architectures", STRING_LIST, [])
+    named = _list_strings(fields.content.get("architectures"))
     for model_type, family in FAMILIES.items():
         if named and all(name.startswith(family.architecture) for name in named):
             return model_type
     return "bert" if not named and fields.content.get("type_vocab_size") == 2 else None
+
+
+def _list_strings(value: object) -> list[str]:
+    """Return the strings in a list, [] for anything else: of a field that only gives hints."""
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
 
 
 def read_model_config(directory: Path) -> ModelConfig:
@@ -158,6 +163,9 @@ def read_model_config(directory: Path) -> ModelConfig:
         truncate_dim=fields.find("truncate_dim", SIZE, None),
     )
 
+
+# The end of the name of a class with a classification head.
+_CLASSIFIER = "ForSequenceClassification"
 
 # The Transformer module's own file; its name has the family of the class that wrote it.
 _TRANSFORMER_FILES = tuple(
@@ -220,8 +228,8 @@ def _read_modules(
     found = list_modules(directory)
     if found is None:
         # This raises where there is no model at all.
-        named = read_fields(directory / "config.json").find("architectures", STRING_LIST, [])
-        classifier = [name for name in named if name.endswith("ForSequenceClassification")]
+        named = read_fields(directory / "config.json").content.get("architectures")
+        classifier = [name for name in _list_strings(named) if name.endswith(_CLASSIFIER)]
         logger.warning(
             "%s has no modules.json: mean pooling is assumed%s",
             shorten_path(directory),

@@ -93,13 +93,11 @@ def find_in_cache(
     snapshot = storage / "snapshots" / commit
     if names:
         return snapshot if all(os.path.isfile(snapshot / name) for name in names) else None
-    # Under .no_exist the cache records which files the repository does not have.
-    may_lack_modules = (
-        not modules
-        or os.path.exists(storage / ".no_exist" / commit / "modules.json")
-        or (last_resort and _looks_plain(repository, snapshot))
-    )
-    return snapshot if _is_complete(snapshot, may_lack_modules, pickles=last_resort) else None
+    if modules and not os.path.isfile(snapshot / "modules.json"):
+        # Under .no_exist the cache records which files the repository does not have.
+        noted = os.path.exists(storage / ".no_exist" / commit / "modules.json")
+        modules = not (noted or (last_resort and _looks_plain(repository, snapshot)))
+    return snapshot if _is_complete(snapshot, modules, pickles=last_resort) else None
 
 
 def _looks_plain(repository: str, snapshot: Path) -> bool:
@@ -110,17 +108,18 @@ def _looks_plain(repository: str, snapshot: Path) -> bool:
     )
 
 
-def _is_complete(snapshot: Path, may_lack_modules: bool, *, pickles: bool) -> bool:
+def _is_complete(snapshot: Path, modules: bool, *, pickles: bool) -> bool:
     """Return whether a snapshot, whose files arrive one by one, has all that is needed to load it.
 
     A model without modules.json loads as a plain BERT with mean pooling, which would be silently
     wrong if the file has not arrived yet.
 
+    modules  whether modules.json must be there
     pickles  whether weights in pickles, which loading refuses by name, count as weights
     """
     has_modules = os.path.isfile(snapshot / "modules.json")
     try:
-        if has_modules:
+        if modules and has_modules:
             read_model_config(snapshot)
         else:
             read_bert_config(snapshot / "config.json")
@@ -132,7 +131,7 @@ def _is_complete(snapshot: Path, may_lack_modules: bool, *, pickles: bool) -> bo
         pickles and any(snapshot.rglob("pytorch_model*.bin"))
     )
     tokenizer = any(any(snapshot.rglob(name)) for name in _TOKENIZER_FILES)
-    return (has_modules or may_lack_modules) and weights and tokenizer
+    return (has_modules or not modules) and weights and tokenizer
 
 
 def download_from_hub(repository: str, names: Collection[str], model: Path) -> None:

@@ -209,7 +209,7 @@ def _read_unprefixed(
         for old, new in (("gamma", "weight"), ("beta", "bias")):
             if name.endswith(f"LayerNorm.{old}"):
                 name = name.removesuffix(old) + new
-        if name in tensors:
+        if name in tensors and tensors[name] is not array:
             raise ValueError(
                 f"the weights in {shorten_path(directory)} must hold each parameter once, got "
                 f"{shorten(origins[name])} and {shorten(origin)}; remove one of them"

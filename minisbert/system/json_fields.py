@@ -59,10 +59,6 @@ STRINGS = Rule(
     "an object of strings",
     lambda value: isinstance(value, dict) and all(isinstance(v, str) for v in value.values()),
 )
-STRING_LIST = Rule(
-    "a list of strings",
-    lambda value: isinstance(value, list) and all(isinstance(v, str) for v in value),
-)
 
 REQUIRED: Any = object()
 _FETCH_AGAIN = "fetch the model again"

@@ -386,6 +386,12 @@ def test_cached_cross_encoder_needs_no_modules(tmp_path, caplog):
     assert hub.resolve_model(REPOSITORY, modules=False) == snapshot
     CrossEncoder(REPOSITORY, local_files_only=True)
     assert caplog.text == ""
+    # One of the newest format has a modules.json, which is no bi-encoder's; weights must be there.
+    make_cross_encoder_directory(snapshot, new_format=True)
+    assert hub.resolve_model(REPOSITORY, modules=False) == snapshot
+    (snapshot / "model.safetensors").unlink()
+    with pytest.raises(ConnectionError, match="HF_HUB_OFFLINE is set"):
+        hub.resolve_model(REPOSITORY, modules=False)
 
 
 def test_plain_network_without_a_note_is_a_last_resort(tmp_path):

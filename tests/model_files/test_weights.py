@@ -127,6 +127,10 @@ def test_shared_tensors(directory, name):
     save_file(tensors, directory / "model.safetensors", metadata)
     parameters = load(directory)
     assert all(np.array_equal(parameters[own], expected[own]) for own in expected)
+    # A twin under a wrapper's name is the same parameter, and no second one.
+    twin = {f"model.bert.{QUERY}": f"bert.{QUERY}"}
+    save_file(tensors, directory / "model.safetensors", metadata | twin)
+    assert list(load(directory)) == list(expected)
     save_file(tensors, directory / "model.safetensors", {"format": "pt"})
     with pytest.raises(ValueError, match=f"got them without '{name}'"):
         load(directory)
