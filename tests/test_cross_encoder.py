@@ -197,7 +197,10 @@ FakeModule.__module__ = "torch.nn.modules.activation"
 
 def test_modules_of_torch_are_known_by_name(directory):
     """torch.nn.Identity() and the like select the functions of these names; others are refused."""
-    for printed, name in (("Identity()", "identity"), ("Sigmoid()", "sigmoid"), ("Tanh()", "tanh")):
+    for printed, name in (
+        *(("Identity()", "identity"), ("Sigmoid()", "sigmoid"), ("Tanh()", "tanh")),
+        *(("GELU(approximate='none')", "gelu"), ("Softmax(dim=-1)", "softmax")),
+    ):
         model = CrossEncoder(directory, activation_fn=FakeModule(printed))
         expected = model.predict(PAIRS[:5], activation_fn=name)
         assert np.array_equal(model.predict(PAIRS[:5]), expected)
@@ -226,6 +229,58 @@ def test_prompt_is_put_before_the_first_text(model):
     assert ranking == model.rank("the old bird", ["a cat", "tree"])
     with pytest.raises(TypeError, match="prompt must be a str, got int"):
         model.predict(pairs, prompt=3)
+
+
+def test_prompts_by_name(directory, tmp_path):
+    """Prompts are the directory's and those given, chosen by name, as text, or by default."""
+    model = CrossEncoder(directory, prompts={"ask": "the old ", "none": None})
+    pairs = [("bird", "a cat"), ("tree", "")]
+    expected = model.predict([("the old bird", "a cat"), ("the old tree", "")])
+    plain = model.predict(pairs)
+    assert np.array_equal(model.predict(pairs, prompt_name="ask"), expected)
+    model.default_prompt_name = "ask"
+    assert np.array_equal(model.predict(pairs), expected)
+    assert np.array_equal(model.predict(pairs, prompt=""), plain)
+    model.save(tmp_path / "saved")
+    saved = CrossEncoder(tmp_path / "saved")
+    assert saved.prompts == {"ask": "the old ", "none": ""}
+    assert np.array_equal(saved.predict(pairs), expected)
+    assert np.array_equal(saved.predict(pairs, prompt_name="none"), plain)
+    with pytest.raises(ValueError, match="prompt_name must be one of ask, none, got 'aks'"):
+        model.predict(pairs, prompt_name="aks")
+    with pytest.raises(ValueError, match="prompt_name must be one of ask, got 'x'"):
+        CrossEncoder(directory, prompts={"ask": "a"}, default_prompt_name="x")
+
+
+def test_names_of_outputs(tmp_path):
+    """The config says what each output stands for; given names are checked and saved."""
+    names = {"0": "contradiction", "1": "entailment", "2": "neutral"}
+    model = CrossEncoder(make_cross_encoder_directory(tmp_path / "a", num_labels=3, id2label=names))
+    assert model.config.id2label == {0: "contradiction", 1: "entailment", 2: "neutral"}
+    assert model.config.label2id == {"contradiction": 0, "entailment": 1, "neutral": 2}
+    assert model.model.config.id2label == model.config.id2label
+    assert model.num_labels == 3
+    model.label_names = ["no", "yes", "perhaps"]
+    model.save(tmp_path / "saved")
+    assert CrossEncoder(tmp_path / "saved").label_names == ["no", "yes", "perhaps"]
+    for labels in (["no", "yes"], ["no", "no", "yes"]):
+        with pytest.raises(ValueError, match="labels must be 3 different names, got no, "):
+            model.label_names = labels
+    edit_json(tmp_path / "a" / "config.json", id2label=None, num_labels=3)
+    assert CrossEncoder(tmp_path / "a").label_names == ["LABEL_0", "LABEL_1", "LABEL_2"]
+
+
+def test_activation_can_be_assigned(directory, tmp_path):
+    """An activation that is assigned, by name or as a module of torch, is used and saved."""
+    model = CrossEncoder(directory)
+    for given in ("tanh", FakeModule("Tanh()")):
+        model.activation_fn = given
+        model.save(tmp_path / "saved")
+        saved = CrossEncoder(tmp_path / "saved")
+        assert np.array_equal(saved.predict(PAIRS[:3]), model.predict(PAIRS[:3]))
+        assert model.default_activation_function is model.activation_fn
+    with pytest.raises(ValueError, match="activation_fn must be a function or one of"):
+        model.activation_fn = "tan"
 
 
 def test_rank(model):

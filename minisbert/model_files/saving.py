@@ -173,20 +173,30 @@ def save_cross_encoder(
         content["sentence_transformers"] = {"activation_fn": activation}
         content["sbert_ce_default_activation_function"] = activation
         _write_json(directory / "config.json", content)
+        transformer: dict[str, Any] = {}
         if config.prompts:
-            # Only versions from 5.4 on read this file, and put prompts in front of pairs.
-            _write_json(
-                directory / "config_sentence_transformers.json",
-                {
-                    "model_type": "CrossEncoder",
-                    "prompts": dict(config.prompts),
-                    "default_prompt_name": config.default_prompt_name,
-                    "activation_fn": activation,
-                },
-            )
+            # Only versions from 5.4 on put prompts in front of pairs. They read them from a file
+            # of their layout, which needs these others; older versions ignore all of them.
+            settings = {
+                "model_type": "CrossEncoder",
+                "prompts": dict(config.prompts),
+                "default_prompt_name": config.default_prompt_name,
+                "activation_fn": activation,
+            }
+            _write_json(directory / "config_sentence_transformers.json", settings)
+            kind = "sentence_transformers.base.modules.transformer.Transformer"
+            module = {"idx": 0, "name": "0", "path": "", "type": kind}
+            _write_json(directory / "modules.json", [module])
+            transformer = {
+                "transformer_task": "sequence-classification",
+                "modality_config": {"text": {"method": "forward", "method_output_name": "logits"}},
+                "module_output_name": "scores",
+            }
         if config.do_lower_case:
             # This layout has no file for it; minisbert reads this one in both layouts.
-            _write_json(directory / "sentence_bert_config.json", {"do_lower_case": True})
+            transformer["do_lower_case"] = True
+        if transformer:
+            _write_json(directory / "sentence_bert_config.json", transformer)
         head = {name: parameters[name] for name in head_shapes(config)}
         weights = _name_network(config.bert, parameters) | head
         # A pooler belongs to the network, whose names have the family's prefix.

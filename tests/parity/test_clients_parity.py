@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sentence_transformers
-import torch
 from sentence_transformers.sentence_transformer.evaluation import (
     EmbeddingSimilarityEvaluator,
     InformationRetrievalEvaluator,
@@ -73,32 +72,13 @@ def test_similarity_evaluator(minilm, theirs, calls, precision):
     assert got == pytest.approx(expected, abs=5e-3 if quantized else 1e-5)
 
 
-class Tensors:
-    """Our model for evaluators that calculate with tensors, which the library has not."""
-
-    def __init__(self, model):
-        self.model = model
-
-    def __getattr__(self, name):
-        return getattr(self.model, name)
-
-    def encode_query(self, inputs, convert_to_tensor, **options):
-        return torch.from_numpy(self.model.encode_query(inputs, **options))
-
-    def encode_document(self, inputs, convert_to_tensor, **options):
-        return torch.from_numpy(self.model.encode_document(inputs, **options))
-
-    def similarity(self, a, b):
-        return torch.from_numpy(self.model.similarity(a, b))
-
-
 def test_retrieval_evaluator(minilm, theirs, calls):
     """InformationRetrievalEvaluator ranks our vectors, as tensors, as it ranks theirs."""
     documents = {f"d{number}": text for number, text in enumerate(TEXTS)}
     queries = {f"q{number}": text[: len(text) // 2] for number, text in enumerate(TEXTS)}
     relevant = {f"q{number}": {f"d{number}"} for number in range(len(TEXTS))}
     evaluate = InformationRetrievalEvaluator(queries, documents, relevant)
-    got = evaluate(Tensors(minilm))
+    got = evaluate(minilm)
     assert [*map(len, calls)] == [len(TEXTS)] * 2
     expected = evaluate(theirs)
     assert got == pytest.approx(expected, abs=1e-9)
