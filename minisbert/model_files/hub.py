@@ -157,7 +157,7 @@ def fetch_model(name: str, *, modules: bool = True) -> Path:
     digests = PINNED_FILES.get(repository, {})
     directory = models_home() / repository
     if os.path.isdir(directory):
-        _check_digests(directory, digests, f"in {directory}")
+        _check_digests(directory, digests, f"in {shorten_path(directory)}")
         return directory
     cached = find_in_cache(repository, digests, modules=modules)
     if cached is not None and not digests:
@@ -167,7 +167,7 @@ def fetch_model(name: str, *, modules: bool = True) -> Path:
         # A folder in it, since the temporary directory itself is closed to other users.
         model = staging / "model"
         if cached is not None:
-            source = f"in {cached}"
+            source = f"in {shorten_path(cached)}"
             copy_files(cached, model, digests)
         else:
             try:
