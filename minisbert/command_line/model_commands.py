@@ -196,13 +196,45 @@ def _show_measure(value: float) -> str:
     return "-" if value != value else f"{100 * value:.2f}"
 
 
-@MODEL_COMMANDS.add("info", "print versions, threads, BLAS and the kernel in use")
+@MODEL_COMMANDS.add(
+    "info",
+    "print versions, threads, BLAS and the kernel in use, or describe an index",
+    argument("path", nargs="?", metavar="INDEX", help="an index: its directory or its file"),
+    argument("--verify", action="store_true", help="check all of the index by its digests"),
+)
 def _info(arguments: argparse.Namespace) -> None:
+    if arguments.path is not None:
+        _describe_index(Path(arguments.path), arguments.verify)
+        return
+    if arguments.verify:
+        raise ValueError(
+            "--verify must be given with an index, got none; name its directory or file"
+        )
     from minisbert import __version__
     from minisbert.costs.machine import describe_machine
     from minisbert.model_files.hub import models_home
 
     facts = {"minisbert": __version__, "models": str(models_home()), **describe_machine()}
+    for name, fact in facts.items():
+        show(f"{name:11} {fact}")
+
+
+def _describe_index(path: Path, verify: bool) -> None:
+    """Print what an index holds; raise ValueError if it is damaged."""
+    from minisbert.search.flat_index import FlatIndex
+    from minisbert.search.text_index import TextIndex
+
+    texts = TextIndex.load(path) if path.is_dir() else None
+    index = FlatIndex.load(path) if texts is None else texts.vectors
+    facts = {
+        "rows": f"{len(index)} of {index.dimension} numbers" + (", with texts" if texts else ""),
+        "metric": index.metric,
+        "model": index.model_name or "not named",
+        "codes": "int8" if index.has_codes else "none",
+    }
+    if verify:
+        whole = index.verify()
+        facts["verified"] = "whole" if whole else "no: it has no digests; save it again to add them"
     for name, fact in facts.items():
         show(f"{name:11} {fact}")
 

@@ -16,6 +16,7 @@ from minisbert.command_line.parser import write_json
 from minisbert.evaluation.evaluate import evaluate_sts
 from minisbert.evaluation.judged_files import read_sts
 from minisbert.search.text_index import TextIndex
+from minisbert.system.safetensors import write_safetensors
 from models import make_cross_encoder_directory, make_model_directory
 
 
@@ -234,6 +235,37 @@ def test_info(run, monkeypatch):
     assert {"Python", "models", "threads", "BLAS", "scan"} <= facts.keys()
     monkeypatch.setenv("MINISBERT_SIMD", "numpy")
     assert "scan        numpy (no C kernel is used)" in run("info")[1]
+
+
+def test_info_of_an_index(run, fails, index, tiny_directory, tmp_path):
+    """info describes an index, its directory or file, and --verify notices one wrong bit in it."""
+    for path in (index, index / "index.safetensors"):
+        code, out, error = run("info", path, "--verify")
+        facts = dict(line.split(maxsplit=1) for line in out.splitlines())
+        assert (code, error) == (0, "")
+        assert facts["rows"].startswith("3 of 32 numbers")
+        assert (facts["metric"], facts["codes"], facts["verified"]) == ("cosine", "none", "whole")
+        assert facts["model"] == str(tiny_directory)
+    assert "verified" not in run("info", index)[1]
+    rows = TextIndex.load(index).vectors.mapped_file.places["rows"].start
+    content = bytearray((index / "index.safetensors").read_bytes())
+    content[rows + 9] ^= 64
+    (index / "index.safetensors").write_bytes(content)
+    assert run("info", index)[0] == 0
+    assert "rows in " in fails("info", index, "--verify")
+    assert "must be given with an index" in fails("info", "--verify")
+    assert "must be a directory with index.safetensors" in fails("info", tiny_directory)
+    assert "there is no such file" in fails("info", tmp_path / "missing")
+
+
+def test_info_of_an_index_of_version_0_1_0(run, tmp_path):
+    """An index without digests, as 0.1.0 wrote it, is described, and nothing is said to be whole."""
+    metadata = {"format": "minisbert-flat-index", "format_version": "1", "dimension": "3"}
+    metadata |= {"metric": "dot", "model_name": ""}
+    write_safetensors(tmp_path / "i", {"rows": np.eye(3, dtype=np.float32)}, metadata)
+    code, out, _ = run("info", tmp_path / "i", "--verify")
+    assert code == 0
+    assert "verified    no: it has no digests" in out
 
 
 def test_demo_passes_the_question_on(run, monkeypatch):
