@@ -259,7 +259,7 @@ def test_info_of_an_index(run, fails, index, tiny_directory, tmp_path):
 
 
 def test_info_of_an_index_of_version_0_1_0(run, tmp_path):
-    """An index without digests, as 0.1.0 wrote it, is described, and nothing is said to be whole."""
+    """An index without digests, as 0.1.0 wrote it, is described, but not called whole."""
     metadata = {"format": "minisbert-flat-index", "format_version": "1", "dimension": "3"}
     metadata |= {"metric": "dot", "model_name": ""}
     write_safetensors(tmp_path / "i", {"rows": np.eye(3, dtype=np.float32)}, metadata)

@@ -83,18 +83,19 @@ def test_one_flipped_bit_is_noticed(path, name, where):
         FlatIndex.load(path, mapped=False)
 
 
-def test_one_flipped_bit_in_the_header_is_noticed(path):
+def test_one_flipped_bit_in_the_header_is_noticed(tmp_path):
     """One wrong bit anywhere in the header is refused when the file is opened."""
+    path = tmp_path / "index"
+    FlatIndex.from_embeddings(np.eye(3), codes="int8", ids=[3, 1, 2]).save(path)
     header = min(start for start, _ in find_places(path).values())
     content = path.read_bytes()
     for offset in range(header):
-        for bit in (1, 4, 32):
-            damaged = bytearray(content)
-            damaged[offset] ^= bit
-            path.write_bytes(damaged)
-            with pytest.raises(ValueError, match=r"damaged|another kind|must be") as refusal:
-                FlatIndex.load(path)
-            assert "\n" not in str(refusal.value)
+        damaged = bytearray(content)
+        damaged[offset] ^= 1 << offset % 8
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"damaged|another kind|must be") as refusal:
+            FlatIndex.load(path)
+        assert "\n" not in str(refusal.value)
 
 
 def test_damage_is_not_passed_on(path, rng):
