@@ -14,6 +14,7 @@ result that is not finite is an error here, for all that a network computes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -139,16 +140,24 @@ def check_finite(values: Iterable[Array], indices: Iterable[int], model: Path) -
     indices  of the inputs
     model    directory of the model
     """
-    if isinstance(values, np.ndarray) and np.isfinite(values).all():
+    if isinstance(values, np.ndarray) and _is_finite(values):
         return
     found = zip(indices, values, strict=True)
-    wrong = [index for index, value in found if not np.isfinite(value).all()]
+    wrong = [index for index, value in found if not _is_finite(value)]
     if wrong:
         raise FloatingPointError(
             f"the results of the model in {shorten_path(model)} must be finite, got NaN or "
             f"infinity for the input at index {min(wrong)}; its weights are not finite or too "
             "large, so fetch or train it again"
         )
+
+
+def _is_finite(values: Array) -> bool:
+    """Tell whether all numbers are finite: at once if the sum of their squares is, as it mostly is.
+
+    Looking at each number takes five times as long.
+    """
+    return math.isfinite(np.vdot(values, values)) or bool(np.isfinite(values).all())
 
 
 def encode_once(
