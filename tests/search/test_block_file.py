@@ -83,6 +83,7 @@ def test_one_flipped_bit_is_noticed(path, name, where):
         FlatIndex.load(path, mapped=False)
 
 
+@pytest.mark.slow
 def test_one_flipped_bit_in_the_header_is_noticed(tmp_path):
     """One wrong bit anywhere in the header is refused when the file is opened."""
     path = tmp_path / "index"
