@@ -63,12 +63,13 @@ class Digests(NamedTuple):
         """Raise ValueError if bytes of an array (n,), from a block's first on, are not as saved."""
         expected = self.values[name][first:]
         for block, start in enumerate(range(0, len(raw), BLOCK)):
-            if zlib.crc32(raw[start : start + BLOCK].data) != expected[block]:
+            part = raw[start : start + BLOCK]
+            if zlib.crc32(part.data) != expected[block]:
                 begin = (first + block) * BLOCK
                 raise ValueError(
                     f"{_name_array(name, self.path)} must be as they were saved, but bytes {begin} "
-                    f"to {begin + BLOCK} of them are damaged; restore a copy of the file, or build "
-                    "the index again"
+                    f"to {begin + len(part)} of them are damaged; restore a copy of the file, or "
+                    "build the index again"
                 )
 
     def check_array(self, name: str, array: Array) -> None:

@@ -74,8 +74,9 @@ def test_one_flipped_bit_is_noticed(path, name, where):
             FlatIndex.load(path)
         return
     index = FlatIndex.load(path)
-    block = int(where * (end - start)) // BLOCK * BLOCK
-    sentence = f"^{name} in .* must be as they were saved, but bytes {block} to {block + BLOCK} "
+    first = int(where * (end - start)) // BLOCK * BLOCK
+    last = min(first + BLOCK, end - start)
+    sentence = f"^{name} in .* must be as they were saved, but bytes {first} to {last} of them "
     with pytest.raises(ValueError, match=sentence) as refusal:
         index.verify()
     assert "\n" not in str(refusal.value)
