@@ -77,6 +77,8 @@ class CrossEncoder(LoadedModel):
     default_prompt_name : str
         The name of the prompt that `predict` uses by default; the model's own if left out.
     device : None or "cpu"
+    cache_folder : str or path
+        Look for a named model in this folder alone, and fetch it into it.
     local_files_only : bool
         Don't fetch a named model, but raise FileNotFoundError if it is not on this machine.
     threads : int
@@ -102,7 +104,11 @@ class CrossEncoder(LoadedModel):
     config: CrossEncoderConfig
     _has_modules = False
 
-    @accept_old_names(model_name="model_name_or_path", default_activation_function="activation_fn")
+    @accept_old_names(
+        model_name="model_name_or_path",
+        default_activation_function="activation_fn",
+        cache_dir="cache_folder",
+    )
     def __init__(
         self,
         model_name_or_path: str | os.PathLike[str],
@@ -113,6 +119,7 @@ class CrossEncoder(LoadedModel):
         prompts: Mapping[str, str | None] | None = None,
         default_prompt_name: str | None = None,
         device: object = None,
+        cache_folder: str | os.PathLike[str] | None = None,
         local_files_only: bool = False,
         threads: int | None = None,
         fresh_head: int | None = None,
@@ -126,6 +133,7 @@ class CrossEncoder(LoadedModel):
         super().__init__(
             model_name_or_path,
             device=device,
+            cache_folder=cache_folder,
             local_files_only=local_files_only,
             threads=threads,
             others=others,

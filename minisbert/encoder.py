@@ -66,6 +66,8 @@ class SentenceTransformer(EmbeddingMethods):
         How `similarity` compares; the model's own if left out.
     truncate_dim : int
         Keep only the first `truncate_dim` dimensions of every embedding.
+    cache_folder : str or path
+        Look for a named model in this folder alone, and fetch it into it.
     local_files_only : bool
         Don't fetch a named model, but raise FileNotFoundError if it is not on this machine.
     threads : int
@@ -98,6 +100,7 @@ class SentenceTransformer(EmbeddingMethods):
         default_prompt_name: str | None = None,
         similarity_fn_name: str | SimilarityFunction | None = None,
         truncate_dim: int | None = None,
+        cache_folder: str | os.PathLike[str] | None = None,
         local_files_only: bool = False,
         threads: int | None = None,
         pooling: str | None = None,
@@ -108,6 +111,7 @@ class SentenceTransformer(EmbeddingMethods):
         super().__init__(
             model_name_or_path,
             device=device,
+            cache_folder=cache_folder,
             local_files_only=local_files_only,
             threads=threads,
             others=others,

@@ -8,6 +8,7 @@ from minisbert.mining.nearest import (
     paraphrase_mining_embeddings,
     semantic_search,
 )
+from minisbert.mining.nearest import semantic_search as information_retrieval
 from minisbert.network.comparisons import SimilarityFunction
 from minisbert.network.comparisons import cosine_similarity as cos_sim
 from minisbert.network.comparisons import cosine_similarity as pytorch_cos_sim
@@ -27,6 +28,7 @@ __all__ = [
     "cos_sim",
     "dot_score",
     "euclidean_sim",
+    "information_retrieval",
     "manhattan_sim",
     "mine_hard_negatives",
     "normalize_embeddings",

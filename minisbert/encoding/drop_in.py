@@ -20,14 +20,11 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 _TOKENIZER_OPTIONS = "set max_seq_length or max_length; the tokenizer's files hold the rest"
 _MODEL_OPTIONS = "there is no transformers model to pass them to"
 _CONFIG_OPTIONS = "edit config.json, which is read as it is"
-_FOLDER = "the environment variable MINISBERT_HOME names the folder of fetched models"
 
 # Arguments that sentence-transformers takes when it loads a model, and what to do here instead.
 REFUSED_ARGUMENTS = {
     "automodel_args": _MODEL_OPTIONS,
     "backend": "the only one is NumPy",
-    "cache_dir": _FOLDER,
-    "cache_folder": _FOLDER,
     "classifier_dropout": _CONFIG_OPTIONS,
     "config_args": _CONFIG_OPTIONS,
     "config_kwargs": _CONFIG_OPTIONS,

@@ -16,6 +16,7 @@ from minisbert.encoding.module_methods import ModelCard, ModuleMethods
 from minisbert.encoding.prompts import find_prompt, merge_prompts
 from minisbert.encoding.tokenization import Tokenizer
 from minisbert.model_files.hub import resolve_model
+from minisbert.model_files.sources import use_folder
 from minisbert.network.arrangement import ArrangedParameters
 from minisbert.network.config import ModelConfig
 from minisbert.network.heads import CrossEncoderConfig
@@ -72,6 +73,7 @@ class LoadedModel(ModuleMethods):
         model_name_or_path: str | os.PathLike[str],
         *,
         device: object,
+        cache_folder: str | os.PathLike[str] | None,
         local_files_only: bool,
         threads: int | None,
         others: Mapping[str, object],
@@ -80,9 +82,10 @@ class LoadedModel(ModuleMethods):
         refuse_others(type(self).__name__, others)
         check_device(device)
         count_threads(threads)
-        self.model_directory: Path = resolve_model(
-            model_name_or_path, not local_files_only, modules=self._has_modules
-        )
+        with use_folder(cache_folder):
+            self.model_directory: Path = resolve_model(
+                model_name_or_path, not local_files_only, modules=self._has_modules
+            )
         self.threads = threads
         self.model_card_data = ModelCard(str(self.model_directory))
 

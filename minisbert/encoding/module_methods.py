@@ -33,11 +33,14 @@ _UPLOAD = "upload the directory that `save` writes"
 _MISSING = {
     name: reason
     for reason, names in {
-        _ONLY_CPU: "cuda xpu mps ipu share_memory",
-        _FLOAT32: "half bfloat16 double type",
-        _NO_TORCH: "state_dict load_state_dict named_parameters get_parameter buffers",
+        _ONLY_CPU: "cuda xpu mps ipu mtia share_memory to_empty",
+        _FLOAT32: "half bfloat16 double type set_keep_in_fp32_modules",
+        _NO_TORCH: "state_dict load_state_dict named_parameters get_parameter buffers "
+        "named_buffers named_modules named_children get_submodule add_module apply "
+        "register_buffer register_parameter register_module register_forward_hook",
         _NO_NETWORK: "auto_model transformers_model processor",
-        _NO_ADAPTER: "add_adapter load_adapter set_adapter enable_adapters active_adapters",
+        _NO_ADAPTER: "add_adapter load_adapter set_adapter delete_adapter enable_adapters "
+        "disable_adapters active_adapter active_adapters merge",
         _TRAIN: "fit old_fit zero_grad requires_grad_ gradient_checkpointing_enable compile",
         _UPLOAD: "push_to_hub save_to_hub",
     }.items()
@@ -91,6 +94,7 @@ class ModuleMethods(ABC):
 
     config: Any
     device = "cpu"
+    modalities = ("text",)
     model_card_data: ModelCard
     max_seq_length: Any
 
@@ -112,6 +116,14 @@ class ModuleMethods(ABC):
         if output_path is not None:
             os.makedirs(output_path, exist_ok=True)
         return evaluator(self, output_path)
+
+    def supports(self, modality: object) -> bool:
+        """Return whether inputs may be of this kind: "text" alone."""
+        return modality in self.modalities
+
+    def get_model_kwargs(self) -> list[str]:
+        """Return the names of options for modules of one model alone: there are none."""
+        return []
 
     # A model is a sequence of modules
 

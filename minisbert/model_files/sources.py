@@ -16,6 +16,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Collection, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 
 from minisbert.arguments import (
@@ -59,8 +60,34 @@ def complete_name(name: str) -> str:
     return full_name
 
 
+# The folder that takes the place of both the Hugging Face cache and that of fetched models.
+_chosen_folder: ContextVar[Path | None] = ContextVar("cache folder", default=None)
+
+
+@contextlib.contextmanager
+def use_folder(folder: str | os.PathLike[str] | None) -> Iterator[None]:
+    """Look for models in this folder alone, and fetch into it, inside a `with` block.
+
+    It may hold models in the layout of the Hugging Face cache, as sentence-transformers' own
+    `cache_folder` does, and in that of fetched models. None changes nothing.
+    """
+    chosen = None if folder is None else Path(os.path.expanduser(folder)).absolute()
+    token = _chosen_folder.set(chosen)
+    try:
+        yield
+    finally:
+        _chosen_folder.reset(token)
+
+
+def find_chosen_folder() -> Path | None:
+    """Return the folder of `use_folder`, None outside of it."""
+    return _chosen_folder.get()
+
+
 def find_hub_cache() -> Path:
     """Return the directory of the Hugging Face cache, from huggingface_hub's own variables."""
+    if chosen := find_chosen_folder():
+        return chosen
     for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if cache := os.environ.get(variable):
             return Path(os.path.expanduser(os.path.expandvars(cache)))

@@ -70,7 +70,7 @@ def pairwise_manhattan_similarity(a: ArrayLike, b: ArrayLike) -> Array:
 
 
 @keep_kind
-def pairwise_angle_similarity(a: ArrayLike, b: ArrayLike) -> Array:
+def pairwise_angle_similarity(x: ArrayLike, y: ArrayLike) -> Array:
     """Compute the similarity of AnglE (Li & Li 2023) of row i and row i.  (A, D), (A, D) -> (A,)
 
     The first half of a vector is read as the real parts of complex numbers, the second half as the
@@ -78,7 +78,7 @@ def pairwise_angle_similarity(a: ArrayLike, b: ArrayLike) -> Array:
     |Re q + Im q|, where q is the sum of x_i times the conjugate of y_i.
     """
     sides = []
-    for rows in map(normalize_forward, _match_rows(a, b)):
+    for rows in map(normalize_forward, _match_rows(x, y)):
         half = -(-rows.shape[1] // 2)
         imaginary = np.zeros_like(rows[:, :half])
         imaginary[:, : rows.shape[1] - half] = rows[:, half:]

@@ -1,6 +1,7 @@
 """Arguments and methods that code for sentence-transformers expects: effective or refused."""
 
 import inspect
+import shutil
 from enum import Enum
 
 import numpy as np
@@ -157,8 +158,8 @@ def test_loading_options_that_ask_for_nothing(tiny_directory, pairs_directory, o
 
 def test_old_options_of_cross_encoders_that_ask_for_nothing(pairs_directory):
     """Names of older versions are taken where they are empty, and refused with a reason else."""
-    nothing = {"automodel_args": {}, "tokenizer_args": {}, "config_args": {}, "cache_dir": None}
-    CrossEncoder(pairs_directory, classifier_dropout=None, **nothing)
+    nothing = {"automodel_args": {}, "tokenizer_args": {}, "config_args": {}}
+    CrossEncoder(pairs_directory, classifier_dropout=None, cache_dir=None, **nothing)
     for name in nothing:
         with pytest.raises(ValueError, match=f"{name} must be left out, got a dict; "):
             CrossEncoder(pairs_directory, **{name: {"a": 1}})
@@ -166,6 +167,28 @@ def test_old_options_of_cross_encoders_that_ask_for_nothing(pairs_directory):
         CrossEncoder(pairs_directory, backend="torch")
     with pytest.raises(ValueError, match="revision must be left out, got a str; fetch that"):
         CrossEncoder(pairs_directory, revision="v2")
+
+
+def test_folder_of_models(tiny_directory, pairs_directory, tmp_path, monkeypatch):
+    """With `cache_folder` a named model is looked for there alone, in either layout."""
+    monkeypatch.setenv("MINISBERT_HOME", str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    shutil.copytree(tiny_directory, tmp_path / "elsewhere" / "org" / "there")
+    shutil.copytree(tiny_directory, tmp_path / "own" / "org" / "here")
+    storage = tmp_path / "own" / "models--org--pairs"
+    shutil.copytree(pairs_directory, storage / "snapshots" / ("a" * 40))
+    (storage / ".no_exist" / ("a" * 40)).mkdir(parents=True)
+    (storage / ".no_exist" / ("a" * 40) / "modules.json").touch()
+    (storage / "refs").mkdir()
+    (storage / "refs" / "main").write_text("a" * 40)
+    options = {"cache_folder": tmp_path / "own", "local_files_only": True}
+    assert SentenceTransformer("org/here", **options).encode("a").shape == (32,)
+    assert CrossEncoder("org/pairs", **options).num_labels == 1
+    options["cache_dir"] = str(options.pop("cache_folder"))
+    assert CrossEncoder("org/pairs", **options).num_labels == 1
+    SentenceTransformer("org/there", local_files_only=True)
+    with pytest.raises(FileNotFoundError, match="must be on this machine, got org/there"):
+        SentenceTransformer("org/there", cache_folder=tmp_path / "own", local_files_only=True)
 
 
 def test_call_options_that_ask_for_nothing(tiny, pairs_directory, tmp_path):

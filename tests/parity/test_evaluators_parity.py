@@ -4,6 +4,7 @@ Figures must be those that they find with sentence-transformers' own models. The
 NanoBEIR get a small corpus instead of the one that they would fetch.
 """
 
+import inspect
 import json
 import random
 import sys
@@ -482,3 +483,60 @@ def test_report_of_hard_negatives(datasets, minilm, tmp_path):
     options = {"cache_folder": str(tmp_path), "verbose": True}
     first = hard_negatives.mine_hard_negatives(data, minilm, **options)
     check_same(hard_negatives.mine_hard_negatives(data, minilm, **options), first)
+
+
+# Signatures
+
+KINDS = {
+    SentenceTransformer: sentence_transformers.SentenceTransformer,
+    CrossEncoder: sentence_transformers.CrossEncoder,
+}
+METHODS = {
+    SentenceTransformer: {
+        **{key: {"inputs": TEXTS[:2]} for key in ("encode", "encode_query", "encode_document")},
+        **{
+            key: {"embeddings1": [[1.0]], "embeddings2": [[1.0]]}
+            for key in ("similarity", "similarity_pairwise")
+        },
+        "encode_multi_process": {"sentences": TEXTS[:2], "pool": {"processes": ["cpu"]}},
+        "truncate_embeddings": {"truncate_dim": None},
+    },
+    CrossEncoder: {
+        "predict": {"inputs": [("a", "b")]},
+        "rank": {"query": "a", "documents": ["b", "c"]},
+    },
+}
+COMMON = {"evaluate": {"evaluator": lambda *arguments: {}}, "start_multi_process_pool": {}}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_argument_at_its_default(kind, minilm_directory, tmp_path):
+    """Every argument of every method is known, and may be given its default, but `backend`."""
+    directory = minilm_directory
+    if kind is CrossEncoder:
+        directory = make_cross_encoder_directory(tmp_path / "pairs")
+    model = kind(directory)
+    saving = {key: {"path": str(tmp_path / "saved")} for key in ("save", "save_pretrained")}
+    calls = {**METHODS[kind], **COMMON, **saving, "__init__": {"model_name_or_path": directory}}
+    for name, needed in calls.items():
+        ours = kind if name == "__init__" else getattr(model, name)
+        signature = inspect.signature(inspect.unwrap(getattr(KINDS[kind], name)))
+        for argument, parameter in signature.parameters.items():
+            if parameter.default is parameter.empty or argument in needed:
+                continue
+            options = {**needed, argument: parameter.default}
+            if argument == "backend":
+                with pytest.raises(ValueError, match="backend must be left out, got a str; the"):
+                    ours(**options)
+            else:
+                ours(**options)
+
+
+@pytest.mark.parametrize("name", sorted({*minisbert.util.__all__} - {"SimilarityFunction"}))
+def test_arguments_of_util(name):
+    """The functions of `util` have the names of arguments that they have there, in that order."""
+    theirs = inspect.signature(getattr(sentence_transformers.util, name))
+    ours = inspect.signature(getattr(minisbert.util, name))
+    if name == "information_retrieval":
+        theirs = inspect.signature(sentence_transformers.util.semantic_search)
+    assert list(ours.parameters)[: len(theirs.parameters)] == list(theirs.parameters)
