@@ -188,13 +188,12 @@ class Tokenizer:
         """
         path = shorten_path(self._directory / "tokenizer.json")
         texts = [("a", None), ("a", "a")][: 1 + pairs]
-        found = []
-        for frame in (self._tokenizer.post_processor, self._frame):
+        found, stored_frame = [], self._tokenizer.post_processor
+        for frame in (self._frame, stored_frame):
             self._tokenizer.post_processor = frame
             encodings = [self._try(first, second) for first, second in texts]
             found.append([(encoding.ids, encoding.type_ids * types) for encoding in encodings])
-        self._frame = None
-        for stored, own in zip(*found, strict=True):
+        for own, stored in zip(*found, strict=True):
             if stored != own:
                 raise ValueError(
                     f"{path} must put the tokens around a text as {self._whose} "

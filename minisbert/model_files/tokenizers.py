@@ -62,7 +62,7 @@ class StoredTokenizer(NamedTuple):
     library      the tokenizer
     gives_types  whether the second text of a pair is in a segment of its own
     frame        what the class puts around texts, where tokenizer.json has a post-processor too;
-                 the library has that one, for the caller to compare, and then to replace
+                 the library has that one, for the caller to compare
     whose        the class and where it is named
     """
 
