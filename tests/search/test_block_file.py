@@ -165,6 +165,21 @@ def test_file_replaced_while_it_is_opened(path, rng, monkeypatch):
     assert len(FlatIndex.load(path)) == 50
 
 
+def test_file_cut_short_while_it_is_opened(path, monkeypatch):
+    """If the file becomes shorter after the header was read, that is an error in one sentence."""
+    read_layout = block_file.read_layout
+
+    def cut(file, name):
+        found = read_layout(file, name)
+        os.truncate(path, 3000)
+        return found
+
+    monkeypatch.setattr(block_file, "read_layout", cut)
+    for mapped in (True, False):
+        with pytest.raises(ValueError, match=r"it was cut short|damaged"):
+            FlatIndex.load(path, mapped=mapped)
+
+
 def test_built_index_is_that_of_its_own_file(tmp_path, monkeypatch):
     """If another file takes the name right after a build, the index is still of its own."""
     other = FlatIndex.from_embeddings(np.eye(3))
