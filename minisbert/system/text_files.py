@@ -15,7 +15,13 @@ from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 from typing import Any, BinaryIO
 
-from minisbert.arguments import parse_whole_number, shorten, shorten_name, shorten_names
+from minisbert.arguments import (
+    parse_whole_number,
+    shorten,
+    shorten_message,
+    shorten_name,
+    shorten_names,
+)
 from minisbert.system.regular_files import shorten_path
 
 # The longest line, and the longest quoted field of CSV, in bytes and in characters.
@@ -220,7 +226,8 @@ def read_objects(lines: Iterator[str], path: str) -> Iterator[tuple[int, dict[st
             got, remedy = "half of a surrogate pair", "repair the line"
             raise file_error(path, "must be Unicode", got, remedy=remedy, line=number) from None
         except (ValueError, RecursionError) as error:
-            value, got = None, str(error)
+            listed = line.lstrip().startswith("[")
+            value, got = None, "the start of a JSON list" if listed else shorten_message(error)
         else:
             got = "" if isinstance(value, dict) else shorten(value)
         if not isinstance(value, dict):
