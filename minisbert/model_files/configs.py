@@ -20,6 +20,7 @@ from minisbert.model_files.class_paths import (
     find_activation,
     refuse_own_code,
 )
+from minisbert.model_files.transformer_module import LEAST_LENGTH, read_transformer
 from minisbert.network.comparisons import SIMILARITIES
 from minisbert.network.config import (
     BertConfig,
@@ -34,7 +35,6 @@ from minisbert.system.json_fields import (
     COUNT,
     FLAG,
     FRACTION,
-    OBJECT,
     REQUIRED,
     SIZE,
     STRING,
@@ -51,9 +51,6 @@ from minisbert.system.json_fields import (
 from minisbert.system.regular_files import shorten_path
 
 logger = logging.getLogger(__name__)
-
-# The fewest tokens of a text: one of its own between the two special ones.
-_LEAST_LENGTH = 3
 
 HIDDEN_ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "swish")
 
@@ -104,7 +101,7 @@ def read_bert_config(path: Path) -> BertConfig:
         intermediate_size=find("intermediate_size", SIZE),
         hidden_act=find("hidden_act", one_of(*HIDDEN_ACTIVATIONS)),
         layer_norm_eps=float(find("layer_norm_eps", FRACTION)),
-        max_position_embeddings=find("max_position_embeddings", at_least(offset + _LEAST_LENGTH)),
+        max_position_embeddings=find("max_position_embeddings", at_least(offset + LEAST_LENGTH)),
         position_offset=offset,
         type_vocab_size=find("type_vocab_size", SIZE),
         pad_token_id=padding,
@@ -146,7 +143,10 @@ def read_model_config(directory: Path) -> ModelConfig:
         bert = read_bert_config(directory / transformer_path / "config.json")
     _check_widths(directory, bert.hidden_size * len(pooling.modes), modules)
     max_seq_length, do_lower_case = read_transformer(
-        directory / transformer_path, bert, "feature-extraction"
+        directory / transformer_path,
+        bert,
+        "feature-extraction",
+        described=os.path.lexists(directory / "modules.json"),
     )
     prompts = {"query": "", "document": "", **fields.find("prompts", STRINGS, {})}
     prompt_name = Rule("the name of one of its prompts", lambda value: value in list(prompts))
@@ -166,58 +166,6 @@ def read_model_config(directory: Path) -> ModelConfig:
 
 # The end of the name of a class with a classification head.
 _CLASSIFIER = "ForSequenceClassification"
-
-# The Transformer module's own file; its name has the family of the class that wrote it.
-_TRANSFORMER_FILES = tuple(
-    f"sentence_{family}_config.json"
-    for family in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
-)
-
-# Not only whole numbers: some tokenizers write 1e30 for no limit.
-_LENGTH = Rule(
-    f"a number of {_LEAST_LENGTH} or more",
-    lambda value: type(value) in (int, float) and value >= _LEAST_LENGTH,
-)
-
-
-def read_transformer(folder: Path, bert: BertConfig, *tasks: str) -> tuple[int, bool]:
-    """Read the Transformer module: the most tokens of a text, and whether texts are lower-cased.
-
-    The limit is the module's max_seq_length, else the tokenizer's model_max_length (a huge number
-    means no limit), and at most the number of the network's positions. The tokenizer's "max_length"
-    is not read: it is out of date in many directories.
-
-    tasks  the tasks that the network may be for, where the directory names one (from 5.4 on)
-    """
-    present = [name for name in _TRANSFORMER_FILES if os.path.lexists(folder / name)]
-    fields = read_fields(folder / (present or _TRANSFORMER_FILES)[0], missing_ok=True)
-    task = fields.find("transformer_task", one_of(*tasks), tasks[-1])
-    _check_output(fields, task)
-    usable = bert.max_position_embeddings - bert.position_offset
-    options = read_fields(folder / "tokenizer_config.json", missing_ok=True)
-    refuse_own_code(options)
-    limit = fields.find("max_seq_length", _LENGTH, None)
-    if limit is None:
-        limit = options.find("model_max_length", _LENGTH, usable)
-    return int(min(limit, usable)), fields.find("do_lower_case", FLAG, False)
-
-
-# What each task takes from the network, and the name under which it passes it on.
-_OUTPUTS = {
-    "feature-extraction": ("last_hidden_state", "token_embeddings"),
-    "sequence-classification": ("logits", "scores"),
-}
-
-
-def _check_output(fields: Fields, task: str) -> None:
-    """Check that a Transformer module gives what this library computes: files may name another."""
-    taken, passed_on = _OUTPUTS[task]
-    fields.find("module_output_name", one_of(passed_on), None)
-    modalities = Fields(fields.path, fields.find("modality_config", OBJECT, {}))
-    text = Fields(fields.path, modalities.find("text", OBJECT, {}))
-    text.find("method", one_of("forward"), None)
-    text.find("method_output_name", one_of(taken), None)
-    fields.find("query_expansion", one_of(None), None)
 
 
 def _read_modules(

@@ -6,6 +6,7 @@ are, and the checkpoint holds the head beside the network (see `network.heads`).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ import numpy as np
 from minisbert.arguments import shorten
 from minisbert.arrays import Array
 from minisbert.model_files.class_paths import find_activation
-from minisbert.model_files.configs import list_modules, read_bert_config, read_transformer
+from minisbert.model_files.configs import list_modules, read_bert_config
+from minisbert.model_files.transformer_module import read_transformer
 from minisbert.model_files.weights import check_tensors, find_tensors, load_tensors
 from minisbert.network.families import FAMILIES
 from minisbert.network.heads import CrossEncoderConfig, head_shapes
@@ -43,7 +45,7 @@ def read_cross_encoder_config(directory: Path, num_labels: int | None = None) ->
     bert = read_bert_config(directory / "config.json")
     fields = read_fields(directory / "config.json")
     labels = fields.find("id2label", _LABELS, None)
-    tasks = ("feature-extraction",) if num_labels else ()
+    tasks: tuple[str, ...] = ("feature-extraction",) if num_labels else ()
     # transformers' default is two labels.
     own = len(labels) if labels else fields.find("num_labels", SIZE, 2)
     num_labels = num_labels or own
@@ -61,7 +63,9 @@ def read_cross_encoder_config(directory: Path, num_labels: int | None = None) ->
     family = FAMILIES[bert.model_type]
     dropout = family.fields.get("classifier_dropout", "classifier_dropout")
     default_dropout = family.defaults.get("classifier_dropout", bert.hidden_dropout_prob)
-    max_length, do_lower_case = read_transformer(directory, bert, "sequence-classification", *tasks)
+    tasks = ("sequence-classification", *tasks)
+    described = os.path.lexists(directory / "modules.json")
+    max_length, do_lower_case = read_transformer(directory, bert, *tasks, described=described)
     return CrossEncoderConfig(
         bert=bert,
         num_labels=num_labels,

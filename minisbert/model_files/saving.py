@@ -23,7 +23,7 @@ from minisbert.arguments import (
 from minisbert.arrays import Array
 from minisbert.model_files.class_paths import TORCH_ACTIVATIONS, make_torch_path
 from minisbert.model_files.configs import POOLING_FLAGS, read_bert_config
-from minisbert.model_files.tokenizers import SENTENCEPIECE_FILES
+from minisbert.model_files.tokenizers import TOKENIZER_FILES, describe_tokenizer
 from minisbert.model_files.weights import WEIGHTS_FILE, load_pooler
 from minisbert.network.config import (
     BertConfig,
@@ -36,23 +36,11 @@ from minisbert.network.families import FAMILIES
 from minisbert.network.heads import CrossEncoderConfig, head_shapes
 from minisbert.system.disk import write_directory, write_file
 from minisbert.system.json_fields import read_fields
-from minisbert.system.regular_files import LARGEST_TOKENIZER, read_regular
 from minisbert.system.safetensors import write_safetensors
-
-_TOKENIZER_FILES = (
-    "tokenizer.json",
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-    *SENTENCEPIECE_FILES,
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-)
 
 # Patterns of all names that a saved model may hold, for `disk.check_destination`.
 MODEL_FILES = (
-    *("README.md", "config.json", WEIGHTS_FILE, *_TOKENIZER_FILES),
+    *("README.md", "config.json", WEIGHTS_FILE, *TOKENIZER_FILES),
     *("modules.json", "config_sentence_transformers.json", "sentence_bert_config.json"),
     *("*_Pooling", "*_Dense", "*_Normalize"),
 )
@@ -164,7 +152,7 @@ def save_cross_encoder(
         )
     source = Path(source)
     with write_directory(destination, WEIGHTS_FILE, MODEL_FILES) as directory:
-        _copy_tokenizer(source, directory)
+        _copy_tokenizer(source, directory, config.do_lower_case)
         _limit_tokenizer(directory, config.max_length)
         content = _describe_bert(source, config.bert, "ForSequenceClassification")
         _name_labels(content, config.num_labels, labels)
@@ -173,7 +161,6 @@ def save_cross_encoder(
         content["sentence_transformers"] = {"activation_fn": activation}
         content["sbert_ce_default_activation_function"] = activation
         _write_json(directory / "config.json", content)
-        transformer: dict[str, Any] = {}
         if config.prompts:
             # Only versions from 5.4 on put prompts in front of pairs. They read them from a file
             # of their layout, which needs these others; older versions ignore all of them.
@@ -192,10 +179,6 @@ def save_cross_encoder(
                 "modality_config": {"text": {"method": "forward", "method_output_name": "logits"}},
                 "module_output_name": "scores",
             }
-        if config.do_lower_case:
-            # This layout has no file for it; minisbert reads this one in both layouts.
-            transformer["do_lower_case"] = True
-        if transformer:
             _write_json(directory / "sentence_bert_config.json", transformer)
         head = {name: parameters[name] for name in head_shapes(config)}
         weights = _name_network(config.bert, parameters) | head
@@ -270,11 +253,11 @@ def _name_labels(content: dict[str, Any], num_labels: int, labels: Sequence[str]
         content["label2id"] = {name: label for label, name in enumerate(labels)}
 
 
-def _copy_tokenizer(source: Path, directory: Path) -> None:
-    for name in _TOKENIZER_FILES:
-        if (source / name).exists():
-            with write_file(directory / name) as file:
-                file.write(read_regular(source / name, LARGEST_TOKENIZER))
+def _copy_tokenizer(source: Path, directory: Path, lower_case: bool = False) -> None:
+    """Write the source's tokenizer; `lower_case` is for layouts without another file for it."""
+    for name, content in describe_tokenizer(source, lower_case).items():
+        with write_file(directory / name) as file:
+            file.write(content)
 
 
 def _limit_tokenizer(directory: Path, max_length: int) -> None:

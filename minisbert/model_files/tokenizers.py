@@ -7,14 +7,16 @@ directory names, or else its network's, says what is done with them: see `tokeni
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import tokenizers
-from tokenizers import models
+from tokenizers import models, normalizers
 
 from minisbert.arguments import shorten, shorten_message
 from minisbert.model_files.added_tokens import AddedTokens, read_added_tokens
+from minisbert.model_files.class_paths import refuse_own_code
 from minisbert.model_files.tokenizer_classes import (
     FAMILY_CLASSES,
     TOKENIZER_CLASSES,
@@ -25,12 +27,23 @@ from minisbert.model_files.tokenizer_classes import (
 from minisbert.model_files.tokenizer_library import load_tokenizer, refuse_failures
 from minisbert.network.families import FAMILIES
 from minisbert.system.json_fields import FLAG, Fields, Rule, one_of, read_fields
-from minisbert.system.regular_files import open_regular, read_regular, shorten_path
+from minisbert.system.regular_files import (
+    LARGEST_TOKENIZER,
+    open_regular,
+    read_regular,
+    shorten_path,
+)
 
 # Files that only the sentencepiece library reads.
 SENTENCEPIECE_FILES = ("sentencepiece.bpe.model", "spiece.model", "tokenizer.model")
 
 _VOCABULARIES = ("vocab.txt", "vocab.json", *SENTENCEPIECE_FILES)
+
+# All files of a tokenizer.
+TOKENIZER_FILES = (
+    *("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", *SENTENCEPIECE_FILES),
+    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+)
 
 _SENTENCEPIECE_RECIPE = (
     'python -c "from transformers import AutoTokenizer; '
@@ -46,11 +59,6 @@ _INPUT_NAMES = Rule(
 
 # Fields that would make another tokenizer than the other files say.
 _ONLY = {
-    "auto_map": Rule(
-        "without AutoTokenizer, which names code in the directory",
-        lambda value: isinstance(value, dict) and value.get("AutoTokenizer") is None,
-        "no code of a model is ever run",
-    ),
     "fast_tokenizer_files": one_of(["tokenizer.json"]),
     "init_inputs": one_of([]),
 }
@@ -86,6 +94,7 @@ def read_tokenizer(directory: Path, options: Fields) -> StoredTokenizer:
     Raises FileNotFoundError if it has no tokenizer file; ValueError for one that can't be read, for
     a class that is not supported, and for files that contradict each other.
     """
+    refuse_own_code(options)
     for name, rule in _ONLY.items():
         options.find(name, rule, None)
     config = read_fields(directory / "config.json", missing_ok=True)
@@ -117,6 +126,45 @@ def read_tokenizer(directory: Path, options: Fields) -> StoredTokenizer:
     inputs = options.find("model_input_names", _INPUT_NAMES, default)
     whose = f"{named.name} ({named.place}) with the special tokens in {shorten_path(options.path)}"
     return StoredTokenizer(tokenizer, "token_type_ids" in inputs, frame, whose)
+
+
+def lower_case_first(tokenizer: tokenizers.Tokenizer) -> None:
+    """Let a tokenizer lower-case all texts first, as sentence-transformers does if it is asked to.
+
+    Nothing is added where one of the steps of the normaliser does just that.
+    """
+    own = tokenizer.normalizer
+    state = json.loads(own.__getstate__()) if own is not None else {}
+    kinds = [step["type"] for step in state.get("normalizers", [state] if state else [])]
+    if "Lowercase" not in kinds:
+        steps = [normalizers.Lowercase()] + ([] if own is None else [own])
+        tokenizer.normalizer = normalizers.Sequence(steps)
+
+
+def describe_tokenizer(directory: Path, lower_case: bool) -> dict[str, bytes]:
+    """Return the files of a directory's tokenizer by their names, to be saved.
+
+    A tokenizer.json that the other files contradict becomes one that has what they say. With
+    `lower_case` it lower-cases texts first, and is to be taken as it is.
+
+    Raises as `read_tokenizer` does.
+    """
+    files = {
+        name: read_regular(directory / name, LARGEST_TOKENIZER)
+        for name in TOKENIZER_FILES
+        if (directory / name).exists()
+    }
+    options = read_fields(directory / "tokenizer_config.json", missing_ok=True)
+    read = read_tokenizer(directory, options)
+    path = directory / "tokenizer.json"
+    if lower_case:
+        lower_case_first(read.library)
+        inputs = ["input_ids", *["token_type_ids"] * read.gives_types, "attention_mask"]
+        whole = {"tokenizer_class": "PreTrainedTokenizerFast", "model_input_names": inputs}
+        files[options.path.name] = json.dumps({**options.content, **whole}, indent=2).encode()
+    if lower_case or (path.exists() and read.library.to_str() != load_tokenizer(path).to_str()):
+        files[path.name] = read.library.to_str(pretty=True).encode()
+    return files
 
 
 def _find_class(directory: Path, options: Fields, config: Fields) -> _NamedClass:
@@ -222,9 +270,11 @@ def _build(
     if whole is not None:
         if whole.decoder is not None:
             tokenizer.decoder = whole.decoder
-        # Only the side that is cut is read from it.
+        # Of these, only the side that is cut is read.
         if whole.truncation is not None:
             tokenizer.enable_truncation(**whole.truncation)
+        if whole.padding is not None:
+            tokenizer.enable_padding(**whole.padding)
     return tokenizer, None if stored is None or kind.keeps_frame else frame
 
 

@@ -317,11 +317,44 @@ def test_cross_encoder_out_of_a_bi_encoder(tmp_path):
 
 
 def test_lower_casing_is_kept(tmp_path):
-    """A cross-encoder's do_lower_case is saved."""
-    source = make_cross_encoder_directory(tmp_path / "source")
-    write_json(source / "sentence_bert_config.json", {"do_lower_case": True})
-    CrossEncoder(source).save(tmp_path / "saved")
-    assert CrossEncoder(tmp_path / "saved").config.do_lower_case
+    """A cross-encoder's do_lower_case is saved in its tokenizer.json, which every reader takes."""
+    source = make_cross_encoder_directory(tmp_path / "source", new_format=True)
+    edit_json(source / "sentence_bert_config.json", do_lower_case=True)
+    write_json(source / "tokenizer_config.json", {"do_lower_case": False, "model_max_length": 64})
+    stored = read_json(source / "tokenizer.json")
+    stored["normalizer"]["lowercase"] = False
+    write_json(source / "tokenizer.json", stored)
+    pairs = [("The Bird", "A TREE"), ("é", "the bird")]
+    model = CrossEncoder(source)
+    expected = model.tokenizer.encode_pairs(pairs, 64)
+    assert model.config.do_lower_case
+    for _ in range(2):
+        model.save(tmp_path / "saved")
+        model = CrossEncoder(tmp_path / "saved")
+        got = model.tokenizer.encode_pairs(pairs, 64)
+        for name in ("ids", "types"):
+            for a, b in zip(getattr(got, name), getattr(expected, name), strict=True):
+                assert a.tolist() == b.tolist()
+    assert not (tmp_path / "saved" / "sentence_bert_config.json").exists()
+
+
+def test_contradictions_of_a_tokenizer_are_not_saved(tmp_path):
+    """A saved tokenizer.json says what the other files of the tokenizer say."""
+    source = make_model_directory(tmp_path / "source", vocab_size=80)
+    SentenceTransformer(source).save(tmp_path / "plain")
+    plain = (source / "tokenizer.json").read_bytes()
+    assert (tmp_path / "plain" / "tokenizer.json").read_bytes() == plain
+    write_json(source / "tokenizer_config.json", {"do_lower_case": False})
+    write_json(source / "added_tokens.json", {"<e>": 75})
+    model = SentenceTransformer(source)
+    model.save(tmp_path / "saved")
+    stored = read_json(tmp_path / "saved" / "tokenizer.json")
+    assert stored["normalizer"]["lowercase"] is False
+    assert [token["id"] for token in stored["added_tokens"] if token["content"] == "<e>"] == [75]
+    assert stored["padding"] == json.loads(plain)["padding"]
+    texts = ["The bird", "a<e>b"]
+    ids = SentenceTransformer(tmp_path / "saved").tokenizer.encode(texts, 64).ids
+    assert [a.tolist() for a in ids] == [a.tolist() for a in model.tokenizer.encode(texts, 64).ids]
 
 
 def test_function_of_ones_own(tmp_path):

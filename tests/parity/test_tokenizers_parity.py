@@ -6,6 +6,7 @@ import random
 from collections import Counter
 
 import pytest
+import sentence_transformers
 import transformers
 from tokenizer_directories import (
     ADDED,
@@ -15,11 +16,11 @@ from tokenizer_directories import (
     TEXTS,
     change,
     make_tokenizer,
-    write_new,
 )
 
+from minisbert import CrossEncoder, SentenceTransformer
 from minisbert.encoding.tokenization import Tokenizer
-from models import edit_json
+from models import edit_json, make_cross_encoder_directory, make_model_directory, write_json
 
 
 def read_theirs(directory):
@@ -117,12 +118,78 @@ def test_contradictions(tmp_path, name):
     assert counts["equal"] >= 20
 
 
-def swap_whole(tmp_path, options):
-    """A BERT directory whose tokenizer_config.json and tokenizer.json differ in the options."""
-    directory = tmp_path / "model"
-    tokenizer = make_tokenizer(tmp_path / "scratch", "BertTokenizer", options)
-    write_new(directory, "BertTokenizer", tokenizer)
-    opposite = {name: not value for name, value in options.items()}
-    other = make_tokenizer(tmp_path / "scratch", "BertTokenizer", opposite)
-    other.backend_tokenizer.save(str(directory / "tokenizer.json"))
-    return directory
+@pytest.mark.parametrize("options", KINDS["BertTokenizer"].grid[1:])
+def test_saved_without_contradictions(tmp_path, options):
+    """A saved model has the same ids there as here, and no two files that differ."""
+    directory = make_model_directory(tmp_path / "model", vocab_size=99)
+    tokenizer = make_tokenizer(tmp_path / "scratch", "BertTokenizer", {})
+    tokenizer.save_pretrained(directory)
+    edit_json(directory / "tokenizer_config.json", **options)
+    write_json(directory / "added_tokens.json", {"qq": len(tokenizer)})
+    ours = SentenceTransformer(directory)
+    ours.save(tmp_path / "saved")
+    theirs = sentence_transformers.SentenceTransformer(str(tmp_path / "saved"), device="cpu")
+    # What takes tokenizer.json as it is agrees, too, as version 4 of transformers does.
+    whole = transformers.PreTrainedTokenizerFast(
+        tokenizer_file=str(tmp_path / "saved" / "tokenizer.json")
+    )
+    for text in [*TEXTS, "a qq QQ"]:
+        (ids,) = ours.tokenizer.encode([text], 64).ids
+        assert theirs.tokenizer(text)["input_ids"] == ids.tolist()
+        assert whole(text, truncation=False, padding=False)["input_ids"] == ids.tolist()
+
+
+@pytest.mark.parametrize("lower", [True, False])
+@pytest.mark.parametrize("name", ["BertTokenizer", "AlbertTokenizer", "RobertaTokenizer"])
+def test_lower_case_of_the_module(tmp_path, name, lower):
+    """do_lower_case of sentence_bert_config.json does there what it does here."""
+    directory = make_model_directory(tmp_path / "model", vocab_size=400)
+    for option in KINDS[name].grid:
+        tokenizer = make_tokenizer(tmp_path / "scratch", name, option)
+        tokenizer.save_pretrained(directory)
+        edit_json(directory / "sentence_bert_config.json", do_lower_case=lower)
+        theirs = sentence_transformers.SentenceTransformer(str(directory), device="cpu")
+        ours = SentenceTransformer(directory).tokenizer
+        for text, ids in zip(TEXTS, ours.encode(TEXTS, 64).ids, strict=True):
+            assert theirs.tokenizer(text)["input_ids"] == ids.tolist()
+
+
+def test_lower_case_of_a_saved_cross_encoder(tmp_path):
+    """A cross-encoder that lower-cases does so there, too, once it is saved."""
+    directory = make_cross_encoder_directory(tmp_path / "model", new_format=True, vocab_size=99)
+    make_tokenizer(tmp_path / "scratch", "BertTokenizer", {"do_lower_case": False}).save_pretrained(
+        directory
+    )
+    edit_json(directory / "tokenizer_config.json", model_max_length=64)
+    edit_json(directory / "sentence_bert_config.json", do_lower_case=True)
+    ours = CrossEncoder(directory)
+    ours.save(tmp_path / "saved")
+    theirs = sentence_transformers.CrossEncoder(str(tmp_path / "saved"), device="cpu")
+    pairs = [("The BIRD", "É"), *PAIRS]
+    expected = theirs.predict(pairs)
+    assert abs(ours.predict(pairs) - expected).max() <= 1e-5
+    assert abs(CrossEncoder(tmp_path / "saved").predict(pairs) - expected).max() <= 1e-5
+
+
+LIMITS = [
+    ({}, {"model_max_length": 48}),
+    ({}, {"max_len": 48}),
+    ({}, {"max_len": 48, "model_max_length": 32}),
+    ({"max_seq_length": 21}, {"model_max_length": 48}),
+    ({"do_lower_case": False}, {"model_max_length": 10**30}),
+]
+
+
+@pytest.mark.parametrize("described", [True, False])
+@pytest.mark.parametrize("file", ["sentence_bert_config.json", "sentence_roberta_config.json"])
+@pytest.mark.parametrize(("module", "options"), LIMITS)
+def test_limits(tmp_path, module, options, file, described):
+    """The limit of tokens is found in the same files, of newer and of older names."""
+    directory = make_model_directory(tmp_path / "model")
+    (directory / "sentence_bert_config.json").unlink()
+    write_json(directory / file, module)
+    write_json(directory / "tokenizer_config.json", options)
+    if not described:
+        (directory / "modules.json").unlink()
+    theirs = sentence_transformers.SentenceTransformer(str(directory), device="cpu")
+    assert SentenceTransformer(directory).max_seq_length == theirs.max_seq_length
