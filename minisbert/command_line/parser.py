@@ -128,7 +128,9 @@ class Parser(argparse.ArgumentParser):
         option = re.match(r"argument (--[a-z-]+|-\w).*: expected one argument", message)
         if option and strange:
             return f"; write {option[1]}=VALUE for a value that begins with a dash"
-        if not strange or self._subparsers or not self._get_positional_actions():
+        # Where only an index may be named, a dash is more likely meant for an option.
+        texts = [action for action in self._get_positional_actions() if action.metavar != "INDEX"]
+        if not strange or self._subparsers or not texts:
             return ""
         return "; put -- before a text that begins with a dash"
 
