@@ -265,11 +265,14 @@ def check_truncation(on_truncate: str) -> None:
         )
 
 
-def report_truncation(lengths: Array, limit: int, on_truncate: OnTruncate) -> None:
+def report_truncation(
+    lengths: Array, limit: int, on_truncate: OnTruncate, *, unread: bool = False
+) -> None:
     """Warn about texts that are longer than the model's limit, or raise ValueError.
 
     lengths  (n,)  tokens of each text before truncation
     limit          the most tokens that the model reads
+    unread         whether some have more tokens, since their ends were not tokenised
     """
     cut = np.flatnonzero(lengths > limit)
     if on_truncate == "ignore" or not len(cut):
@@ -277,7 +280,7 @@ def report_truncation(lengths: Array, limit: int, on_truncate: OnTruncate) -> No
     named = ", ".join(str(index) for index in cut[:5]) + (", ..." if len(cut) > 5 else "")
     message = (
         f"{len(cut)} of {len(lengths)} texts are longer than the {limit} tokens that the model "
-        f"reads (the longest has {lengths.max()}; indices {named})"
+        f"reads (the longest has {'at least ' * unread}{lengths.max()}; indices {named})"
     )
     if on_truncate == "error":
         raise ValueError(f"{message}; shorten or split them, or pass on_truncate='ignore'")

@@ -244,7 +244,7 @@ class CrossEncoder(LoadedModel):
         pairs = [(prompt + a, b) for a, b in check_pairs([inputs] if single else inputs)]
         workers = count_workers(threads, self.threads, pool=pool, device=device)
         tokens = self.tokenizer.encode_pairs(pairs, self.max_length)
-        report_truncation(tokens.lengths, self.max_length, on_truncate)
+        report_truncation(tokens.lengths, self.max_length, on_truncate, unread=tokens.unread)
 
         logits = np.empty((len(pairs), self.num_labels), np.float32)
         fill_rows(

@@ -236,7 +236,7 @@ class SentenceTransformer(EmbeddingMethods):
             self.prompts, self.default_prompt_name, prompt_name=prompt_name, prompt=prompt
         )
         tokens = self.tokenizer.encode([prompt + text for text in texts], self.max_seq_length)
-        report_truncation(tokens.lengths, self.max_seq_length, on_truncate)
+        report_truncation(tokens.lengths, self.max_seq_length, on_truncate, unread=tokens.unread)
         # 2. token ids to vectors, in batches
         run = partial(
             fill_rows,

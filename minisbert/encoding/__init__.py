@@ -2,6 +2,7 @@
 
 In reading order; a file imports only from those before it:
 
+    long_texts         the part of a long text that has to be tokenised
     tokenization       texts to token ids
     prompts            texts put in front of every input
     batching           batches of texts of similar length, run on several threads

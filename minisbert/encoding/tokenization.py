@@ -16,6 +16,7 @@ import tokenizers
 
 from minisbert.arguments import shorten
 from minisbert.arrays import Array
+from minisbert.encoding.long_texts import PIECE, LongText, TextCutter
 from minisbert.model_files.tokenizer_library import encode_text, refuse_failures
 from minisbert.model_files.tokenizers import lower_case_first, read_tokenizer
 from minisbert.system.json_fields import one_of, read_fields
@@ -38,11 +39,14 @@ class TokenIds:
     ids      B arrays (T,)  int64, truncated to the limit, special tokens kept
     lengths  (B,)           int64, tokens of each text before truncation
     types    B arrays (T,)  int64, 0 for the first text of a pair and 1 for the second, or None
+    unread                  whether the end of some long text was not tokenised: its length is then
+                            above the limit, but less than that of the whole text
     """
 
     ids: list[Array]
     lengths: Array
     types: list[Array] | None = None
+    unread: bool = False
 
 
 class Tokenizer:
@@ -69,6 +73,7 @@ class Tokenizer:
         self._cut_front = side == "left"
         # The number of rows of the word table, if some tokens have none.
         self._rows: int | None = None
+        self._cutter = TextCutter(self._tokenizer)
         self._check_any_text()
 
     def is_same(self, other: Tokenizer) -> bool:
@@ -210,12 +215,19 @@ class Tokenizer:
 
         Raises ValueError naming the index of a text that is not valid Unicode.
         """
-        ids = []
+        ids, unread = [], False
         lengths = np.empty(len(texts), np.int64)
         for index, text in enumerate(texts):
+            whole = None
+            if len(text) > PIECE:
+                whole = self._read(text, max_length, index)
+                text = whole.kept
             encoding = encode_text(self._tokenizer, text, index=index)
             token_ids = np.array(encoding.ids, np.int64)
             lengths[index] = len(token_ids)
+            if whole is not None:
+                lengths[index] = whole.count + self.count_special(pairs=False)
+                unread |= not whole.is_read
             if len(token_ids) > max_length:
                 special = np.array(encoding.special_tokens_mask, bool)
                 token_ids = _truncate_text(
@@ -223,7 +235,13 @@ class Tokenizer:
                 )
             self._check_rows(token_ids, index)
             ids.append(token_ids)
-        return TokenIds(ids, lengths)
+        return TokenIds(ids, lengths, unread=unread)
+
+    def _read(self, text: str, most: int, index: int) -> LongText:
+        """Read as much of a text as `most` tokens need."""
+        whole = LongText(self._cutter, text, index=index, from_end=self._cut_front)
+        whole.read(most)
+        return whole
 
     def _check_rows(self, token_ids: Array, index: int) -> None:
         """Refuse a text with a token that has no row in the word table, see `check_vocabulary`."""
@@ -242,20 +260,39 @@ class Tokenizer:
 
         Raises ValueError naming the index of a pair that is not valid Unicode.
         """
-        ids, types = [], []
+        ids, types, unread = [], [], False
         lengths = np.empty(len(pairs), np.int64)
         for index, pair in enumerate(pairs):
+            whole = counts = None
+            if len(pair[0]) + len(pair[1]) > PIECE:
+                whole = self._read_pair(pair, max_length, index)
+                pair = whole[0].kept, whole[1].kept
             encoding = encode_text(self._tokenizer, *pair, index=index)
-            lengths[index] = len(encoding)
             token_ids = np.array(encoding.ids, np.int64)
             token_types = np.array(encoding.type_ids, np.int64)
-            if len(encoding) > max_length:
-                kept = _truncate_pair(encoding, max_length, self._cut_front)
+            lengths[index] = len(token_ids)
+            if whole is not None:
+                counts = whole[0].count, whole[1].count
+                lengths[index] = sum(counts) + self.count_special(pairs=True)
+                unread |= not (whole[0].is_read and whole[1].is_read)
+            if len(token_ids) > max_length:
+                kept = _truncate_pair(encoding, max_length, counts, cut_front=self._cut_front)
                 token_ids, token_types = token_ids[kept], token_types[kept]
             self._check_rows(token_ids, index)
             ids.append(token_ids)
             types.append(token_types)
-        return TokenIds(ids, lengths, types if self._gives_types else None)
+        return TokenIds(ids, lengths, types if self._gives_types else None, unread)
+
+    def _read_pair(self, pair: tuple[str, str], most: int, index: int) -> tuple[LongText, LongText]:
+        """Read as much of a pair as `most` tokens need, and as tells which text is longer."""
+        first, second = (self._read(text, most, index) for text in pair)
+        # The longer text keeps an odd token, so the shorter one is counted to its end.
+        while not (first.is_read and second.is_read):
+            shorter, longer = sorted((first, second), key=lambda text: text.count)
+            if shorter.is_read and shorter.count < longer.count:
+                break
+            (longer if shorter.is_read else shorter).read_piece()
+        return first, second
 
     def name_tokens(self, text: str, max_length: int) -> list[str]:
         """Return the tokens that `encode` makes of a text, as they are spelt in the text.
@@ -263,6 +300,8 @@ class Tokenizer:
         With any tokenizer, a token that continues a word begins with "##", as in WordPiece, and a
         special token is its name.
         """
+        if len(text) > PIECE:
+            text = self._read(text, max_length, 0).kept
         encoding = encode_text(self._tokenizer, text)
         special = np.array(encoding.special_tokens_mask, bool)
         names, last = [], 0
@@ -280,13 +319,16 @@ class Tokenizer:
 
     def count(self, texts: Sequence[str]) -> Array:
         """Count the tokens of each text before truncation, special ones too.  -> (B,) int64"""
-        return np.array(
-            [
-                len(encode_text(self._tokenizer, text, index=index))
-                for index, text in enumerate(texts)
-            ],
-            np.int64,
-        )
+        counts = (self._count_one(text, index) for index, text in enumerate(texts))
+        return np.fromiter(counts, np.int64, len(texts))
+
+    def _count_one(self, text: str, index: int) -> int:
+        if len(text) <= PIECE:
+            return len(encode_text(self._tokenizer, text, index=index))
+        whole = LongText(self._cutter, text, index=index, from_end=False)
+        while not whole.is_read:
+            whole.read_piece()
+        return whole.count + self.count_special(pairs=False)
 
 
 def _truncate_text(ids: Array, special: Array, max_length: int, *, cut_front: bool) -> Array:
@@ -302,18 +344,28 @@ def _truncate_text(ids: Array, special: Array, max_length: int, *, cut_front: bo
     return np.delete(ids, text[:surplus] if cut_front else text[-surplus:])
 
 
-def _truncate_pair(encoding: tokenizers.Encoding, max_length: int, cut_front: bool) -> Array:
+def _truncate_pair(
+    encoding: tokenizers.Encoding,
+    max_length: int,
+    counts: tuple[int, int] | None,
+    *,
+    cut_front: bool,
+) -> Array:
     """Choose the tokens to keep of a pair that is too long.  -> (max_length,) positions
 
     Special tokens stay. The longer text loses tokens until both are equally long, then both do
     (`longest_first` in transformers). An odd token stays with the longer text, with the second if
     both are equally long.
+
+    counts     tokens of the two texts, if they have more than `encoding` has
+    cut_front  remove tokens at the front instead of the end
     """
     owner = np.array([-1 if text is None else text for text in encoding.sequence_ids])
     special, first, second = (np.flatnonzero(owner == text) for text in (-1, 0, 1))
+    of_first, of_second = counts or (len(first), len(second))
     room = max_length - len(special)
     short = min(len(first), len(second), room // 2)
-    count = room - short if len(first) > len(second) else short  # of the first text
+    count = room - short if of_first > of_second else short  # of the first text
     if cut_front:
         first, second = first[len(first) - count :], second[len(second) - room + count :]
     else:

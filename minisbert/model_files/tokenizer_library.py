@@ -81,18 +81,26 @@ def encode_text(
         return tokenizer.encode(text, second, add_special_tokens=add_special_tokens)
     except TypeError:
         # The library raises the same error for a text that can't be written in UTF-8.
-        if not isinstance(text, str) or not isinstance(second, (str, type(None))):
-            raise
-        raise ValueError(
-            f"inputs must be valid Unicode, got a lone surrogate at index {index}; "
-            'replace it with text.encode("utf-8", "replace").decode()'
-        ) from None
+        if isinstance(text, str) and isinstance(second, (str, type(None))):
+            check_unicode(f"{text}{second}", index)
+        raise
     except BaseException as error:
         if not _is_failure(error):
             raise
         raise ValueError(
             f"inputs must be texts that the model's tokenizer can read, but it failed at index "
             f"{index} ({_tell(error)}); change the text, or fetch the model again"
+        ) from None
+
+
+def check_unicode(text: str, index: int) -> None:
+    """Check that a text can be written in UTF-8, else ValueError naming its index."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"inputs must be valid Unicode, got a lone surrogate at index {index}; "
+            'replace it with text.encode("utf-8", "replace").decode()'
         ) from None
 
 

@@ -253,12 +253,12 @@ def _tokenize(
     limit = _find_limit(model)
     if isinstance(model, CrossEncoder):
         tokens = model.tokenizer.encode_pairs(list(zip(*examples.texts, strict=True)), limit)
-        report_truncation(tokens.lengths, limit, on_truncate)
+        report_truncation(tokens.lengths, limit, on_truncate, unread=tokens.unread)
         return [tokens.ids], tokens.types
     ids = []
     for column in examples.texts:
         tokens = model.tokenizer.encode(column, limit)
-        report_truncation(tokens.lengths, limit, on_truncate)
+        report_truncation(tokens.lengths, limit, on_truncate, unread=tokens.unread)
         ids.append(tokens.ids)
     return ids, None
 

@@ -170,10 +170,14 @@ def test_lengths_are_those_before_the_cut(directory, long_text):
     ids=["words", "full stops", "one word"],
 )
 def test_megabyte_of_text(directory, text, tokens):
-    """A text of a megabyte is counted completely, and truncated like any other."""
-    encoded = Tokenizer(directory).encode([text], 64)
-    assert encoded.lengths.tolist() == [tokens]
+    """A text of a megabyte is counted completely if asked for, and truncated like any other."""
+    tokenizer = Tokenizer(directory)
+    assert tokenizer.count([text]).tolist() == [tokens]
+    encoded = tokenizer.encode([text], 64)
     assert len(encoded.ids[0]) == min(tokens, 64)
+    assert np.array_equal(encoded.ids[0], tokenizer.encode([text[:5000]], 64).ids[0])
+    assert encoded.unread == (tokens > 64)
+    assert min(tokens, 64) <= encoded.lengths[0] <= tokens
 
 
 # Pairs
