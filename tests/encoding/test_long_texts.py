@@ -112,6 +112,12 @@ def with_table(tokenizer, where=0):
     return LibraryTokenizer.from_str(json.dumps(content))
 
 
+# The class of a tokenizer that is what its tokenizer.json says.
+PLAIN = {
+    "tokenizer_class": "PreTrainedTokenizerFast",
+    "model_input_names": ["input_ids", "token_type_ids"],
+}
+
 SPACES = normalizers.Replace(Regex(" {2,}"), " ")
 XLM_R = pre_tokenizers.Sequence(
     [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(prepend_scheme="always")]
@@ -229,7 +235,7 @@ def directories(tmp_path_factory):
         )
         paths[name] = tmp_path_factory.mktemp("kind")
         tokenizer.save(str(paths[name] / "tokenizer.json"))
-        write_json(paths[name] / "tokenizer_config.json", {"truncation_side": "right"})
+        write_json(paths[name] / "tokenizer_config.json", PLAIN)
     return paths
 
 
@@ -239,7 +245,7 @@ def both_sides(directories):
     loaded = {}
     for name, path in directories.items():
         right = Tokenizer(path)
-        write_json(path / "tokenizer_config.json", {"truncation_side": "left"})
+        write_json(path / "tokenizer_config.json", PLAIN | {"truncation_side": "left"})
         library = LibraryTokenizer.from_file(str(path / "tokenizer.json"))
         loaded[name] = right, Tokenizer(path), library
     return loaded
@@ -427,6 +433,7 @@ def test_too_long_a_word(directory):
     with pytest.raises(ValueError, match="262,145 at index 2"):
         model.token_lengths(["a", "b", word])
     write_bpe(directory, TEXTS)
+    write_json(directory / "tokenizer_config.json", PLAIN)
     for text in ("x", "."):
         with pytest.raises(ValueError, match="262,145 at index 0"):
             Tokenizer(directory).encode([text * (LONGEST_PIECE + 1)], 64)
