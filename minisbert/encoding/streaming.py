@@ -26,7 +26,7 @@ from minisbert.arguments import (
     shorten,
 )
 from minisbert.arrays import Array
-from minisbert.system.disk import sync_directory, write_file
+from minisbert.system.disk import remove_unfinished_files, sync_directory, write_file
 from minisbert.system.json_fields import Fields, Rule, read_fields
 from minisbert.system.locks import lock_destination
 from minisbert.system.progress import progress_bar
@@ -141,7 +141,9 @@ def encode_to_file(
         raise FileNotFoundError(
             f"path must be in an existing folder, got {shorten_path(path)}; make the folder first"
         )
-    with lock_destination(path, wait=False):
+    with lock_destination(path, wait=False) as alone:
+        if alone:
+            remove_unfinished_files(name_partial_files(path)[1])
         return _encode_to_locked_file(
             model, texts, path, resume=resume, chunk=chunk, shown=shown, options=options
         )

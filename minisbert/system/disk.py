@@ -30,6 +30,9 @@ from typing import BinaryIO
 from minisbert.system.locks import lock_destination
 from minisbert.system.regular_files import shorten_path
 
+# What temporary names have after the name of what is written: 8 random bytes in hexadecimal.
+_TOKEN = "[0-9a-f]" * 16
+
 
 @contextmanager
 def write_file(path: Path) -> Iterator[BinaryIO]:
@@ -54,6 +57,15 @@ def write_file(path: Path) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def remove_unfinished_files(path: Path) -> None:
+    """Remove the temporary files that killed processes left when they wrote a file.
+
+    Call this only where nobody else can be writing that file, since a lock is held.
+    """
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{_TOKEN}"):
+        left.unlink(missing_ok=True)
 
 
 def sync_directory(directory: Path) -> None:
@@ -190,8 +202,7 @@ def recover_directory(destination: str | os.PathLike[str]) -> None:
 
 def _find_unfinished(destination: Path, age: str) -> list[Path]:
     """Return the temporary directories of one age that are beside a directory."""
-    name, token = glob.escape(destination.name), "[0-9a-f]" * 16
-    return sorted(destination.parent.glob(f".{name}.{token}.{age}"))
+    return sorted(destination.parent.glob(f".{glob.escape(destination.name)}.{_TOKEN}.{age}"))
 
 
 def remove_directory(directory: str | os.PathLike[str]) -> None:

@@ -293,6 +293,14 @@ def test_second_writer(tiny, path, monkeypatch, other_writer, resume):
     assert encoded == read == list(path.parent.iterdir()) == []
 
 
+def test_leftovers_of_kills(tiny, path):
+    """What killed processes left is removed: a lock's file, half-written journals, nothing else."""
+    for name in (".vectors.npy.minisbert-lock", ".vectors.npy.journal.0123456789abcdef", ".mine"):
+        path.with_name(name).touch()
+    tiny.encode_to_file(TEXTS, path)
+    assert {other.name for other in path.parent.iterdir()} == {".mine", path.name}
+
+
 def test_writer_in_the_middle(tiny, path):
     """A second call in the middle of the first, from another thread, changes nothing of it."""
     refused = []
