@@ -178,8 +178,12 @@ def _split_quoted(
                 raise file_error(path, "must be CSV", got, line=number)
         else:
             end = line.find(",", place)
-            end = len(line) if end < 0 else end
-            field = "".join(_split_plain(line[place:end], ",", path, kind="CSV", number=number))
+            # Only behind the last field a carriage return is a part of the line's end.
+            last, end = end < 0, len(line) if end < 0 else end
+            field = line[place:end].rstrip("\r\n") if last else line[place:end]
+            if "\r" in field:
+                got = "a carriage return inside it"
+                raise file_error(path, "must be CSV", got, line=number)
             place = end
         row.append(field)
     return row

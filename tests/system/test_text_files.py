@@ -136,6 +136,7 @@ def test_bad_lines_are_named(write, name, content, options, message):
 @example(text='"a"b')
 @example(text='"a\n')
 @example(text="a\rb")
+@example(text='\r,a"')
 def test_rows_are_those_of_the_csv_module(kind, text):
     """Rows, and what is refused, are those of Python's csv in its strict mode."""
     lines = text.splitlines(keepends=True) if "\r" not in text else io.StringIO(text, newline="\n")
