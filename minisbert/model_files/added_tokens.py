@@ -91,9 +91,10 @@ class AddedTokens:
         present = tokenizer.get_added_tokens_decoder().values()
         new: list[Token] = [self.listed[row] for row in sorted(self.listed)]
         spelt = {_spell(token) for token in (*present, *new)}
-        for token in (*self.named.values(), *self.extra):
-            if _spell(token) not in spelt and token not in new:
-                new.append(token)
+        more = [
+            token for token in (*self.named.values(), *self.extra) if _spell(token) not in spelt
+        ]
+        new += {repr(token): token for token in more}.values()  # each once, in order
         named = set(self.find_texts().values())
         tokenizer.add_tokens([_make_special(token, named) for token in new])
         for row, token in self.listed.items():
@@ -138,8 +139,8 @@ def read_added_tokens(
             if name in _NAMES:
                 found = fields.find(name, _TOKEN, *([] if name in needed else [None]))
                 named[name] = found and _make_token(found, **flags)
-            elif name.endswith("_token") and isinstance(value, (str, dict)):
-                named[name] = _make_token(fields.find(name, _TOKEN), **flags)
+            elif name.endswith("_token") and _is_token(value):
+                named[name] = _make_token(value, **flags)
 
     mask = named.get("mask_token")
     if mask_takes_space and isinstance(mask, str):
@@ -155,7 +156,7 @@ def read_added_tokens(
         if isinstance(found, dict):
             named |= {name: _make_token(value, **flags) for name, value in found.items()}
         else:
-            extra += [_make_token(value, **flags) for value in found or [] if value not in extra]
+            extra += [_make_token(value, **flags) for value in found or []]
     # transformers looks for the tokens of added_tokens.json among these before it reads the objects
     # of tokenizer_config.json.
     plain = {**options.content, **{name: named.get(name) for name in older.content}}

@@ -424,6 +424,13 @@ def test_broken_added_tokens(bert, file, content, sentence):
     assert "\n" not in str(error.value)
 
 
+def test_many_added_tokens(bert):
+    """Twenty thousand names of tokens take no time that grows with their square."""
+    names = [f"<{number}>" for number in range(20_000)]
+    write_json(bert / "tokenizer_config.json", {"additional_special_tokens": names * 2})
+    assert spell(bert, "a <19999>") == f"[CLS] a {75 + 19_999} [SEP]"
+
+
 def test_added_token_beyond_the_word_table(tmp_path):
     """An added token without a row in the word table is refused in a text, by its name."""
     directory = make_model_directory(tmp_path / "model")
