@@ -2,12 +2,14 @@
 
 There are two kinds of older files: WordPiece's vocabulary (vocab.txt; BERT, DistilBERT, MPNet), and
 BPE's vocabulary and merges (vocab.json and merges.txt; RoBERTa, HerBERT). The class that the
-directory names, or else its network's, says what is done with them: see `tokenizer_classes`.
+directory names, or else its network's, says what is done with them, and with the vocabulary in
+tokenizer.json: see `tokenizer_classes`.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +35,8 @@ from minisbert.system.regular_files import (
     read_regular,
     shorten_path,
 )
+
+logger = logging.getLogger(__name__)
 
 # Files that only the sentencepiece library reads.
 SENTENCEPIECE_FILES = ("sentencepiece.bpe.model", "spiece.model", "tokenizer.model")
@@ -101,8 +105,21 @@ def read_tokenizer(directory: Path, options: Fields) -> StoredTokenizer:
     named = _find_class(directory, options, config)
     path = directory / "tokenizer.json"
     whole = load_tokenizer(path) if path.exists() else None
+    default = ["token_type_ids"] if named.kind and named.kind.gives_types else []
     if whole is None:
         _check_vocabulary_files(directory, named)
+    elif (
+        named.kind is not None
+        and named.kind.model is models.WordPiece
+        and isinstance(whole.model, models.Unigram)
+    ):
+        # A BERT with XLM-RoBERTa's pieces, such as paraphrase-multilingual-MiniLM-L12-v2. Version 4
+        # of transformers takes tokenizer.json whole, version 5 finds nothing but unknown tokens.
+        logger.warning(
+            "%s holds pieces, which %s (%s) does not read, and is taken whole; %s in %s",
+            *(shorten_path(path), named.name, named.place, _TAKE_WHOLE, shorten_path(options.path)),
+        )
+        named = named._replace(kind=None)
     added = read_added_tokens(
         directory,
         options,
@@ -122,7 +139,6 @@ def read_tokenizer(directory: Path, options: Fields) -> StoredTokenizer:
         added.add_to(tokenizer)
     if options.find("split_special_tokens", FLAG, False):
         tokenizer.encode_special_tokens = True
-    default = ["token_type_ids"] if named.kind and named.kind.gives_types else []
     inputs = options.find("model_input_names", _INPUT_NAMES, default)
     whose = f"{named.name} ({named.place}) with the special tokens in {shorten_path(options.path)}"
     return StoredTokenizer(tokenizer, "token_type_ids" in inputs, frame, whose)

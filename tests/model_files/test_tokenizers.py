@@ -131,7 +131,6 @@ def test_vocabulary_of_another_class(bert, name, present):
         ("normalizer", normalizers.NFKC()),
         ("normalizer", normalizers.Sequence([normalizers.NFC(), normalizers.BertNormalizer()])),
         ("pre_tokenizer", pre_tokenizers.Whitespace()),
-        ("model", models.Unigram([("[UNK]", 0.0), ("[CLS]", 0.0), ("[SEP]", 0.0)], 0)),
     ],
 )
 def test_steps_of_another_class(bert, name, value):
@@ -145,6 +144,20 @@ def test_steps_of_another_class(bert, name, value):
     assert str(bert / "tokenizer_config.json") in str(error.value)
     write_json(bert / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"})
     assert Tokenizer(bert).encode(["the"], 64).ids
+
+
+@pytest.mark.parametrize("options", [{}, {"tokenizer_class": "BertTokenizer"}])
+def test_bert_with_pieces(bert, options, caplog):
+    """A BERT with XLM-R's pieces is read by tokenizer.json alone, and a warning says so."""
+    frame = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    words = write_unigram(bert, ROBERTA_WORDS, ["<mask>"], frame=frame)
+    write_json(bert / "tokenizer_config.json", {**options, "do_lower_case": True})
+    assert spell(bert, "the", words) == "<s> ▁the </s>"
+    assert "holds pieces, which BertTokenizer" in caplog.text
+    caplog.clear()
+    write_json(bert / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"})
+    assert spell(bert, "the", words) == "<s> ▁the </s>"
+    assert not caplog.text
 
 
 @pytest.mark.parametrize("name", ["PreTrainedTokenizerFast", "PreTrainedTokenizer"])

@@ -47,8 +47,11 @@ def read_ours(directory, rows):
     return ids, types
 
 
-def compare(directory):
-    """Return "equal" or "refused"; fail if a directory is read otherwise than there.
+def compare(directory, log=None):
+    """Return "equal", "warned" or "refused"; fail if a directory is read otherwise than there.
+
+    Only with a warning in the `log` may it be read otherwise: a BERT with pieces, in which
+    transformers 5 finds nothing but unknown tokens.
 
     What transformers can't read either, or gives ids to that the network has no row for, must be
     refused.
@@ -65,6 +68,9 @@ def compare(directory):
     except (ValueError, FileNotFoundError) as error:
         sentence = str(error)
     else:
+        if log is not None and "holds pieces" in log.text:
+            log.clear()
+            return "warned"
         assert got == expected
         return "equal"
     assert str(directory) in sentence or sentence.startswith("inputs must have token ids below")
@@ -95,7 +101,7 @@ def test_grid(tmp_path, name, layout):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_contradictions(tmp_path, name):
+def test_contradictions(tmp_path, name, caplog):
     """Files that say different things, in 60 random ways a class, give the same ids or an error."""
     rng = random.Random(name)
     counts = Counter()
@@ -112,7 +118,7 @@ def test_contradictions(tmp_path, name):
         edit_json(directory / "config.json", vocab_size=config["vocab_size"] + 9)
         done = change(directory, rng, rng.randrange(1, 5))
         try:
-            counts[compare(directory)] += 1
+            counts[compare(directory, caplog)] += 1
         except AssertionError as error:
             raise AssertionError(f"{layout} {options} {added} {done}") from error
     assert counts["equal"] >= 20

@@ -14,7 +14,7 @@ one sentence. Everything else is a fault:
     memory                the peak is above the valid call's by more than 64 MB and 20 times the
                           size of the files
     slow                  more than 2 s, again when run alone
-    died, hung            the process was killed by a signal, or a case took a minute
+    died, hung            the process was killed by a signal, or a case took half a minute
 
 Cases run in a child process, which is started again after a death at the case that follows.
 """
@@ -46,12 +46,12 @@ from soak.mutations import mutate_file
 SEED = 14
 DOCUMENTED = (
     *(ValueError, TypeError, OSError, FileNotFoundError, FileExistsError),
-    *(PermissionError, IsADirectoryError, NotADirectoryError),
+    *(PermissionError, IsADirectoryError, NotADirectoryError, FloatingPointError),
 )
 LONGEST_SENTENCE = 500  # characters, without the directory's path
 MORE_MEMORY, TIMES_SIZE = 64 << 20, 20
 SLOW = 2.0  # seconds
-HUNG = 60.0  # seconds
+HUNG = 30.0  # seconds
 ADDRESS_SPACE = 16 << 30  # bytes: a child that asks for more gets MemoryError
 
 
