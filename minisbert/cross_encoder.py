@@ -160,9 +160,8 @@ class CrossEncoder(LoadedModel):
         self.config = read_cross_encoder_config(directory, labels)
         if num_labels not in (None, self.config.num_labels):
             raise ValueError(
-                f"num_labels must be {self.config.num_labels}, as {shorten_path(directory)} "
-                f"has it, "
-                f"got {shorten(num_labels)}; leave it out"
+                f"num_labels must be {self.config.num_labels}, as {shorten_path(directory)} has "
+                f"it, got {shorten(num_labels)}; leave it out"
             )
         self.tokenizer = self._load_tokenizer(directory)
         # First, since only the weights confirm the sizes of which a fresh head is made.

@@ -15,12 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from minisbert.arguments import (
-    OnTruncate,
-    check_run_options,
-    check_texts,
-    report_truncation,
-)
+from minisbert.arguments import OnTruncate, check_run_options, check_texts, report_truncation
 from minisbert.arrays import Array
 from minisbert.encoding.batching import fill_rows
 from minisbert.encoding.drop_in import count_workers, encode_method

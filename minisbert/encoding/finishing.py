@@ -52,9 +52,8 @@ def check_output_options(
         )
     if precision in ("int8", "uint8") and texts == 1:
         raise ValueError(
-            f"inputs must be at least 2 texts for precision {shorten(precision)}, got 1, "
-            f"whose codes "
-            "would all be equal; encode as float32, and call quantize_embeddings with ranges"
+            f"inputs must be at least 2 texts for precision {shorten(precision)}, got 1, whose "
+            "codes would all be equal; encode as float32, and call quantize_embeddings with ranges"
         )
 
 

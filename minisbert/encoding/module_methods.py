@@ -12,11 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from minisbert.arguments import (
-    check_device,
-    check_rows,
-    shorten,
-)
+from minisbert.arguments import check_device, check_rows, shorten
 from minisbert.encoding.drop_in import start_pool
 from minisbert.encoding.tokenization import TokenIds, Tokenizer
 from minisbert.system.tensors import find_torch, make_tensors

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from minisbert.arguments import (
-    shorten,
-    shorten_names,
-    warn_caller,
-)
+from minisbert.arguments import shorten, shorten_names, warn_caller
 from minisbert.encoding.tokenization import Tokenizer
 from minisbert.network.config import PoolingConfig
 
@@ -26,8 +22,8 @@ def merge_prompts(own: Mapping[str, str], given: Mapping[str, str | None] | None
     for name, text in prompts.items():
         if not isinstance(text, str):
             raise TypeError(
-                f"prompts must be texts, got {type(text).__name__} for {shorten(name)}; give "
-                f"its text"
+                f"prompts must be texts, got {type(text).__name__} for {shorten(name)}; "
+                "give its text"
             )
     return prompts
 

@@ -20,11 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minisbert.arguments import (
-    check_rows,
-    check_whole_number,
-    shorten,
-)
+from minisbert.arguments import check_rows, check_whole_number, shorten
 from minisbert.arrays import Array
 from minisbert.system.disk import remove_unfinished_files, sync_directory, write_file
 from minisbert.system.json_fields import Fields, Rule, read_fields
@@ -175,16 +171,14 @@ def _encode_to_locked_file(
     rest = iter(texts)
     if _hash_texts(rest, done) != digest:
         raise ValueError(
-            f"the first {done} texts must be those that {shorten_path(partial)} was made "
-            f"from, got others; "
-            "give the same texts, or pass resume=False to start again"
+            f"the first {done} texts must be those that {shorten_path(partial)} was made from, got "
+            "others; give the same texts, or pass resume=False to start again"
         )
     size = _HEADER_BYTES + done * empty.shape[1] * empty.dtype.itemsize
     if done and partial.stat().st_size < size:
         raise ValueError(
-            f"{shorten_path(partial)} must hold {done} rows, as {shorten_path(journal)} says, "
-            f"but it was cut short; "
-            "pass resume=False to start again"
+            f"{shorten_path(partial)} must hold {done} rows, as {shorten_path(journal)} says, but "
+            "it was cut short; pass resume=False to start again"
         )
     if not done:
         journal.unlink(missing_ok=True)  # it may count rows that are dropped now

@@ -96,9 +96,8 @@ class Tokenizer:
             self._tokenizer.encode(_RARE_LETTER)
         if not self._try("").ids:
             raise ValueError(
-                f"the tokenizer in {shorten_path(self._directory)} must put special tokens "
-                f"around a text, "
-                "got none for an empty one; add a post-processor to it"
+                f"the tokenizer in {shorten_path(self._directory)} must put special tokens around "
+                "a text, got none for an empty one; add a post-processor to it"
             )
 
     def _try(self, text: str, second: str | None = None) -> tokenizers.Encoding:
@@ -119,9 +118,8 @@ class Tokenizer:
         vocabulary = self._tokenizer.get_vocab()
         if not vocabulary:
             raise ValueError(
-                f"the tokenizer in {shorten_path(self._directory)} must have a vocabulary, "
-                f"got an empty one; "
-                "fetch the model again"
+                f"the tokenizer in {shorten_path(self._directory)} must have a vocabulary, got an "
+                "empty one; fetch the model again"
             )
         # The ids of special tokens come from the post-processor and may not be in the vocabulary.
         always = [*self._try("").ids, *self._try(_RARE_LETTER).ids]
@@ -161,23 +159,21 @@ class Tokenizer:
         special = self.count_special(pairs)
         if own != [len(plain)] * (1 + pairs) or sum(own) + special != len(encoding):
             raise ValueError(
-                f"the tokenizer in {shorten_path(self._directory)} must put each text between "
-                f"its special tokens "
-                "once, got a post-processor that doesn't; the tokenizer may be another model's"
+                f"the tokenizer in {shorten_path(self._directory)} must put each text between its "
+                "special tokens once, got a post-processor that doesn't; "
+                "the tokenizer may be another model's"
             )
         if special + 1 + pairs > positions:
             raise ValueError(
-                f"the tokenizer in {shorten_path(self._directory)} must leave room for the "
-                f"text, got "
-                f"{special} special tokens for {positions} positions; "
+                f"the tokenizer in {shorten_path(self._directory)} must leave room for the text, "
+                f"got {special} special tokens for {positions} positions; "
                 "the tokenizer may be another model's"
             )
         types = segments if pairs else 1
         if self._gives_types and segments and max(encoding.type_ids) >= types:
             raise ValueError(
-                f"token types of the tokenizer in {shorten_path(self._directory)} must be "
-                f"below {types}, got "
-                f"{max(encoding.type_ids)}; the tokenizer may be another model's"
+                f"token types of the tokenizer in {shorten_path(self._directory)} must be below "
+                f"{types}, got {max(encoding.type_ids)}; the tokenizer may be another model's"
             )
 
         if self._frame is not None:
@@ -198,9 +194,8 @@ class Tokenizer:
         for own, stored in zip(*found, strict=True):
             if stored != own:
                 raise ValueError(
-                    f"{path} must put the tokens around a text as {self._whose} "
-                    f"does, ids {shorten(own[0])}, got {shorten(stored[0])}; "
-                    "correct one of these files"
+                    f"{path} must put the tokens around a text as {self._whose} does, ids "
+                    f"{shorten(own[0])}, got {shorten(stored[0])}; correct one of these files"
                 )
 
     def count_special(self, pairs: bool) -> int:

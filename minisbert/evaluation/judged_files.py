@@ -99,9 +99,8 @@ def read_beir(directory: str | os.PathLike[str], split: str = "test") -> Retriev
     if not path.is_file():
         splits = shorten_names(sorted(file.stem for file in path.parent.glob("*.tsv"))) or "none"
         raise FileNotFoundError(
-            f"split must be one of {shorten_path(path.parent)}, which has {splits}, "
-            f"got {shorten_name(split)}; "
-            "choose another"
+            f"split must be one of {shorten_path(path.parent)}, which has {splits}, got "
+            f"{shorten_name(split)}; choose another"
         )
     grades: dict[str, dict[str, float]] = {}
     for number, query, document, grade in _read_judgements(str(path)):

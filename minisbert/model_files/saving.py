@@ -15,11 +15,7 @@ from pathlib import Path
 from textwrap import indent
 from typing import Any
 
-from minisbert.arguments import (
-    check_texts,
-    shorten_name,
-    shorten_names,
-)
+from minisbert.arguments import check_texts, shorten_name, shorten_names
 from minisbert.arrays import Array
 from minisbert.model_files.class_paths import TORCH_ACTIVATIONS, make_torch_path
 from minisbert.model_files.configs import POOLING_FLAGS, read_bert_config

@@ -19,10 +19,7 @@ from collections.abc import Collection, Iterator
 from contextvars import ContextVar
 from pathlib import Path
 
-from minisbert.arguments import (
-    shorten,
-    shorten_message,
-)
+from minisbert.arguments import shorten, shorten_message
 from minisbert.model_files.configs import read_bert_config, read_model_config
 from minisbert.system.regular_files import read_regular
 
@@ -54,7 +51,7 @@ def complete_name(name: str) -> str:
         or len(full_name) > 96
     ):
         raise ValueError(
-            f"model name must be 'name' or 'organisation/name' of letters, digits, '.', '_' and "
+            "model name must be 'name' or 'organisation/name' of letters, digits, '.', '_' and "
             f"'-', got {shorten(name)}; give such a name or an existing directory"
         )
     return full_name

@@ -88,7 +88,7 @@ def encode_text(
         if not _is_failure(error):
             raise
         raise ValueError(
-            f"inputs must be texts that the model's tokenizer can read, but it failed at index "
+            "inputs must be texts that the model's tokenizer can read, but it failed at index "
             f"{index} ({_tell(error)}); change the text, or fetch the model again"
         ) from None
 

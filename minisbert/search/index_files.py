@@ -117,7 +117,7 @@ def check_companions(companions: dict[str, Array]) -> None:
     for name, array in companions.items():
         if name in OWN_ARRAYS or not isinstance(array, np.ndarray) or array.dtype not in kinds:
             raise ValueError(
-                f"companions must be arrays of numbers under names other than "
+                "companions must be arrays of numbers under names other than "
                 f"{', '.join(OWN_ARRAYS)}, got {getattr(array, 'dtype', type(array).__name__)} "
                 f"{shorten(name)}; rename or convert it"
             )

@@ -83,8 +83,7 @@ def kernel_name() -> str:
     if wanted not in kernels:
         raise ValueError(
             f"MINISBERT_SIMD must be one of {', '.join(kernels)} on this machine, got "
-            f"{shorten(wanted)}; "
-            "unset it to let minisbert choose"
+            f"{shorten(wanted)}; unset it to let minisbert choose"
         )
     return wanted
 

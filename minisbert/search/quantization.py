@@ -22,11 +22,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minisbert.arguments import (
-    shorten,
-    shorten_message,
-    warn_caller,
-)
+from minisbert.arguments import shorten, shorten_message, warn_caller
 from minisbert.arrays import Array
 from minisbert.search.index_rows import PREPARED_ROWS
 from minisbert.system.regular_files import shorten_path
@@ -145,9 +141,8 @@ def load_ranges(path: str | os.PathLike[str]) -> Array:
     arrays, metadata = read_safetensors(Path(path))
     if metadata.get("format") != RANGES_FORMAT or "ranges" not in arrays:
         raise ValueError(
-            f"ranges {shorten_path(path)} must be a file of {RANGES_FORMAT}, got another kind "
-            f"of safetensors "
-            "file; pass a file that save_ranges wrote"
+            f"ranges {shorten_path(path)} must be a file of {RANGES_FORMAT}, got another kind of "
+            "safetensors file; pass a file that save_ranges wrote"
         )
     try:
         return _read_ranges(arrays["ranges"])

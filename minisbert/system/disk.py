@@ -174,9 +174,8 @@ def check_destination(
         contents = f"with {strange[0]} in it" if strange else f"without {marker}"
         actual = f"a directory {contents}"
     raise FileExistsError(
-        f"{shorten_path(destination)} must be a new or empty directory, or an older one of "
-        f"the same kind, "
-        f"got {actual}; choose another name, or move it away"
+        f"{shorten_path(destination)} must be a new or empty directory, or an older one of the "
+        f"same kind, got {actual}; choose another name, or move it away"
     )
 
 

@@ -12,10 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from minisbert.arguments import (
-    shorten,
-    shorten_message,
-)
+from minisbert.arguments import shorten, shorten_message
 from minisbert.system.regular_files import read_regular, shorten_path
 
 

@@ -23,11 +23,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from minisbert.arguments import (
-    shorten,
-    shorten_message,
-    shorten_name,
-)
+from minisbert.arguments import shorten, shorten_message, shorten_name
 from minisbert.arrays import Array
 from minisbert.system.disk import write_file
 from minisbert.system.mapped_arrays import map_file
@@ -164,8 +160,7 @@ def view_tensor(raw: Array, place: Place, what: str) -> Array:
     except ValueError as error:
         raise ValueError(
             f"{what} must have a shape that NumPy can hold, got {shorten(shape)} "
-            f"({shorten_message(error)}); "
-            "replace the file with a whole copy"
+            f"({shorten_message(error)}); replace the file with a whole copy"
         ) from None
     if kind == "BF16":
         # A bfloat16 is the upper half of a float32.

@@ -11,12 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minisbert.arguments import (
-    OnTruncate,
-    check_positive,
-    check_truncation,
-    shorten_names,
-)
+from minisbert.arguments import OnTruncate, check_positive, check_truncation, shorten_names
 from minisbert.arrays import Array
 from minisbert.cross_encoder import CrossEncoder
 from minisbert.encoder import SentenceTransformer
@@ -278,8 +273,7 @@ def check_out_directory(out: str | os.PathLike[str], resume: bool) -> None:
     if unfinished and not resume:
         raise FileExistsError(
             f"{shorten_path(work)} must not exist to start anew, but it holds an unfinished "
-            f"training; "
-            "resume it, or remove it"
+            "training; resume it, or remove it"
         )
     if resume and not unfinished and (out / WEIGHTS_FILE).exists():
         raise FileExistsError(

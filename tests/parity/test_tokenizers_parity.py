@@ -8,15 +8,7 @@ from collections import Counter
 import pytest
 import sentence_transformers
 import transformers
-from tokenizer_directories import (
-    ADDED,
-    KINDS,
-    LAYOUTS,
-    PAIRS,
-    TEXTS,
-    change,
-    make_tokenizer,
-)
+from tokenizer_directories import ADDED, KINDS, LAYOUTS, PAIRS, TEXTS, change, make_tokenizer
 
 from minisbert import CrossEncoder, SentenceTransformer
 from minisbert.encoding.tokenization import Tokenizer

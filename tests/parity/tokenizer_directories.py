@@ -5,13 +5,7 @@ import json
 from dataclasses import dataclass, field
 
 import transformers
-from family_models import (
-    CAMEMBERT_WORDS,
-    MPNET_WORDS,
-    ROBERTA_WORDS,
-    number,
-    train_unigram,
-)
+from family_models import CAMEMBERT_WORDS, MPNET_WORDS, ROBERTA_WORDS, number, train_unigram
 from family_models import TEXTS as TRAINING_TEXTS
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
 

@@ -17,12 +17,7 @@ from tasks import make_task
 from minisbert import CrossEncoder, FlatIndex, SentenceTransformer, TextIndex, read_examples, train
 from minisbert.evaluation.judged_files import read_beir, read_sts
 from minisbert.system.text_files import read_texts
-from models import (
-    WORDS,
-    make_cross_encoder_directory,
-    make_model_directory,
-    write_bpe,
-)
+from models import WORDS, make_cross_encoder_directory, make_model_directory, write_bpe
 
 TEXTS = ["", "The old bird sings.", "a red car runs all day " * 12]
 PAIRS = [("a bird", "the tree"), ("", "in all"), ("a red car " * 30, "dog " * 40)]
