@@ -9,7 +9,7 @@ KERNEL := $(wildcard csrc/*)
 export MINISBERT_REQUIRE_KERNEL := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo exercise test test-fast check check-sdist test-c test-parity soak bench-peers bench bench-costs bench-compare bench-search bench-train figures size clean
+.PHONY: help demo exercise test test-fast check check-dist test-c test-parity soak bench-peers bench bench-costs bench-compare bench-search bench-train figures size clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -44,16 +44,23 @@ check: $(VENV)/.installed-dev ## style and types
 	$(BIN)/mypy
 
 # Built from a copy of the sources, since setuptools would add files that an older build has listed.
-SDIST := build/sdist
+DIST := build/dist
 
-check-sdist: $(VENV)/.installed-dev ## build the source distribution, install it elsewhere, use it
-	rm -rf $(SDIST)
-	mkdir -p $(SDIST)/source
-	tar -c --exclude='./.*' --exclude=./build --exclude='*.egg-info' --exclude='*.so' . | tar -x -C $(SDIST)/source
-	$(BIN)/python -m build --sdist --outdir $(SDIST) $(SDIST)/source
-	$(PYTHON) -m venv $(SDIST)/venv
-	$(SDIST)/venv/bin/python -m pip install --quiet --disable-pip-version-check $(SDIST)/minisbert-*.tar.gz
-	$(SDIST)/venv/bin/python -I tests/check_install.py
+check-dist: $(VENV)/.installed-dev ## build the source distribution and the wheel, install and use each
+	rm -rf $(DIST)
+	mkdir -p $(DIST)/source
+	tar -c --exclude='./.*' --exclude=./build --exclude='*.egg-info' --exclude='*.so' . | tar -x -C $(DIST)/source
+	$(BIN)/python -m build --sdist --wheel --outdir $(DIST) $(DIST)/source
+	@set -e; for made in $(DIST)/minisbert-*.tar.gz $(DIST)/minisbert-*.whl; do \
+		$(PYTHON) -m venv --clear $(DIST)/venv; \
+		$(DIST)/venv/bin/python -m pip install --quiet --disable-pip-version-check $$made; \
+		$(DIST)/venv/bin/python -I tests/check_install.py; \
+	done
+	@echo "a failed compilation, where build/ holds an older kernel"
+	ls $(DIST)/source/build/lib*/minisbert/_topk*
+	CC=/bin/false MINISBERT_REQUIRE_KERNEL=0 $(BIN)/python -m build --wheel --outdir $(DIST)/failed $(DIST)/source
+	$(BIN)/python -m zipfile --list $(DIST)/failed/minisbert-*.whl > $(DIST)/failed/names
+	! grep _topk $(DIST)/failed/names
 
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
 STRICT := -std=c11 -O2 -g -ffp-contract=off -Wall -Wextra -Wpedantic -Werror

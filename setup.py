@@ -16,6 +16,12 @@ class BuildOptionalKernel(build_ext):
     """Compile the kernel; if that fails, say so and install without it."""
 
     def run(self):
+        # If the compilation fails, a kernel that an older build left must not be installed instead.
+        for extension in self.extensions:
+            name = self.get_ext_filename(self.get_ext_fullname(extension.name))
+            for path in (self.get_ext_fullpath(extension.name), os.path.join(self.build_lib, name)):
+                if os.path.exists(path):
+                    os.remove(path)
         try:
             super().run()
         except Exception as error:  # every compiler toolchain fails with exceptions of its own

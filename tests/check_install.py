@@ -1,4 +1,4 @@
-"""Use an installed minisbert: `make check-sdist` runs this in an environment of its own.
+"""Use an installed minisbert: `make check-dist` runs this in an environment of its own.
 
 The kernel must be there, a search must give the same with the kernel and with NumPy, and files that
 are not modules must be installed, too.
