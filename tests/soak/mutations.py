@@ -128,7 +128,7 @@ def _mutate_json(content: bytes, rng: random.Random) -> tuple[bytes, str]:
     """Replace, remove, copy or rename a value anywhere in a JSON document."""
     try:
         document = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):  # what an earlier mutation has left
         return _mutate_bytes(content, rng)
     places = list(_list_places(document))
     if not places:
