@@ -28,17 +28,16 @@ to LONGEST_PIECE characters.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from itertools import chain
-from typing import Any
 
 import tokenizers
 from tokenizers import models
 
 from minisbert.model_files.tokenizer_library import check_unicode, encode_text
+from minisbert.model_files.tokenizer_steps import Step, list_steps
 
 # A text of at most so many characters is tokenised as a whole; so long are the pieces of others.
 PIECE = 8192
@@ -128,9 +127,9 @@ class TextCutter:
         return list(self._tokenizer.get_added_tokens_decoder().values())
 
     @cached_property
-    def _steps(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    def _steps(self) -> tuple[list[Step], list[Step]]:
         """The steps of the normaliser and of the pre-tokenizer."""
-        return _unfold(self._tokenizer.normalizer), _unfold(self._tokenizer.pre_tokenizer)
+        return list_steps(self._tokenizer)
 
     @cached_property
     def drops_spaces(self) -> bool:
@@ -224,7 +223,7 @@ class TextCutter:
             for form in (token.content, self._normalize(token.content))
         )
 
-    def _joins_spaces(self, step: dict[str, Any]) -> bool:
+    def _joins_spaces(self, step: Step) -> bool:
         """Whether a normaliser may look over a cut before a space."""
         kind = step.get("type")
         if kind == "Strip":
@@ -308,26 +307,7 @@ class LongText:
         return text
 
 
-def _unfold(step: Any) -> list[dict[str, Any]]:
-    """Return the steps of a normaliser or a pre-tokenizer, one that can't be read as unknown."""
-    if step is None:
-        return []
-    try:
-        waiting = [json.loads(step.__getstate__())]
-    except Exception:  # one that is written in Python
-        return [{"type": "unknown"}]
-    steps: list[dict[str, Any]] = []
-    while waiting:
-        each = waiting.pop()
-        inner = each.get("normalizers", each.get("pretokenizers"))
-        if inner is None:
-            steps.append(each)
-        else:
-            waiting.extend(reversed(inner))
-    return steps
-
-
-def _divides_locally(step: dict[str, Any]) -> bool:
+def _divides_locally(step: Step) -> bool:
     """Whether a pre-tokenizer divides words at digits or punctuation, wherever they stand."""
     kind = step.get("type")
     isolates = step.get("behavior", "Isolated") in ("Isolated", "Contiguous")

@@ -17,13 +17,11 @@ import tokenizers
 from minisbert.arguments import shorten
 from minisbert.arrays import Array
 from minisbert.encoding.long_texts import PIECE, LongText, TextCutter
+from minisbert.model_files.tokenizer_classes import RARE_LETTER
 from minisbert.model_files.tokenizer_library import encode_text, refuse_failures
 from minisbert.model_files.tokenizers import lower_case_first, read_tokenizer
 from minisbert.system.json_fields import one_of, read_fields
 from minisbert.system.regular_files import shorten_path
-
-# A letter that hardly any vocabulary has.
-_RARE_LETTER = "\U00012000"
 
 # A text with capitals, accents, digits, punctuation, other scripts, special tokens and spaces.
 _MANY_KINDS = "A  Bird's ÉTÉ, l'été: x-y 12.5 <mask>[MASK] 老鸟 птица the singing\tcats  "
@@ -93,7 +91,7 @@ class Tokenizer:
         must = "holds a tokenizer that must read any text, got an error for a rare letter"
         remedy = "add an unknown token to it, or fetch the model again"
         with refuse_failures(self._directory, must, remedy):
-            self._tokenizer.encode(_RARE_LETTER)
+            self._tokenizer.encode(RARE_LETTER)
         if not self._try("").ids:
             raise ValueError(
                 f"the tokenizer in {shorten_path(self._directory)} must put special tokens around "
@@ -122,7 +120,7 @@ class Tokenizer:
                 "empty one; fetch the model again"
             )
         # The ids of special tokens come from the post-processor and may not be in the vocabulary.
-        always = [*self._try("").ids, *self._try(_RARE_LETTER).ids]
+        always = [*self._try("").ids, *self._try(RARE_LETTER).ids]
         always += self._try("", "").ids if pairs else []
         beyond = {word for word, row in vocabulary.items() if row >= vocab_size}
         self._rows = vocab_size if beyond else None
@@ -137,8 +135,8 @@ class Tokenizer:
             largest = max(*vocabulary.values(), *always)
             raise ValueError(
                 f"ids of the tokenizer in {shorten_path(self._directory)} must be below "
-                f"{vocab_size}, the "
-                f"vocab_size of the model, got {largest}; the tokenizer may be another model's"
+                f"{vocab_size}, the vocab_size of the model, got {largest}; "
+                "the tokenizer may be another model's"
             )
 
     def _comes_out(self, words: Iterable[str], vocab_size: int) -> bool:

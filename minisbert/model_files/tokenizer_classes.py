@@ -16,19 +16,21 @@ PreTrainedTokenizerFast takes all of tokenizer.json as it is.
 from __future__ import annotations
 
 import base64
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers, processors
 
 from minisbert.arguments import shorten
+from minisbert.model_files.tokenizer_steps import Step
 from minisbert.system.json_fields import FLAG, Fields
 
 # Normaliser and pre-tokenizer; either may be None.
 Steps = tuple[Any, Any]
+
+# A letter that hardly any vocabulary has.
+RARE_LETTER = "\U00012000"
 
 # The special tokens of a class, by name, in the order in which transformers adds them.
 _BERT_TOKENS: Mapping[str, str] = {
@@ -152,8 +154,7 @@ class TokenizerClass:
                 model.ignore_merges = False
         else:
             expected = model.token_to_id(unknown) if self.unknown is None else self.unknown
-            # Hardly any vocabulary has this letter.
-            got = [token.id for token in model.tokenize("\U00012000")]
+            got = [token.id for token in model.tokenize(RARE_LETTER)]
             if got != [expected]:
                 return f"ids {got} for an unknown letter where it has {[expected]}"
         return ""
@@ -245,24 +246,7 @@ FAMILY_CLASSES = {
 }
 
 
-def list_parts(tokenizer: tokenizers.Tokenizer) -> list[Mapping[str, Any]]:
-    """Return the steps before the model, each as the fields that tokenizer.json has for it."""
-    parts: list[Mapping[str, Any]] = []
-    for step in (tokenizer.normalizer, tokenizer.pre_tokenizer):
-        if step is not None:
-            _flatten(json.loads(step.__getstate__()), parts)
-    return parts
-
-
-def _flatten(step: Mapping[str, Any], parts: list[Mapping[str, Any]]) -> None:
-    if step["type"] == "Sequence":
-        for inner in step.get("normalizers", step.get("pretokenizers")):
-            _flatten(inner, parts)
-    else:
-        parts.append(step)
-
-
-def find_charsmap(parts: list[Mapping[str, Any]]) -> bytes | None:
+def find_charsmap(steps: Iterable[Step]) -> bytes | None:
     """Return the map of characters that sentencepiece normalises texts with."""
-    maps = [part["precompiled_charsmap"] for part in parts if part["type"] == "Precompiled"]
+    maps = [step["precompiled_charsmap"] for step in steps if step["type"] == "Precompiled"]
     return base64.b64decode(maps[0]) if maps else None

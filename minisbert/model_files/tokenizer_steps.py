@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from collections.abc import Iterator, Mapping
 from math import ceil
 from typing import Any
 
 import numpy as np
+import tokenizers
 
 from minisbert.arguments import shorten
 from minisbert.model_files.patterns import check_pattern
@@ -27,7 +29,27 @@ MOST_GROWTH = 64
 # nothing that it has made, so all steps that normalise count once, and not in MOST_GROWTH.
 _NORMALIZED_CHARACTERS = 18
 
-_Step = Mapping[str, Any]
+# The fields that tokenizer.json has for one step.
+Step = Mapping[str, Any]
+
+
+def list_steps(tokenizer: tokenizers.Tokenizer) -> tuple[list[Step], list[Step]]:
+    """Return the steps of a tokenizer's normaliser and of its pre-tokenizer, in order.
+
+    A part that is written in Python has one step of the type "unknown".
+    """
+    normalizer, pre_tokenizer = map(_read_part, (tokenizer.normalizer, tokenizer.pre_tokenizer))
+    return normalizer, pre_tokenizer
+
+
+def _read_part(part: Any) -> list[Step]:
+    if part is None:
+        return []
+    try:
+        content = json.loads(part.__getstate__())
+    except Exception:
+        return [{"type": "unknown"}]
+    return [step for step in _unfold(content) if step["type"] != "Sequence"]
 
 
 def check_steps(content: Any) -> None:
@@ -63,8 +85,8 @@ def check_steps(content: Any) -> None:
             )
 
 
-def _unfold(step: Any) -> Iterator[_Step]:
-    """Yield the steps of a sequence of sequences, in order."""
+def _unfold(step: Any) -> Iterator[Step]:
+    """Yield a step, and if it is a sequence, those in it, in order."""
     waiting = [step]
     while waiting:
         step = waiting.pop()
@@ -75,7 +97,7 @@ def _unfold(step: Any) -> Iterator[_Step]:
                     waiting.extend(reversed(step[name]))
 
 
-def _measure_pattern(pattern: _Step) -> int:
+def _measure_pattern(pattern: Step) -> int:
     """Return the least number of characters that a pattern matches."""
     if not isinstance(pattern.get("Regex"), str):
         return len(str(pattern.get("String", "")))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,9 +25,9 @@ from minisbert.model_files.tokenizer_classes import (
     TOKENIZER_CLASSES,
     TokenizerClass,
     find_charsmap,
-    list_parts,
 )
 from minisbert.model_files.tokenizer_library import load_tokenizer, refuse_failures
+from minisbert.model_files.tokenizer_steps import list_steps
 from minisbert.network.families import FAMILIES
 from minisbert.system.json_fields import FLAG, Fields, Rule, one_of, read_fields
 from minisbert.system.regular_files import (
@@ -256,8 +257,8 @@ def _build(
     """
     kind = named.kind
     assert kind is not None
-    parts = list_parts(whole) if whole else []
-    others = {part["type"] for part in parts} - {*kind.parts}
+    stored_steps = [*chain(*list_steps(whole))] if whole else []
+    others = {step["type"] for step in stored_steps} - {*kind.parts}
     found = type(model).__name__
     if others or not isinstance(model, kind.model):
         steps = "".join(f" after {other}" for other in sorted(others))
@@ -276,7 +277,7 @@ def _build(
             f"({named.place}), got {fault}; {_TAKE_WHOLE} in {shorten_path(options.path)}"
         )
     tokenizer = tokenizers.Tokenizer(model)
-    normalizer, tokenizer.pre_tokenizer = kind.make_steps(options, find_charsmap(parts))
+    normalizer, tokenizer.pre_tokenizer = kind.make_steps(options, find_charsmap(stored_steps))
     if normalizer is not None:
         tokenizer.normalizer = normalizer
     added.add_to(tokenizer)
