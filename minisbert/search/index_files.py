@@ -43,7 +43,7 @@ from minisbert.search.kernel import BLOCK_ROWS
 from minisbert.system.disk import write_file
 from minisbert.system.locks import lock_destination
 from minisbert.system.regular_files import open_regular, shorten_path
-from minisbert.system.safetensors import DTYPES, make_header
+from minisbert.system.safetensors import DTYPES, describe_tensors, make_header
 
 INDEX_FORMAT = "minisbert-flat-index"
 
@@ -91,10 +91,8 @@ def write_index(path: Path, content: IndexContent) -> None:
         arrays["codes"] = view_blocks(state.blocks)
     if state.ids is not None:
         arrays["ids"] = state.ids
-    kinds = {np.dtype(dtype): kind for kind, dtype in DTYPES.items() if kind != "BF16"}
-    # The widest type first, so that every array is aligned in the file and can be mapped.
-    names = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
-    tensors = {name: (kinds[arrays[name].dtype], arrays[name].shape) for name in names}
+    tensors = describe_tensors(arrays)
+    names = list(tensors)
     count = count_digests({name: array.nbytes for name, array in arrays.items()})
     tensors[DIGESTS] = ("U32", (count,))
     header = make_header(

@@ -16,7 +16,7 @@ LARGEST_JSON = 64 << 20
 LARGEST_TOKENIZER = 512 << 20
 
 # What `git clone` leaves in the place of large files where Git LFS is not installed.
-_POINTER = b"version https://git-lfs.github.com/spec/"
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _LARGEST_POINTER = 1024
 
 
@@ -48,7 +48,7 @@ def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
             os.close(descriptor)
         raise
     try:
-        if found.st_size <= _LARGEST_POINTER and file.peek().startswith(_POINTER):
+        if found.st_size <= _LARGEST_POINTER and file.peek().startswith(LFS_POINTER):
             raise ValueError(
                 f"{shorten_path(path)} must be the file itself, got a pointer of Git LFS; "
                 "run `git lfs pull` in its directory, or download the file"

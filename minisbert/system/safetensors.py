@@ -173,14 +173,21 @@ def view_tensor(raw: Array, place: Place, what: str) -> Array:
 
 def write_safetensors(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
     """Write arrays to a file that appears whole or not at all, without copying them all first."""
-    kinds = {np.dtype(dtype): kind for kind, dtype in DTYPES.items() if kind != "BF16"}
-    # The widest type first, so that every array is aligned in the file and can be mapped.
-    names = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
-    tensors = {name: (kinds[arrays[name].dtype], arrays[name].shape) for name in names}
+    tensors = describe_tensors(arrays)
     with write_file(path) as file:
         file.write(make_header(tensors, metadata))
-        for name in names:
+        for name in tensors:
             file.write(np.ascontiguousarray(arrays[name]).data)
+
+
+def describe_tensors(arrays: Mapping[str, Array]) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return type and shape of each array, as `make_header` takes them, in the order of a file.
+
+    The widest type comes first, so that every array is aligned in the file and can be mapped.
+    """
+    kinds = {np.dtype(dtype): kind for kind, dtype in DTYPES.items() if kind != "BF16"}
+    names = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
+    return {name: (kinds[arrays[name].dtype], arrays[name].shape) for name in names}
 
 
 def read_header(file: BinaryIO) -> tuple[dict[str, Any], int]:

@@ -22,12 +22,10 @@ from minisbert.arguments import (
     shorten_name,
     shorten_names,
 )
-from minisbert.system.regular_files import shorten_path
+from minisbert.system.regular_files import LFS_POINTER, shorten_path
 
 # The longest line, and the longest quoted field of CSV, in bytes and in characters.
 LARGEST_LINE = 64 << 20
-
-_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 def file_error(
@@ -105,7 +103,7 @@ def read_lines(path: str) -> Iterator[str]:
             if len(line) > LARGEST_LINE:
                 must = f"must have at most {LARGEST_LINE:,} bytes"
                 raise file_error(path, must, "more", remedy="is it the right file?", line=number)
-            if number == 1 and line.startswith(_LFS_POINTER):
+            if number == 1 and line.startswith(LFS_POINTER):
                 must, remedy = "must be the file itself", "fetch it with `git lfs pull`"
                 raise file_error(path, must, "a Git LFS pointer to it", remedy=remedy)
             try:
