@@ -151,8 +151,8 @@ class CrossEncoder(LoadedModel):
             fresh_head = 0
             warn_caller(
                 f"{shorten_path(directory)} has no classification head, so a new one for "
-                f"{num_labels} labels is "
-                "drawn at random; its scores mean nothing until it is trained"
+                f"{num_labels} labels is drawn at random; "
+                "its scores mean nothing until it is trained"
             )
         labels = None if fresh_head is None else num_labels or 1
         if num_labels is not None and has_head(directory, num_labels):

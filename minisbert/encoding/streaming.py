@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterable, Iterator, Sized
 from itertools import islice
 from pathlib import Path
@@ -23,8 +22,8 @@ import numpy as np
 from minisbert.arguments import check_rows, check_whole_number, shorten
 from minisbert.arrays import Array
 from minisbert.system.disk import remove_unfinished_files, sync_directory, write_file
-from minisbert.system.json_fields import Fields, Rule, read_fields
-from minisbert.system.locks import lock_destination
+from minisbert.system.json_fields import DIGEST, Fields, Rule, read_fields
+from minisbert.system.locks import lock_destination, resolve_path
 from minisbert.system.progress import progress_bar
 from minisbert.system.regular_files import shorten_path
 
@@ -132,7 +131,7 @@ def encode_to_file(
             f"{shorten(options['output_value'])}; all rows of a file have the same width"
         )
     shown = options.pop("show_progress_bar", None)
-    path = Path(os.path.realpath(os.path.expanduser(path)))  # a link is followed, not replaced
+    path = resolve_path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(
             f"path must be in an existing folder, got {shorten_path(path)}; make the folder first"
@@ -296,11 +295,7 @@ _START_ANEW = "pass resume=False to start again"
 _COUNT = Rule(
     "a whole number of texts", lambda value: type(value) is int and 0 <= value < 2**53, _START_ANEW
 )
-_DIGEST = Rule(
-    "64 hexadecimal digits",
-    lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None,
-    _START_ANEW,
-)
+_DIGEST = DIGEST._replace(advice=_START_ANEW)
 
 
 def _read_journal(path: Path, origin: str) -> tuple[int, bytes]:

@@ -10,7 +10,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from minisbert.mining.pairs import Found, Texts, arrange, collect_texts, read_da
 from minisbert.system.disk import write_file
 
 OutputFormat = Literal["triplet", "n-tuple", "labeled-pair", "labeled-list"]
-_FORMATS = ("triplet", "n-tuple", "labeled-pair", "labeled-list")
+_FORMATS = get_args(OutputFormat)
 
 
 def mine_hard_negatives(

@@ -148,8 +148,7 @@ def read_model_config(directory: Path) -> ModelConfig:
         "feature-extraction",
         described=os.path.lexists(directory / "modules.json"),
     )
-    prompts = {"query": "", "document": "", **fields.find("prompts", STRINGS, {})}
-    prompt_name = Rule("the name of one of its prompts", lambda value: value in list(prompts))
+    prompts, default_prompt_name = read_prompts(fields, query="", document="")
     return ModelConfig(
         bert=bert,
         transformer_path=transformer_path,
@@ -158,10 +157,17 @@ def read_model_config(directory: Path) -> ModelConfig:
         pooling=pooling,
         modules=modules,
         prompts=prompts,
-        default_prompt_name=fields.find("default_prompt_name", prompt_name, None),
+        default_prompt_name=default_prompt_name,
         similarity_fn_name=fields.find("similarity_fn_name", one_of(*SIMILARITIES), "cosine"),
         truncate_dim=fields.find("truncate_dim", SIZE, None),
     )
+
+
+def read_prompts(fields: Fields, **own: str) -> tuple[dict[str, str], str | None]:
+    """Return a model's prompts by name, and the name of the default one; `own` are always there."""
+    prompts = {**own, **fields.find("prompts", STRINGS, {})}
+    rule = Rule("the name of one of its prompts", lambda value: value in list(prompts))
+    return prompts, fields.find("default_prompt_name", rule, None)
 
 
 # The end of the name of a class with a classification head.
@@ -292,7 +298,7 @@ def _check_widths(
     for module in modules:
         if isinstance(module, DenseConfig):
             if module.in_features != width:
-                path = shorten_path(directory / module.path / "config.json")
+                path = directory / module.path / "config.json"
                 raise ValueError(
                     f"in_features in {shorten_path(path)} must be {width}, "
                     f"the width of the module before it, got {module.in_features}; "

@@ -16,12 +16,12 @@ import numpy as np
 from minisbert.arguments import shorten
 from minisbert.arrays import Array
 from minisbert.model_files.class_paths import find_activation
-from minisbert.model_files.configs import list_modules, read_bert_config
+from minisbert.model_files.configs import list_modules, read_bert_config, read_prompts
 from minisbert.model_files.transformer_module import read_transformer
 from minisbert.model_files.weights import check_tensors, find_tensors, load_tensors
 from minisbert.network.families import FAMILIES
 from minisbert.network.heads import CrossEncoderConfig, head_shapes
-from minisbert.system.json_fields import FRACTION, OBJECT, SIZE, STRINGS, Fields, Rule, read_fields
+from minisbert.system.json_fields import FRACTION, OBJECT, SIZE, Fields, Rule, read_fields
 from minisbert.system.regular_files import shorten_path
 
 _LABELS = Rule(
@@ -58,8 +58,7 @@ def read_cross_encoder_config(directory: Path, num_labels: int | None = None) ->
         or find_activation(fields, "sbert_ce_default_activation_function", scores=True)
         or ("sigmoid" if num_labels == 1 else "identity")
     )
-    prompts = newest.find("prompts", STRINGS, {})
-    prompt_name = Rule("the name of one of its prompts", lambda value: value in list(prompts))
+    prompts, default_prompt_name = read_prompts(newest)
     family = FAMILIES[bert.model_type]
     dropout = family.fields.get("classifier_dropout", "classifier_dropout")
     default_dropout = family.defaults.get("classifier_dropout", bert.hidden_dropout_prob)
@@ -75,7 +74,7 @@ def read_cross_encoder_config(directory: Path, num_labels: int | None = None) ->
         do_lower_case=do_lower_case,
         labels=_name_outputs(labels or {}, num_labels),
         prompts=prompts,
-        default_prompt_name=newest.find("default_prompt_name", prompt_name, None),
+        default_prompt_name=default_prompt_name,
     )
 
 

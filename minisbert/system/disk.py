@@ -27,7 +27,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import BinaryIO
 
-from minisbert.system.locks import lock_destination
+from minisbert.system.locks import lock_destination, resolve_path
 from minisbert.system.regular_files import shorten_path
 
 # What temporary names have after the name of what is written: 8 random bytes in hexadecimal.
@@ -106,7 +106,7 @@ def write_directory(
     Raises FileExistsError as `check_destination` does, and BlockingIOError if a long run is writing
     the directory, before the block runs.
     """
-    destination = _resolve(destination)
+    destination = resolve_path(destination)
     with lock_destination(destination, wait=True):
         recover_directory(destination)
         check_destination(destination, marker, names)
@@ -157,7 +157,7 @@ def check_destination(
 
     Raises FileExistsError naming what is there instead.
     """
-    destination = _resolve(destination)
+    destination = resolve_path(destination)
     if destination.is_symlink():
         actual = "a link that leads to itself"
     elif not destination.exists():
@@ -187,7 +187,7 @@ def recover_directory(destination: str | os.PathLike[str]) -> None:
     process is saving it, wait until that is done; if one is writing it in a long run, or nothing
     may be changed here, do nothing.
     """
-    destination = _resolve(destination)
+    destination = resolve_path(destination)
     if not any(_find_unfinished(destination, age) for age in _AGES):
         return
     with suppress(OSError), lock_destination(destination, wait=True) as alone:
@@ -206,14 +206,9 @@ def _find_unfinished(destination: Path, age: str) -> list[Path]:
 
 def remove_directory(directory: str | os.PathLike[str]) -> None:
     """Remove a directory in one step: a kill leaves it whole, or nothing under its name."""
-    directory = _resolve(directory)
+    directory = resolve_path(directory)
     with lock_destination(directory, wait=True):
         # After a kill `recover_directory` removes it, since it has the name of an unfinished one.
         unfinished = directory.with_name(f".{directory.name}.{secrets.token_hex(8)}.{_AGES[0]}")
         os.replace(directory, unfinished)
         shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def _resolve(path: str | os.PathLike[str]) -> Path:
-    """Return the real path: expand ~ and follow links, so that they are not replaced."""
-    return Path(os.path.realpath(os.path.expanduser(path)))

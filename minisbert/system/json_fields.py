@@ -6,6 +6,7 @@ An error is one sentence that names the field, the file, and what to do.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,6 +56,10 @@ OBJECT = Rule("an object", lambda value: isinstance(value, dict))
 STRINGS = Rule(
     "an object of strings",
     lambda value: isinstance(value, dict) and all(isinstance(v, str) for v in value.values()),
+)
+DIGEST = Rule(
+    "64 hexadecimal digits",
+    lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None,
 )
 
 REQUIRED: Any = object()

@@ -115,7 +115,7 @@ def lock_destination(path: str | os.PathLike[str], *, wait: bool) -> Iterator[bo
     OSError
         If the folder can't be made or written.
     """
-    destination = Path(os.path.realpath(os.path.expanduser(os.fsdecode(path))))
+    destination = resolve_path(path)
     file = name_lock_file(destination)
     missing = [folder for folder in destination.parents if not folder.exists()]
     start, pause = time.monotonic(), 0.001
@@ -135,6 +135,11 @@ def lock_destination(path: str | os.PathLike[str], *, wait: bool) -> Iterator[bo
         with suppress(OSError):
             for folder in missing:  # the innermost first
                 folder.rmdir()  # fails if something is in it
+
+
+def resolve_path(path: str | os.PathLike[str]) -> Path:
+    """Return the real path of what is to be written: ~ expanded, links followed, not replaced."""
+    return Path(os.path.realpath(os.path.expanduser(os.fsdecode(path))))
 
 
 def name_lock_file(destination: Path) -> Path:

@@ -22,7 +22,8 @@ import numpy as np
 from minisbert.arguments import shorten
 from minisbert.arrays import Array
 from minisbert.system.disk import recover_directory, write_directory, write_file
-from minisbert.system.json_fields import COUNT, Fields, Rule, read_fields
+from minisbert.system.json_fields import COUNT, DIGEST, OBJECT, Fields, Rule, read_fields
+from minisbert.system.locks import resolve_path
 from minisbert.system.regular_files import shorten_path
 from minisbert.system.safetensors import read_safetensors, write_safetensors
 from minisbert.training.optimizer import AdamW
@@ -204,16 +205,11 @@ def _damaged(path: Path, name: str, expected: str, *, got: str) -> ValueError:
 
 
 _START_ANEW = "remove the damaged checkpoint and train anew"
-_FIELDS = Rule("an object", lambda value: isinstance(value, dict), _START_ANEW)
-_STEPS = Rule("a whole number of 0 or more", COUNT.accepts, _START_ANEW)
+_FIELDS, _STEPS, _HASH = (rule._replace(advice=_START_ANEW) for rule in (OBJECT, COUNT, DIGEST))
 _NAME = Rule(
     "a short name",
     lambda value: isinstance(value, str) and value.isprintable() and len(value) <= 40,
     _START_ANEW,
-)
-
-_HASH = Rule(
-    "64 hexadecimal digits", lambda value: isinstance(value, str) and len(value) == 64, _START_ANEW
 )
 
 
@@ -253,5 +249,5 @@ def _are_measures(values: list[Any], last: int) -> bool:
 
 def find_work_directory(out: str | os.PathLike[str]) -> Path:
     """Return the directory of checkpoints: beside `out`, with ".training" after its name."""
-    path = Path(os.path.realpath(os.path.expanduser(out)))
+    path = resolve_path(out)
     return path.with_name(f"{path.name}.training")
