@@ -187,6 +187,18 @@ def check_rows(
         raise TypeError(f"{name} must be {expected}, got {type(inputs).__name__}; {remedy}")
 
 
+def check_unmasked(values: Any, name: str) -> None:
+    """Refuse an array with masked numbers: NumPy would use what lies under the mask.
+
+    Raises ValueError.
+    """
+    if np.ma.is_masked(values):
+        raise ValueError(
+            f"{name} must have no masked numbers, got {np.sum(values.mask)} of them; "
+            "leave out their rows, or fill them"
+        )
+
+
 def check_texts(inputs: Iterable[str], name: str = "inputs") -> list[str]:
     """Return the texts as a list.
 

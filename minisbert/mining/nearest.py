@@ -15,9 +15,9 @@ from typing import Any, Protocol, TypedDict
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minisbert.arguments import check_texts, check_whole_number
+from minisbert.arguments import check_texts, check_unmasked, check_whole_number
 from minisbert.arrays import Array
-from minisbert.network.comparisons import SIMILARITIES, cosine_similarity
+from minisbert.network.comparisons import SIMILARITIES, cosine_similarity, name_similarity
 from minisbert.search.flat_index import FlatIndex
 from minisbert.search.index_rows import (
     METRICS,
@@ -70,9 +70,10 @@ def find_nearest(
 
     queries     (Q, D)
     embeddings  (M, D)
-    similarity  a key of `SIMILARITIES`
+    similarity  a key of `SIMILARITIES`, or a member of an enumeration of them
     out         (Q, min(k, M))  twice: scores and row numbers
     """
+    similarity = name_similarity(similarity)
     if similarity in METRICS:
         index = FlatIndex.from_embeddings(embeddings, similarity)
         return index.search(np.atleast_2d(queries), k, threads)
@@ -130,6 +131,7 @@ def semantic_search(
     query_rows = check_whole_number("query_chunk_size", query_chunk_size)
     corpus_rows = check_whole_number("corpus_chunk_size", corpus_chunk_size)
     top_k = check_whole_number("top_k", top_k)
+    check_unmasked(query_embeddings, "query_embeddings")
     queries = np.asarray(query_embeddings)
     if not np.size(corpus_embeddings) or not queries.size:
         return [[] for _ in range(len(np.atleast_2d(queries)) if queries.size else 0)]
@@ -301,11 +303,14 @@ def _find_best(
         queries = prepare_rows(queries, metric, "query")
     else:
         corpus_rows = min(corpus_rows, COLUMNS_AT_ONCE)
+        _check_finite(queries, "query")
     scores, ids = np.empty((Q, 0), np.float32), np.empty((Q, 0), np.int64)
     for start in range(0, M, corpus_rows):
         rows = corpus[start : start + corpus_rows]
         if metric:
             rows = prepare_rows(rows, metric, "embedding", first=start)
+        else:
+            _check_finite(rows, "embedding", start)
         parts = [
             search_rows(queries[i : i + query_rows], IndexState(rows), k)[:2]
             if metric
@@ -315,6 +320,15 @@ def _find_best(
         found, places = (np.concatenate(column) for column in zip(*parts, strict=True))
         scores, ids = take_best(np.hstack([scores, found]), np.hstack([ids, places + start]), k)
     return scores, ids
+
+
+def _check_finite(rows: Array, name: str, first: int = 0) -> None:
+    """Refuse rows that are not finite, as `prepare_rows` does for a metric."""
+    for row in np.flatnonzero(~np.isfinite(rows).all(axis=1)):
+        bad = rows[row][~np.isfinite(rows[row])][0]
+        raise ValueError(
+            f"{name} {first + row} must be finite, got {bad}; leave it out or repair it"
+        )
 
 
 def _score_rows(

@@ -123,8 +123,8 @@ class BinaryIndex:
         Raises
         ------
         ValueError
-            If k or oversample is less than 1, or the queries are not finite numbers of the width
-            that the codes were made from.
+            If k or oversample is less than 1, the queries are not finite numbers of the width that
+            the codes were made from, or the rows of candidates are not finite.
         """
         k = check_whole_number("k", k, remedy="ask for one or more")
         oversample = check_whole_number("oversample", oversample, remedy="ask for one or more")
@@ -141,6 +141,11 @@ class BinaryIndex:
             scores, ids, _ = score_candidates(
                 matrix, self.rows, list(candidates), k=k, threads=1, path="hamming"
             )
+            for row in ids[~np.isfinite(scores)]:
+                raise ValueError(
+                    f"rows must be finite numbers whose products are finite too, got {row} which "
+                    "is not; leave it out or repair it"
+                )
         return (scores[0], ids[0]) if single else (scores, ids)
 
     def measure_recall(
@@ -160,14 +165,15 @@ class BinaryIndex:
         ValueError
             If the index has no rows to compare with, or there are no queries.
         """
-        if self.rows is None or not len(self.rows) or not len(np.asarray(queries)):
+        if self.rows is None or not len(self.rows) or not np.size(queries):
             raise ValueError(
                 "recall must be measured with rows and at least one query, got none; make the "
                 "index from a FlatIndex that is not empty"
             )
-        _, found = self.search(queries, k, oversample)
+        matrix, _ = check_queries(queries, self.rows.shape[1])
+        _, found = self.search(matrix, k, oversample)
         self._check_size()
-        _, exact = topk(self._prepare_queries(queries)[0], self.rows, k)
+        _, exact = topk(self._prepare_queries(matrix)[0], self.rows, k)
         hits = sum(len(np.intersect1d(*ids)) for ids in zip(found, exact, strict=True))
         return hits / exact.size
 

@@ -24,6 +24,7 @@ from minisbert.search.index_files import (
     IndexContent,
     Piece,
     build_index,
+    check_name,
     open_index,
     read_content,
     write_index,
@@ -86,7 +87,7 @@ class FlatIndex:
         )
         self.metric = check_metric(metric)
         check_codes(codes, self.dimension)
-        self.model_name = model_name
+        self.model_name = check_name(model_name or "", "model_name")
         self.codes = codes
         self.companions: dict[str, Array] = {}
         self._set_state(IndexState(np.empty((0, self.dimension), np.float32)), {})

@@ -10,6 +10,7 @@ A file is written from an index in memory, or from pieces that together don't fi
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -19,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minisbert.arguments import shorten
+from minisbert.arguments import check_unmasked, shorten
 from minisbert.arrays import Array
 from minisbert.search.block_file import (
     BLOCK,
@@ -113,12 +114,24 @@ def check_companions(companions: dict[str, Array]) -> None:
     """Refuse companions that a file can't hold under their names."""
     kinds = {np.dtype(dtype) for dtype in DTYPES.values()}
     for name, array in companions.items():
-        if name in OWN_ARRAYS or not isinstance(array, np.ndarray) or array.dtype not in kinds:
+        named = isinstance(name, str) and name not in (*OWN_ARRAYS, "__metadata__")
+        if not named or not isinstance(array, np.ndarray) or array.dtype not in kinds:
             raise ValueError(
                 "companions must be arrays of numbers under names other than "
                 f"{', '.join(OWN_ARRAYS)}, got {getattr(array, 'dtype', type(array).__name__)} "
                 f"{shorten(name)}; rename or convert it"
             )
+        check_unmasked(array, f"companion {shorten(name)}")
+        check_name(name, "name of a companion")
+
+
+def check_name(name: object, what: str) -> str:
+    """Return a text for a file's header; refuse what is no text, or has half a character."""
+    with contextlib.suppress(UnicodeEncodeError):
+        if isinstance(name, str):
+            name.encode()
+            return name
+    raise ValueError(f"{what} must be a str that UTF-8 has, got {shorten(name)}; pass another one")
 
 
 def view_blocks(blocks: Array) -> Array:
@@ -231,7 +244,7 @@ def _make_metadata(
         "format_version": VERSION,
         "dimension": str(dimension),
         "metric": metric,
-        "model_name": model_name,
+        "model_name": check_name(model_name, "model_name"),
         "codes": codes or "none",
     }
 

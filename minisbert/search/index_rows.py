@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minisbert.arguments import shorten
+from minisbert.arguments import check_unmasked, shorten
 from minisbert.arrays import Array
 from minisbert.search.blas_filter import topk_blas
 from minisbert.search.block_file import BlockFile, Digests
@@ -65,7 +65,7 @@ def choose_metric(similarity: str) -> str:
 
 def check_codes(codes: str | None, dimension: int) -> None:
     """Refuse an unknown choice of codes, and codes for rows that are too wide."""
-    if codes not in ("auto", "int8", None):
+    if codes is not None and (not isinstance(codes, str) or codes not in ("auto", "int8")):
         raise ValueError(
             f"codes must be 'auto', 'int8' or None, got {shorten(codes)}; leave it out for 'auto'"
         )
@@ -85,6 +85,7 @@ def wants_codes(codes: str | None, M: int, dimension: int) -> bool:
 
 def check_ids(ids: ArrayLike, count: int) -> Array:
     """Return ids as int64; refuse anything but `count` different whole numbers."""
+    check_unmasked(ids, "ids")
     array = np.asarray(ids)
     if array.shape != (count,) or (count and array.dtype.kind not in "iu"):
         raise ValueError(
@@ -147,7 +148,8 @@ def check_matrix(values: ArrayLike, name: str, dimension: int | None = None) -> 
 
 
 def _as_array(values: ArrayLike, name: str) -> Array:
-    """Return values as an array; refuse lists that NumPy can't make one of."""
+    """Return values as an array; refuse masked ones, and lists that NumPy can't make one of."""
+    check_unmasked(values, name)
     try:
         return np.asarray(values)
     except ValueError:
@@ -175,6 +177,12 @@ def prepare_rows(matrix: Array, metric: str, name: str, *, first: int = 0) -> Ar
                 f"{name} {first + row} must be finite, got {bad[0]}; leave it out or repair it"
             )
     if metric == "dot":
+        # Of shorter vectors no product, and no part of one, overflows to inf or NaN.
+        for row in np.flatnonzero(~np.isfinite(squares)):
+            raise ValueError(
+                f"{name} {first + row} must be shorter than 1.8e19 for dot products in float32, "
+                f"got {np.abs(rows[row]).max()} in it; divide all embeddings by some large number"
+            )
         return rows
     # float64 has smaller numbers, which would become a zero vector without a direction.
     for row in np.flatnonzero(squares == 0) if matrix.dtype.itemsize > 4 else ():

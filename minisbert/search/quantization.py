@@ -22,7 +22,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minisbert.arguments import shorten, shorten_message, warn_caller
+from minisbert.arguments import check_unmasked, shorten, shorten_message, warn_caller
 from minisbert.arrays import Array
 from minisbert.search.index_rows import PREPARED_ROWS
 from minisbert.system.regular_files import shorten_path
@@ -86,6 +86,7 @@ def quantize_embeddings(
             "choose one"
         )
     kind = {"binary": "int8", "ubinary": "uint8"}.get(precision, precision)
+    check_unmasked(embeddings, "embeddings")
     array = np.asarray(embeddings)
     if array.shape == (0,):  # an empty list
         return np.empty(0, kind)
@@ -214,6 +215,7 @@ def _read_ranges(values: ArrayLike, dimension: int | None = None) -> Array:
 
 def _read_rows(values: ArrayLike, name: str) -> Array:
     """Return rows of real numbers in their own type, since the formulas round in that type."""
+    check_unmasked(values, name)
     rows = np.asarray(values)
     if rows.ndim != 2 or rows.shape[1] == 0 or rows.dtype.kind not in "fiu":
         raise ValueError(

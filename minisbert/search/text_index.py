@@ -63,6 +63,12 @@ class TextIndex:
                 f"index{self._name_file()} must hold a text for each of its {len(self.vectors)} "
                 "rows, but it does not; build it again with `minisbert index`"
             )
+        if not np.array_equal(self.vectors.ids, np.arange(len(ends))):
+            raise ValueError(
+                f"index{self._name_file()} must have row numbers as ids, since its texts are in "
+                "the order of the rows, got other ids; make it without ids"
+            )
+        self._rows = self.vectors.rows  # (M, D), that the texts are of
         self._texts = texts  # (bytes,) uint8
         self._ends = ends  # (M,) int64
         self._file = file if file is not None and file.maps(texts, "texts") else None
@@ -76,7 +82,7 @@ class TextIndex:
         return {
             name: value
             for name, value in self.__dict__.items()
-            if name not in ("_texts", "_ends", "_file")
+            if name not in ("_rows", "_texts", "_ends", "_file")
         }
 
     def __setstate__(self, values: dict[str, Any]) -> None:
@@ -115,7 +121,7 @@ class TextIndex:
         return cls(vectors)
 
     def __len__(self) -> int:
-        return len(self.vectors)
+        return len(self._ends)
 
     def get_text(self, row: int) -> str:
         """Return the text of one row.
@@ -146,8 +152,10 @@ class TextIndex:
         Raises
         ------
         ValueError
-            If k is less than 1 or the query is not finite numbers of the index's dimension.
+            If k is less than 1, the query is not finite numbers of the index's dimension, or
+            `vectors` has other rows than those of the texts by now.
         """
+        self._check_rows()
         scores, rows = self.vectors.search(np.ravel(query), k, threads)
         return [
             TextHit(float(score), int(row), self.get_text(int(row)))
@@ -162,14 +170,19 @@ class TextIndex:
         ValueError
             If `vectors` has other rows than those of the texts by now.
         """
-        if len(self._ends) != len(self.vectors):
-            raise ValueError(
-                f"vectors must have a row for each of the {len(self._ends)} texts, got "
-                f"{len(self.vectors)}; make the index again by from_embeddings"
-            )
+        self._check_rows()
         self.vectors.companions |= {"texts": self._texts, "text_ends": self._ends}
         Path(directory).mkdir(parents=True, exist_ok=True)
         self.vectors.save(Path(directory) / FILE_NAME)
+
+    def _check_rows(self) -> None:
+        """Refuse vectors whose rows are not those that the texts are of."""
+        rows = self.vectors.rows
+        if (len(rows), rows.ctypes.data) != (len(self._rows), self._rows.ctypes.data):
+            raise ValueError(
+                f"vectors must have a row for each of the {len(self._ends)} texts, in their order, "
+                f"got {len(rows)} rows that changed since; make the index again by from_embeddings"
+            )
 
     def verify(self) -> bool:
         """Check rows and texts by the digests in the file they were loaded from.

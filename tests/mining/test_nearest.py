@@ -227,3 +227,17 @@ def test_what_cannot_be_mined(arguments, sentence):
     """Sizes below 1, and anything but a matrix of finite numbers, are refused."""
     with pytest.raises(ValueError, match=sentence):
         paraphrase_mining_embeddings(**{"embeddings": np.ones((3, 4)), **arguments})
+
+
+@pytest.mark.parametrize("name", SIMILARITIES)
+def test_numbers_that_are_not_finite_are_named(name):
+    """No similarity gives NaN as a score of an embedding that is not finite."""
+    bad = np.eye(4)
+    bad[2, 1] = np.nan
+    function = SIMILARITIES[name]
+    with pytest.raises(ValueError, match=r"^embedding 2 must be finite, got nan; "):
+        semantic_search(np.eye(4), bad, score_function=function)
+    with pytest.raises(ValueError, match=r"^embedding 2 must be finite, got nan; "):
+        semantic_search(np.eye(4), bad, score_function=function, corpus_chunk_size=2)
+    with pytest.raises(ValueError, match=r"^query 2 must be finite, got nan; "):
+        semantic_search(bad, np.eye(4), score_function=function)

@@ -193,3 +193,18 @@ def test_no_queries_and_no_rows(rng):
     index = BinaryIndex.from_index(FlatIndex.from_embeddings(rng.standard_normal((5, 9))))
     assert index.search([], 2)[0].shape == (0, 2)
     assert BinaryIndex.from_index(FlatIndex(9)).search(np.ones((2, 9)))[0].shape == (2, 0)
+
+
+def test_rows_that_are_not_finite_are_refused():
+    """Rows are not read when an index is made, so a search names those that give no number."""
+    rows = np.eye(8, dtype=np.float32)
+    codes = quantize_embeddings(rows, "ubinary")
+    rows[3] = np.nan
+    with pytest.raises(ValueError, match=r"^rows must be finite numbers .* got 3 which"):
+        BinaryIndex(codes, rows).search(np.eye(8)[3])
+
+
+def test_recall_of_a_single_query():
+    """A single query is taken as (D,), as by a search."""
+    index = BinaryIndex.from_index(FlatIndex.from_embeddings(np.eye(8)))
+    assert index.measure_recall(np.eye(8)[0], k=8) == 1

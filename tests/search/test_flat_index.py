@@ -16,9 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import minisbert
+from minisbert.mining.nearest import semantic_search
 from minisbert.search import index_rows
 from minisbert.search.flat_index import FlatIndex
 from minisbert.search.index_rows import PREPARED_ROWS
+from minisbert.search.quantization import quantize_embeddings
 from minisbert.search.scan import pair_dots, topk
 from minisbert.system.safetensors import read_safetensors, write_safetensors
 
@@ -549,3 +551,49 @@ def test_full_disk_keeps_the_old_file(saved):
     assert finished.stdout == "OSError 5100 (1,)\n", finished.stderr
     assert saved.read_bytes() == before
     assert [path.name for path in saved.parent.iterdir()] == ["index"]
+
+
+def test_masked_numbers_are_refused():
+    """What lies under a mask is no number, so it isn't taken for one."""
+    masked = np.ma.masked_array(np.eye(3), mask=np.eye(3))
+    for call in (
+        lambda: FlatIndex.from_embeddings(masked),
+        lambda: FlatIndex.from_embeddings(np.eye(3)).search(masked),
+        lambda: FlatIndex.from_embeddings(np.eye(3), ids=np.ma.masked_equal([0, 1, 2], 1)),
+        lambda: quantize_embeddings(masked, "ubinary"),
+        lambda: semantic_search(masked, np.eye(3)),
+        lambda: semantic_search(np.eye(3), masked),
+    ):
+        with pytest.raises(ValueError, match=r"must have no masked numbers, got [13] of them; "):
+            call()
+    whole = np.ma.masked_array(np.eye(3))
+    assert len(FlatIndex.from_embeddings(whole)) == 3
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+def test_products_can_not_overflow(rows):
+    """For dot products a vector is refused that is so long that scores could become NaN."""
+    index = FlatIndex.from_embeddings(np.full((rows, 2), 1e19), "dot")
+    assert np.isfinite(index.search([1e19, -1e19])[0]).all()
+    for call in (index.search, lambda row: index.add([row])):
+        with pytest.raises(ValueError, match=r" 0 must be shorter than 1.8e19 for dot products"):
+            call([1e19, 2e19])
+    assert FlatIndex.from_embeddings([[1e38, 1e38]]).search([1, 1])[0][0] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("name", [3, b"a", "\ud800"])
+def test_names_that_no_file_holds_are_refused(tmp_path, name):
+    """A model's name or a companion's that the header can't hold is refused before writing."""
+    with pytest.raises(ValueError, match=r"^model_name must be a str that UTF-8 has, got "):
+        FlatIndex(2, model_name=name)
+    index = FlatIndex.from_embeddings(np.eye(2))
+    index.model_name = name
+    with pytest.raises(ValueError, match=r"^model_name must be a str that UTF-8 has, got "):
+        index.save(tmp_path / "index")
+    index.model_name = ""
+    for companion in (name, "__metadata__"):
+        index.companions = {"other": np.eye(2), companion: np.eye(2)}
+        with pytest.raises(ValueError, match=r"companion"):
+            index.save(tmp_path / "index")
+    assert not (tmp_path / "index").exists()
+    assert FlatIndex(2, model_name=None).model_name == ""

@@ -171,3 +171,20 @@ def test_texts_in_memory(index, tmp_path):
     assert [loaded.get_text(row) for row in range(4)] == TEXTS
     assert loaded.verify()
     assert not index.verify()
+
+
+def test_rows_that_changed_since_are_not_searched():
+    """Texts are never shown for other rows, even of the same number, nor for ids."""
+    embeddings = np.eye(4)
+    index = TextIndex.from_embeddings(embeddings, TEXTS[:4])
+    index.vectors.companions.clear()
+    index.vectors.add([[1, 1, 0, 0]])
+    with pytest.raises(ValueError, match=r"^vectors must have a row for each of the 4 texts"):
+        index.search([1, 1, 0, 0])
+    index.vectors.remove([0])
+    with pytest.raises(ValueError, match=r"^vectors must have a row for each of the 4 texts"):
+        index.search([1, 1, 0, 0])
+    vectors = FlatIndex.from_embeddings(embeddings, ids=[3, 2, 1, 0])
+    vectors.companions = dict(TextIndex.from_embeddings(embeddings, TEXTS[:4]).vectors.companions)
+    with pytest.raises(ValueError, match=r"^index must have row numbers as ids"):
+        TextIndex(vectors)
