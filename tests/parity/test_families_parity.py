@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import logging
 
 import numpy as np
 import pytest
@@ -39,20 +38,6 @@ TEXTS = ["", "a bird", *(make_text(60) for _ in range(20)), "bird " * 100]
 PAIRS = [("", ""), *((make_text(40), make_text(40)) for _ in range(20)), ("cat " * 99, "dog " * 99)]
 
 every_family = pytest.mark.parametrize("model_type", FAMILIES)
-
-
-@pytest.fixture
-def complaints(caplog):
-    """Record what transformers logs at warning level or above when it loads a model."""
-    loggers = [logging.getLogger(name) for name in ("transformers", "sentence_transformers")]
-    before = [(logger.level, logger.propagate) for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.WARNING)
-        logger.propagate = True
-    yield lambda: [record.getMessage() for record in caplog.records if record.levelno >= 30]
-    for logger, (level, propagate) in zip(loggers, before, strict=True):
-        logger.setLevel(level)
-        logger.propagate = propagate
 
 
 def run_theirs(directory, inputs, limit=LIMIT, head=False):

@@ -1,7 +1,6 @@
 """Directories saved here are read by sentence-transformers, and those it saves are read here."""
 
 import json
-import logging
 
 import numpy as np
 import pytest
@@ -13,20 +12,6 @@ from models import edit_json, make_cross_encoder_directory, make_model_directory
 
 TEXTS = ["", "a bird", "The old bird sings all day in the tree .", "cat , dog ! " * 30]
 PAIRS = [("a bird", "the old cat"), ("", "dog"), ("car " * 40, "tree " * 50)]
-
-
-@pytest.fixture
-def complaints(caplog):
-    """Record what their libraries log at warning level or above."""
-    loggers = [logging.getLogger(name) for name in ("transformers", "sentence_transformers")]
-    before = [(logger.level, logger.propagate) for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.WARNING)
-        logger.propagate = True
-    yield lambda: [record.getMessage() for record in caplog.records if record.levelno >= 30]
-    for logger, (level, propagate) in zip(loggers, before, strict=True):
-        logger.setLevel(level)
-        logger.propagate = propagate
 
 
 def add_pooler(directory):
