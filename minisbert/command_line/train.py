@@ -32,10 +32,10 @@ def run(arguments: argparse.Namespace) -> None:
         )
     # Locked before anything is read or loaded: a second training needn't wait for its error.
     with lock_out_directory(arguments.out, arguments.resume):
-        run_locked(arguments)
+        _run_locked(arguments)
 
 
-def run_locked(arguments: argparse.Namespace) -> None:
+def _run_locked(arguments: argparse.Namespace) -> None:
     """Train into a directory whose lock is held."""
     objective, examples = read_examples(
         arguments.file,

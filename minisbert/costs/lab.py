@@ -75,7 +75,7 @@ def run_cost_lab(
             for line in write_quality(quality, len(judged.scores)):
                 print(line)
         write_results(costs, results, machine, quality=quality)
-        print(f"\nwritten: {directory / 'results.json'}")
+        print(f"\nwritten: {results}")
         caption = f"{machine['system']}, {machine['threads']} threads, {machine['date']}"
         pictures = [directory / "costs.png", directory / "costs.svg"]
         try:

@@ -9,6 +9,7 @@ import hashlib
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -180,11 +181,8 @@ def mine_hard_negatives(
     if use_multi_process:
         devices = None if isinstance(use_multi_process, bool) else list(use_multi_process)
         pool = model.start_multi_process_pool(devices)
-
-    def embed(encode: Callable[..., Array], inputs: list[str], prompts: Sequence[Any]) -> Array:
-        return _embed(encode, inputs, prompts, model=model, folder=cache_folder, options=options)
-
     options = {"batch_size": batch_size, "pool": pool, "normalize_embeddings": True}
+    embed = partial(_embed, model=model, folder=cache_folder, options=options)
     documents = embed(model.encode_document, texts.corpus, (corpus_prompt_name, corpus_prompt))
     queries = embed(model.encode_query, texts.queries, (query_prompt_name, query_prompt))
     parts = [

@@ -236,9 +236,8 @@ def _take_scores(table: Table, best: float, path: str | None) -> Examples:
                 top = math.ceil(scores[np.isfinite(scores)].max())
                 remedy = f"pass scale={top} if {top} is the highest (--scale {top})"
                 in_memory = f"divide the scores by {top} if {top} is the highest"
-            must, got = f"must have a score from 0 to {best:g}", shorten(label)
-            if not math.isnan(score):
-                got = f"{score:g}"
+            must = f"must have a score from 0 to {best:g}"
+            got = shorten(label) if math.isnan(score) else f"{score:g}"
             raise _example_error(path, must, got, remedy=remedy, in_memory=in_memory, line=number)
     return _take_rows(table, range(len(scores)))._replace(labels=scores / best)
 
@@ -250,14 +249,9 @@ def _take_classes(table: Table, classes: Sequence[str] | None, path: str | None)
     rows = [row for row, label in enumerate(table.labels) if label not in missing]
     labels = [table.labels[row] for row in rows]
     if not labels:
-        must = "must have a class for some of its pairs"
-        got = shorten(NO_CONSENSUS)
+        must, got = "must have a class for some of its pairs", f"only {NO_CONSENSUS!r}"
         raise _example_error(
-            path,
-            must,
-            f"only {got}",
-            remedy="is it the right file?",
-            in_memory="add pairs that have one",
+            path, must, got, remedy="is it the right file?", in_memory="add pairs that have one"
         )
     classes = check_texts(classes or (), "classes")
     if not classes:

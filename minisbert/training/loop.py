@@ -249,7 +249,6 @@ def lock_out_directory(out: str | os.PathLike[str] | None, resume: bool) -> Iter
     if out is None:
         yield
         return
-    out = Path(os.path.expanduser(out))
     # Another run may have the directory of this one's checkpoints as its `out`.
     with (
         lock_destination(out, wait=False),
