@@ -118,7 +118,7 @@ def fill_rows(
     """
 
     def run(indices: Array) -> Iterable[Array]:
-        # Of numbers that overflow the check below speaks, so NumPy need not.
+        # `check_finite` refuses what overflows, so NumPy need not warn of it.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             return function(indices)
 

@@ -20,7 +20,7 @@ which holds between two characters if every step of the tokenizer can be split t
 
 BERT's pre-tokenizer also isolates punctuation and Chinese characters. So there is a cut on both
 sides of them, if no added token stands there. Its WordPiece makes one unknown token of a word of
-more than 100 characters, in whatever they go on, so more of them need not be read.
+more than 100 characters, whatever comes after these, so the rest of the word need not be read.
 
 Without a cut (a word of megabytes, or a tokenizer with other steps) a text is tokenised whole, up
 to LONGEST_PIECE characters.

@@ -58,6 +58,7 @@ class Tokenizer:
 
     def __init__(self, directory: Path, do_lower_case: bool = False) -> None:
         self._directory = directory = Path(directory)
+        self._named = f"the tokenizer in {shorten_path(directory)}"  # for errors
         options = read_fields(directory / "tokenizer_config.json", missing_ok=True)
         with refuse_failures(directory, "must hold a usable tokenizer, but it fails"):
             read = read_tokenizer(directory, options)
@@ -94,8 +95,8 @@ class Tokenizer:
             self._tokenizer.encode(RARE_LETTER)
         if not self._try("").ids:
             raise ValueError(
-                f"the tokenizer in {shorten_path(self._directory)} must put special tokens around "
-                "a text, got none for an empty one; add a post-processor to it"
+                f"{self._named} must put special tokens around a text, got none for an empty one; "
+                "add a post-processor to it"
             )
 
     def _try(self, text: str, second: str | None = None) -> tokenizers.Encoding:
@@ -116,8 +117,7 @@ class Tokenizer:
         vocabulary = self._tokenizer.get_vocab()
         if not vocabulary:
             raise ValueError(
-                f"the tokenizer in {shorten_path(self._directory)} must have a vocabulary, got an "
-                "empty one; fetch the model again"
+                f"{self._named} must have a vocabulary, got an empty one; fetch the model again"
             )
         # The ids of special tokens come from the post-processor and may not be in the vocabulary.
         always = [*self._try("").ids, *self._try(RARE_LETTER).ids]
@@ -134,9 +134,8 @@ class Tokenizer:
         ):
             largest = max(*vocabulary.values(), *always)
             raise ValueError(
-                f"ids of the tokenizer in {shorten_path(self._directory)} must be below "
-                f"{vocab_size}, the vocab_size of the model, got {largest}; "
-                "the tokenizer may be another model's"
+                f"ids of {self._named} must be below {vocab_size}, the vocab_size of the model, "
+                f"got {largest}; the tokenizer may be another model's"
             )
 
     def _comes_out(self, words: Iterable[str], vocab_size: int) -> bool:
@@ -157,23 +156,20 @@ class Tokenizer:
         special = self.count_special(pairs)
         if own != [len(plain)] * (1 + pairs) or sum(own) + special != len(encoding):
             raise ValueError(
-                f"the tokenizer in {shorten_path(self._directory)} must put each text between its "
-                "special tokens once, got a post-processor that doesn't; "
-                "the tokenizer may be another model's"
+                f"{self._named} must put each text between its special tokens once, got a "
+                "post-processor that doesn't; the tokenizer may be another model's"
             )
         if special + 1 + pairs > positions:
             raise ValueError(
-                f"the tokenizer in {shorten_path(self._directory)} must leave room for the text, "
-                f"got {special} special tokens for {positions} positions; "
-                "the tokenizer may be another model's"
+                f"{self._named} must leave room for the text, got {special} special tokens for "
+                f"{positions} positions; the tokenizer may be another model's"
             )
         types = segments if pairs else 1
         if self._gives_types and segments and max(encoding.type_ids) >= types:
             raise ValueError(
-                f"token types of the tokenizer in {shorten_path(self._directory)} must be below "
-                f"{types}, got {max(encoding.type_ids)}; the tokenizer may be another model's"
+                f"token types of {self._named} must be below {types}, got "
+                f"{max(encoding.type_ids)}; the tokenizer may be another model's"
             )
-
         if self._frame is not None:
             self._check_frame(self._gives_types and segments > 0, pairs)
 

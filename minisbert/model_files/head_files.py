@@ -45,7 +45,8 @@ def read_cross_encoder_config(directory: Path, num_labels: int | None = None) ->
     bert = read_bert_config(directory / "config.json")
     fields = read_fields(directory / "config.json")
     labels = fields.find("id2label", _LABELS, None)
-    tasks: tuple[str, ...] = ("feature-extraction",) if num_labels else ()
+    # A new head may be put on a network that was saved for embeddings.
+    tasks = ["sequence-classification", *["feature-extraction"] * bool(num_labels)]
     # transformers' default is two labels.
     own = len(labels) if labels else fields.find("num_labels", SIZE, 2)
     num_labels = num_labels or own
@@ -62,7 +63,6 @@ def read_cross_encoder_config(directory: Path, num_labels: int | None = None) ->
     family = FAMILIES[bert.model_type]
     dropout = family.fields.get("classifier_dropout", "classifier_dropout")
     default_dropout = family.defaults.get("classifier_dropout", bert.hidden_dropout_prob)
-    tasks = ("sequence-classification", *tasks)
     described = os.path.lexists(directory / "modules.json")
     max_length, do_lower_case = read_transformer(directory, bert, *tasks, described=described)
     return CrossEncoderConfig(

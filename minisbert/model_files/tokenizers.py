@@ -306,7 +306,7 @@ def _check_special_tokens(
             )
 
 
-# What ends a line of vocab.txt, beside its break: Unicode's White_Space.
+# What is stripped from the end of a line of vocab.txt: Unicode's White_Space.
 _SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
     map(chr, range(0x2000, 0x200B))
 )

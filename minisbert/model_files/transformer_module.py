@@ -1,7 +1,7 @@
 """Read how texts are limited and lower-cased, which several files of a directory may say.
 
-sentence_bert_config.json  max_seq_length and do_lower_case, if the directory has modules.json;
-                           older versions called it by the family of the network
+sentence_bert_config.json  max_seq_length and do_lower_case, if the directory has modules.json; in
+                           its name older versions put the network's family in place of "bert"
 tokenizer_config.json      model_max_length, or max_len in older files
 config.json                the positions of the network, the most in any case
 """

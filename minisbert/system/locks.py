@@ -35,7 +35,8 @@ from minisbert.system.regular_files import shorten_path
 # that was stopped in the middle of one must not stop all others for ever.
 LONGEST_SAVE = 600.0
 
-# The seconds for which a file may still name its last holder, who was killed, and not its present.
+# The seconds for which a file may still name its last holder, who was killed, instead of its
+# present one.
 _SETTLED = 0.2
 
 # Attempts to lock the file that has the name. On some file systems a file's number changes.

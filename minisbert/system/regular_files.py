@@ -1,7 +1,7 @@
 """Open files that others made: only regular ones, and no larger than they can sensibly be.
 
-A pipe in the place of a file would wait for ever, and a device such as /dev/zero would fill the
-memory. Links are followed, as every file in the Hugging Face cache is one.
+Opening a pipe in place of a file would wait for ever, and reading a device such as /dev/zero would
+fill the memory. Links are followed, as every file in the Hugging Face cache is one.
 """
 
 from __future__ import annotations

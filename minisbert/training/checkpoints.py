@@ -154,7 +154,7 @@ def read_checkpoint(
 
 
 def _hash_tensors(tensors: Mapping[str, Array]) -> str:
-    """Return a hash of names and contents: a flipped bit of a weight would not be noticed else."""
+    """Return a hash of names and contents, by which a flipped bit of a weight is noticed."""
     return hash_parts(
         part for name in sorted(tensors) for part in (name.encode(), tensors[name].tobytes())
     )
