@@ -118,6 +118,19 @@ def test_one_label_is_a_probability_and_several_are_logits(model, tmp_path):
     assert weights.sum(axis=1) == pytest.approx(np.ones(len(PAIRS)), abs=1e-6)
 
 
+def test_prompts_without_modules(tmp_path):
+    """A prompt beside no modules.json is of no effect, as in sentence-transformers."""
+    directory = make_cross_encoder_directory(tmp_path, new_format=True)
+    edit_json(
+        directory / "config_sentence_transformers.json",
+        prompts={"own": "all day "},
+        default_prompt_name="own",
+    )
+    assert CrossEncoder(directory).default_prompt_name == "own"
+    (directory / "modules.json").unlink()
+    assert CrossEncoder(directory).prompts == {}
+
+
 TANH = "torch.nn.modules.activation.Tanh"
 IDENTITY = "torch.nn.modules.linear.Identity"
 
@@ -132,9 +145,8 @@ IDENTITY = "torch.nn.modules.linear.Identity"
 )
 def test_directory_names_the_activation(tmp_path, file, fields, activation):
     """The activation is read from each place where sentence-transformers has written it."""
-    directory = make_cross_encoder_directory(tmp_path)
-    if not (directory / file).exists():
-        (directory / file).write_text("{}")
+    directory = make_cross_encoder_directory(tmp_path, new_format=True)
+    (directory / "config_sentence_transformers.json").write_text("{}")
     edit_json(directory / file, **fields)
     model = CrossEncoder(directory)
     logits = model.predict(PAIRS[:5], return_logits=True)

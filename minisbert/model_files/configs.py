@@ -138,6 +138,10 @@ def read_model_config(directory: Path) -> ModelConfig:
     fields = read_fields(directory / "config_sentence_transformers.json", missing_ok=True)
     only = one_of("SentenceTransformer", advice="load this directory with the class that it names")
     fields.find("model_type", only, None)
+    described = os.path.lexists(directory / "modules.json")
+    if not described:
+        # Without modules.json sentence-transformers reads no file of its own.
+        fields = Fields(fields.path, {})
     transformer_path, pooling, modules = _read_modules(directory)
     with name_origin(directory / "modules.json") if transformer_path else nullcontext():
         bert = read_bert_config(directory / transformer_path / "config.json")
@@ -146,7 +150,7 @@ def read_model_config(directory: Path) -> ModelConfig:
         directory / transformer_path,
         bert,
         "feature-extraction",
-        described=os.path.lexists(directory / "modules.json"),
+        described=described,
     )
     prompts, default_prompt_name = read_prompts(fields, query="", document="")
     return ModelConfig(

@@ -52,6 +52,10 @@ def read_cross_encoder_config(directory: Path, num_labels: int | None = None) ->
     num_labels = num_labels or own
     # Versions from 5.4 on, from 4.0 on, and older ones write the activation in different places.
     newest = read_fields(directory / "config_sentence_transformers.json", missing_ok=True)
+    described = os.path.lexists(directory / "modules.json")
+    if not described:
+        # Without modules.json sentence-transformers reads no file of its own.
+        newest = Fields(newest.path, {})
     newer = Fields(fields.path, fields.find("sentence_transformers", OBJECT, {}))
     activation = (
         find_activation(newest, "activation_fn", scores=True)
@@ -63,7 +67,6 @@ def read_cross_encoder_config(directory: Path, num_labels: int | None = None) ->
     family = FAMILIES[bert.model_type]
     dropout = family.fields.get("classifier_dropout", "classifier_dropout")
     default_dropout = family.defaults.get("classifier_dropout", bert.hidden_dropout_prob)
-    described = os.path.lexists(directory / "modules.json")
     max_length, do_lower_case = read_transformer(directory, bert, *tasks, described=described)
     return CrossEncoderConfig(
         bert=bert,

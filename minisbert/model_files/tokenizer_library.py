@@ -36,7 +36,13 @@ def load_tokenizer(path: Path) -> tokenizers.Tokenizer:
     Raises OSError if the file can't be read, ValueError naming it if it is no tokenizer, or one
     whose time or memory can't be bounded.
     """
-    content = read_regular(path, LARGEST_TOKENIZER)
+    try:
+        content = read_regular(path, LARGEST_TOKENIZER)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{shorten_path(path)} must be a file, but there is no such file; "
+            f"is {shorten_path(path.parent)} a whole model directory?"
+        ) from None
     try:
         if _RISKS.search(content) or any(content.count(name) > 4 for name in _GROWING):
             check_steps(json.loads(content.decode("utf-8")))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -105,7 +106,7 @@ def read_tokenizer(directory: Path, options: Fields) -> StoredTokenizer:
     config = read_fields(directory / "config.json", missing_ok=True)
     named = _find_class(directory, options, config)
     path = directory / "tokenizer.json"
-    whole = load_tokenizer(path) if path.exists() else None
+    whole = load_tokenizer(path) if os.path.lexists(path) else None
     default = ["token_type_ids"] if named.kind and named.kind.gives_types else []
     if whole is None:
         _check_vocabulary_files(directory, named)
@@ -186,7 +187,7 @@ def describe_tokenizer(directory: Path, lower_case: bool) -> dict[str, bytes]:
 
 def _find_class(directory: Path, options: Fields, config: Fields) -> _NamedClass:
     """Return the class that tokenizer_config.json names, else config.json, else its network's."""
-    whole = (directory / "tokenizer.json").exists()
+    whole = os.path.lexists(directory / "tokenizer.json")
     vocabularies = ("tokenizer.json", *_VOCABULARIES)
     file = next((name for name in vocabularies if (directory / name).exists()), "its vocabulary")
     rule = Rule(
@@ -216,7 +217,7 @@ def _check_vocabulary_files(directory: Path, named: _NamedClass) -> None:
     """Check that a directory without tokenizer.json has the files that its class reads."""
     wanted = named.kind.files if named.kind else ()
     if wanted and (directory / wanted[0]).exists():
-        if not all((directory / name).is_file() for name in wanted):
+        if not all((directory / name).exists() for name in wanted):
             raise FileNotFoundError(
                 f"{shorten_path(directory / wanted[-1])} must be a file beside {wanted[0]}, "
                 "but there is no such file; fetch the model again"

@@ -155,7 +155,7 @@ def check_tensors(
 def _read_tensors(directory: Path, mapped: bool) -> dict[str, Array]:
     """Read every tensor of a folder's model.safetensors, or of the shards that its index names."""
     whole, index = directory / WEIGHTS_FILE, directory / f"{WEIGHTS_FILE}.index.json"
-    if os.path.exists(whole) or not os.path.exists(index):
+    if os.path.lexists(whole) or not os.path.exists(index):
         try:
             return _read_shared(whole, mapped)
         except FileNotFoundError:

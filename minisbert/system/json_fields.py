@@ -6,6 +6,7 @@ An error is one sentence that names the field, the file, and what to do.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -102,7 +103,8 @@ def read_fields(path: Path, missing_ok: bool = False, *, remedy: str = _FETCH_AG
     try:
         content = read_json(path, remedy=remedy)
     except FileNotFoundError:
-        if missing_ok:
+        # A link to nothing is a damaged copy, as of a cache, not a file that was never there.
+        if missing_ok and not os.path.islink(path):
             return Fields(path, {})
         raise
     if not isinstance(content, dict):

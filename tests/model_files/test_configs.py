@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+from minisbert import SentenceTransformer
 from minisbert.arguments import shorten
 from minisbert.model_files.class_paths import MODULE_PATHS, TORCH_ACTIVATIONS
 from minisbert.model_files.configs import (
@@ -154,6 +155,32 @@ def test_without_modules_mean_pooling_is_assumed_aloud(directory, caplog):
         config = read_model_config(directory)
     assert (config.pooling, config.modules) == (PoolingConfig(("mean",)), ())
     assert "no modules.json: mean pooling is assumed" in caplog.text
+
+
+def test_without_modules_no_file_of_theirs_is_read(directory):
+    """Prompts are read beside modules.json only, as in sentence-transformers."""
+    written = {"prompts": {"query": "q: "}, "default_prompt_name": "query", "truncate_dim": 8}
+    write_json(directory / "config_sentence_transformers.json", written)
+    assert read_model_config(directory).default_prompt_name == "query"
+    (directory / "modules.json").unlink()
+    config = read_model_config(directory)
+    assert config.prompts == {"query": "", "document": ""}
+    assert (config.default_prompt_name, config.truncate_dim) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("config_sentence_transformers.json", "tokenizer_config.json", "added_tokens.json"),
+        *("special_tokens_map.json", "tokenizer.json", "model.safetensors"),
+    ],
+)
+def test_link_to_nothing(directory, name):
+    """A file whose target is gone, as in a damaged cache, is not taken for one that never was."""
+    (directory / name).unlink(missing_ok=True)
+    (directory / name).symlink_to("gone")
+    with pytest.raises(FileNotFoundError, match=f"{name} must be a file, but there is no such"):
+        SentenceTransformer(directory)
 
 
 def test_cross_encoder_as_bi_encoder_is_told_aloud(tmp_path, caplog):
