@@ -199,19 +199,21 @@ def check_unmasked(values: Any, name: str) -> None:
         )
 
 
-def check_texts(inputs: Iterable[str], name: str = "inputs") -> list[str]:
+def check_texts(inputs: Iterable[str], name: str = "inputs", *, first: int = 0) -> list[str]:
     """Return the texts as a list.
+
+    first  the index of the first text, for the error
 
     Raises TypeError if `inputs` is not an iterable of str (see `check_rows`); the error text names
     the index of the first object that is not a str.
     """
     check_rows(inputs, name)
     texts = list(inputs)
-    for index, text in enumerate(texts):
+    for index, text in enumerate(texts, first):
         if not isinstance(text, str):
             raise TypeError(
                 f"{name} must hold only str, got {type(text).__name__} at index {index}; "
-                "convert or leave it out"
+                "convert it or leave it out"
             )
     return texts
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minisbert.arguments import check_rows, check_whole_number, shorten
+from minisbert.arguments import check_rows, check_texts, check_whole_number, shorten
 from minisbert.arrays import Array
 from minisbert.system.disk import remove_unfinished_files, sync_directory, write_file
 from minisbert.system.json_fields import DIGEST, Fields, Rule, read_fields
@@ -234,13 +234,7 @@ def _cut_chunks(texts: Iterable[str], chunk: int, first: int = 0) -> Iterator[li
     """Yield the texts in lists of `chunk`; `first` is the index of the first text."""
     rest = iter(texts)
     while piece := list(islice(rest, chunk)):
-        for index, text in enumerate(piece, first):
-            if not isinstance(text, str):
-                raise TypeError(
-                    f"texts must hold only str, got {type(text).__name__} at index {index}; "
-                    "convert it or leave it out"
-                )
-        yield piece
+        yield check_texts(piece, "texts", first=first)
         first += len(piece)
 
 

@@ -227,9 +227,7 @@ class BlockFile:
         )
 
     def _view(self, raw: Array, name: str) -> Array:
-        return view_tensor(
-            raw, self.places[name], f"{shorten_name(name)} in {shorten_path(self.path)}"
-        )
+        return view_tensor(raw, self.places[name], _name_array(name, self.path))
 
     def _read_digests(self) -> Digests:
         """Read the digests, and check the header and themselves by them."""
