@@ -139,6 +139,18 @@ def check_number(
     return number
 
 
+def check_choice(
+    name: str, value: object, choices: Iterable[str], *, remedy: str = "choose one"
+) -> str:
+    """Return `value` if it is one of some names; ValueError lists them for anything else."""
+    choices = list(choices)
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(
+            f"{name} must be one of {', '.join(choices)}, got {shorten(value)}; {remedy}"
+        )
+    return value
+
+
 def parse_whole_number(text: str) -> int | None:
     """Convert a text of at most 18 digits, perhaps with a sign, to an int; None for any other.
 

@@ -95,8 +95,8 @@ def _check_linear(config: ModelConfig, similarity: str) -> None:
     linear = [name for name, pooling in POOLINGS.items() if pooling.is_linear]
     if len(modes) != 1 or modes[0] not in linear:
         raise ValueError(
-            f"pooling must be one of {', '.join(linear)} to be "
-            f"explained, got {' and '.join(modes)}; only these are sums over tokens"
+            f"pooling must be one of {', '.join(linear)} to be explained, got "
+            f"{' and '.join(modes)}; only these are sums over tokens"
         )
     if not all(isinstance(module, NormalizeConfig) for module in config.modules):
         raise ValueError(

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minisbert.arguments import check_positive, shorten, warn_caller
+from minisbert.arguments import check_choice, check_positive, shorten, warn_caller
 from minisbert.arrays import Array
 from minisbert.network.similarity import match_widths, normalize_forward
 from minisbert.search.quantization import Precision, quantize_embeddings
@@ -31,16 +31,11 @@ def check_output_options(
 
     texts  number of texts
     """
-    if output_value is not None and output_value not in get_args(OutputValue):
-        raise ValueError(
-            f"output_value must be one of {', '.join(get_args(OutputValue))}, got "
-            f"{shorten(output_value)}; the network has no other output"
-        )
-    if precision is not None and precision not in get_args(Precision):
-        raise ValueError(
-            f"precision must be one of {', '.join(get_args(Precision))}, got {shorten(precision)}; "
-            "choose one"
-        )
+    if output_value is not None:
+        remedy = "the network has no other output"
+        check_choice("output_value", output_value, get_args(OutputValue), remedy=remedy)
+    if precision is not None:
+        check_choice("precision", precision, get_args(Precision))
     check_positive("truncate_dim", truncate_dim)
     quantized = precision not in (None, "float32")
     of_texts = quantized or normalize_embeddings or truncate_dim

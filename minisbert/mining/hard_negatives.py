@@ -17,6 +17,7 @@ import numpy as np
 
 from minisbert.arguments import (
     LARGEST_FLOAT32,
+    check_choice,
     check_number,
     check_texts,
     check_whole_number,
@@ -29,7 +30,6 @@ from minisbert.mining.pairs import Found, Texts, arrange, collect_texts, read_da
 from minisbert.system.disk import write_file
 
 OutputFormat = Literal["triplet", "n-tuple", "labeled-pair", "labeled-list"]
-_FORMATS = get_args(OutputFormat)
 
 
 def mine_hard_negatives(
@@ -149,11 +149,7 @@ def mine_hard_negatives(
     if include_positives and output_format != "n-tuple":
         warn_caller("output_format is n-tuple with include_positives, which keeps the ranking")
         output_format = "n-tuple"
-    if output_format not in _FORMATS:
-        raise ValueError(
-            f"output_format must be one of {', '.join(_FORMATS)}, got {shorten(output_format)}; "
-            "choose one"
-        )
+    check_choice("output_format", output_format, get_args(OutputFormat))
     if sampling_strategy not in ("top", "random"):
         raise ValueError(
             f'sampling_strategy must be "top" or "random", got {shorten(sampling_strategy)}; '

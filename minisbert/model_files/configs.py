@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from minisbert.arguments import check_whole_number, shorten
+from minisbert.arguments import check_choice, check_whole_number, shorten
 from minisbert.model_files.class_paths import (
     MODULE_PATHS,
     MODULE_TYPE,
@@ -325,11 +325,7 @@ def override_reading(config: ModelConfig, pooling: str | None, blocks: int | Non
         blocks = check_whole_number("blocks", blocks, least, most=L, remedy=remedy)
         config = replace(config, bert=replace(config.bert, num_hidden_layers=blocks))
     if pooling is not None:
-        if pooling not in [*POOLINGS]:
-            raise ValueError(
-                f"pooling must be one of {', '.join(POOLINGS)}, got {shorten(pooling)}; "
-                "leave it out for the model's own"
-            )
+        check_choice("pooling", pooling, POOLINGS, remedy="leave it out for the model's own")
         own = config.pooling
         if len(own.modes) > 1 and any(isinstance(module, DenseConfig) for module in config.modules):
             raise ValueError(

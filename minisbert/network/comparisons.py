@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minisbert.arguments import shorten
+from minisbert.arguments import check_choice
 from minisbert.arrays import Array
 from minisbert.network import similarity
 from minisbert.network.similarity import match_widths, normalize_forward
@@ -142,12 +142,8 @@ def name_similarity(similarity_function: object) -> str:
     name = similarity_function
     if isinstance(similarity_function, Enum):
         name = similarity_function.value
-    if not isinstance(name, str) or name not in SIMILARITIES:
-        raise ValueError(
-            f"similarity_fn_name must be one of {', '.join(SIMILARITIES)}, got {shorten(name)}; "
-            "leave it out for the model's own"
-        )
-    return name
+    remedy = "leave it out for the model's own"
+    return check_choice("similarity_fn_name", name, SIMILARITIES, remedy=remedy)
 
 
 def _match_rows(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:

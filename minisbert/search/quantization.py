@@ -22,7 +22,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minisbert.arguments import check_unmasked, shorten, shorten_message, warn_caller
+from minisbert.arguments import check_choice, check_unmasked, shorten_message, warn_caller
 from minisbert.arrays import Array
 from minisbert.search.index_rows import PREPARED_ROWS
 from minisbert.system.regular_files import shorten_path
@@ -80,11 +80,7 @@ def quantize_embeddings(
     >>> quantize_embeddings([0, 1, -1, 0.5, 0, 0, 0, 0, 1], "ubinary").tolist()
     [80, 128]
     """
-    if precision not in get_args(Precision):
-        raise ValueError(
-            f"precision must be one of {', '.join(get_args(Precision))}, got {shorten(precision)}; "
-            "choose one"
-        )
+    check_choice("precision", precision, get_args(Precision))
     kind = {"binary": "int8", "ubinary": "uint8"}.get(precision, precision)
     check_unmasked(embeddings, "embeddings")
     array = np.asarray(embeddings)
