@@ -190,9 +190,9 @@ def _find_class(directory: Path, options: Fields, config: Fields) -> _NamedClass
     whole = os.path.lexists(directory / "tokenizer.json")
     vocabularies = ("tokenizer.json", *_VOCABULARIES)
     file = next((name for name in vocabularies if (directory / name).exists()), "its vocabulary")
+    names = [name.removesuffix("Tokenizer") for name, kind in TOKENIZER_CLASSES.items() if kind]
     rule = Rule(
-        f"one of {', '.join(name for name, kind in TOKENIZER_CLASSES.items() if kind)} "
-        "or PreTrainedTokenizerFast",
+        f"{', '.join(names)}, each followed by Tokenizer, or PreTrainedTokenizerFast",
         lambda value: isinstance(value, str) and value.removesuffix("Fast") in TOKENIZER_CLASSES,
         f"another class may read {file} in another way" + f", so {_TAKE_WHOLE}" * whole,
     )
@@ -290,7 +290,13 @@ def _build(
             tokenizer.decoder = whole.decoder
         # Of these, only the side that is cut is read.
         if whole.truncation is not None:
-            tokenizer.enable_truncation(**whole.truncation)
+            try:
+                tokenizer.enable_truncation(**whole.truncation)
+            except ValueError as error:
+                raise ValueError(
+                    f"truncation in {shorten_path(path)} must fit the special tokens, "
+                    f"got {shorten_message(error)}; set it to null"
+                ) from None
         if whole.padding is not None:
             tokenizer.enable_padding(**whole.padding)
     return tokenizer, None if stored is None or kind.keeps_frame else frame

@@ -93,7 +93,7 @@ def test_other_classes(bert, name, files, place):
         ({"auto_map": ["code.Mine", None]}, "^auto_map in .* its code is never run"),
         ({"fast_tokenizer_files": ["tokenizer.4.0.json"]}, "^fast_tokenizer_files in .* must be"),
         ({"init_inputs": [1]}, r"^init_inputs in .* must be \[\]"),
-        ({"tokenizer_class": 3}, "^tokenizer_class in .* must be one of .* got 3"),
+        ({"tokenizer_class": 3}, "^tokenizer_class in .* must be Bert, .* got 3"),
     ],
 )
 def test_fields_that_make_another_tokenizer(bert, options, sentence):
@@ -350,6 +350,14 @@ def test_special_tokens_around_a_text(bert, file):
     assert spell(bert, "the", pair="a") == "[MASK] the [PAD] a [PAD]"
     write_json(bert / "special_tokens_map.json", {"cls_token": "[SEP]", "sep_token": "[PAD]"})
     assert spell(bert, "the") == "[SEP] the [PAD]"
+
+
+def test_truncation_without_room(bert):
+    """A stored truncation that the library refuses around the class's tokens is named."""
+    limit = {"direction": "Right", "max_length": 16, "strategy": "LongestFirst", "stride": 15}
+    edit_json(bert / "tokenizer.json", truncation=limit, post_processor=None)
+    with pytest.raises(ValueError, match=r"^truncation in .*tokenizer\.json must fit .* null$"):
+        Tokenizer(bert)
 
 
 @pytest.mark.parametrize("single", ["[CLS] $A", "[CLS]:1 $A [SEP]", "[SEP] $A [CLS]"])
