@@ -19,7 +19,7 @@ import os
 import threading
 import weakref
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BufferedReader
 from pathlib import Path
@@ -233,7 +233,7 @@ class BlockFile:
         """Read the digests, and check the header and themselves by them."""
         sizes = {name: place.end - place.start for name, place in self._arrays()}
         place = self.places[DIGESTS]
-        if place.kind != "U32" or place.shape != (count_digests(sizes),):
+        if place.kind != "U32" or place.shape != (count_digests(sizes.values()),):
             raise self._refuse_header(f"{place.kind} digests of shape {place.shape}")
         values = np.empty(place.shape, np.uint32)
         self.read_at(place.start, values.view(np.uint8))
@@ -316,12 +316,9 @@ class BlockWriter:
                 self.end_array()
 
 
-def count_digests(sizes: Mapping[str, int]) -> int:
-    """Return the number of digests of a file.
-
-    sizes  name -> bytes of an array
-    """
-    return 2 + sum(-(-size // BLOCK) for size in sizes.values())
+def count_digests(sizes: Iterable[int]) -> int:
+    """Return the number of digests of a file whose arrays have these sizes, in bytes."""
+    return 2 + sum(-(-size // BLOCK) for size in sizes)
 
 
 def split_array(array: Array) -> Iterator[Array]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,7 +44,7 @@ from minisbert.search.kernel import BLOCK_ROWS
 from minisbert.system.disk import write_file
 from minisbert.system.locks import lock_destination
 from minisbert.system.regular_files import open_regular, shorten_path
-from minisbert.system.safetensors import DTYPES, describe_tensors, make_header
+from minisbert.system.safetensors import DTYPES, Tensor, count_bytes, describe_tensors, make_header
 
 INDEX_FORMAT = "minisbert-flat-index"
 
@@ -94,8 +94,7 @@ def write_index(path: Path, content: IndexContent) -> None:
         arrays["ids"] = state.ids
     tensors = describe_tensors(arrays)
     names = list(tensors)
-    count = count_digests({name: array.nbytes for name, array in arrays.items()})
-    tensors[DIGESTS] = ("U32", (count,))
+    tensors[DIGESTS] = _describe_digests(tensors)
     header = make_header(
         tensors,
         _make_metadata(content.dimension, content.metric, content.model_name, codes=content.codes),
@@ -193,8 +192,7 @@ def build_index(
                     coded.write(stream.encode(rows))
                 count += len(rows)
         writer.end_array()
-        tensors: dict[str, tuple[str, tuple[int, ...]]] = {"rows": ("F32", (count, dimension))}
-        sizes = {"rows": 4 * count * dimension}
+        tensors: dict[str, Tensor] = {"rows": ("F32", (count, dimension))}
         if stream and wants_codes(codes, count, dimension):
             coded.write(stream.encode(np.empty((0, dimension), np.float32), last=True))
             coded.seek(0)
@@ -202,13 +200,11 @@ def build_index(
                 writer.write(encoded)
             writer.end_array()
             tensors["codes"] = ("U8", (count_blocks(count), block_dtype(dimension).itemsize))
-            sizes["codes"] = coded.tell()
         if found_ids:
             writer.write(check_ids(np.concatenate(found_ids), count).tobytes())
             writer.end_array()
             tensors["ids"] = ("I64", (count,))
-            sizes["ids"] = 8 * count
-        tensors[DIGESTS] = ("U32", (count_digests(sizes),))
+        tensors[DIGESTS] = _describe_digests(tensors)
         header = make_header(
             tensors, _make_metadata(dimension, metric, model_name, codes=codes), size=room
         )
@@ -218,6 +214,11 @@ def build_index(
         file.flush()
         written = open_regular(file.name)
     return BlockFile(path, written)
+
+
+def _describe_digests(tensors: Mapping[str, Tensor]) -> Tensor:
+    """Return type and shape of the digests of arrays."""
+    return "U32", (count_digests(count_bytes(*tensor) for tensor in tensors.values()),)
 
 
 class _CodeStream:

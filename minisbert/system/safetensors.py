@@ -46,6 +46,9 @@ DTYPES = {
     "BOOL": np.bool_,
 }
 
+# What a header says of a tensor: its type, a key of DTYPES, and its shape.
+Tensor = tuple[str, tuple[int, ...]]
+
 
 def read_safetensors(path: Path, mapped: bool = True) -> tuple[dict[str, Array], dict[str, str]]:
     """Map every tensor of a file, read-only; return the tensors and the metadata.
@@ -180,8 +183,8 @@ def write_safetensors(path: Path, arrays: Mapping[str, Array], metadata: Mapping
             file.write(np.ascontiguousarray(arrays[name]).data)
 
 
-def describe_tensors(arrays: Mapping[str, Array]) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Return type and shape of each array, as `make_header` takes them, in the order of a file.
+def describe_tensors(arrays: Mapping[str, Array]) -> dict[str, Tensor]:
+    """Return type and shape of each array, in the order of a file.
 
     The widest type comes first, so that every array is aligned in the file and can be mapped.
     """
@@ -199,22 +202,25 @@ def read_header(file: BinaryIO) -> tuple[dict[str, Any], int]:
     return json.loads(file.read(length)), 8 + length
 
 
+def count_bytes(kind: str, shape: tuple[int, ...]) -> int:
+    """Return the size of a tensor in a file; `kind` is a key of DTYPES."""
+    return np.dtype(DTYPES[kind]).itemsize * math.prod(shape)
+
+
 def make_header(
-    tensors: Mapping[str, tuple[str, tuple[int, ...]]],
+    tensors: Mapping[str, Tensor],
     metadata: Mapping[str, str],
     size: int | None = None,
 ) -> bytes:
     """Return the bytes before the tensors, which must follow in this order without gaps.
 
-    tensors   name -> (a key of DTYPES, shape)
     metadata  name -> text
     size      bytes of the header, filled up with spaces; by default the next multiple of 8
     """
     header: dict[str, object] = {"__metadata__": dict(metadata)}
     end = 0
     for name, (kind, shape) in tensors.items():
-        nbytes = np.dtype(DTYPES[kind]).itemsize * math.prod(shape)
-        start, end = end, end + nbytes
+        start, end = end, end + count_bytes(kind, shape)
         header[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [start, end]}
     text = json.dumps(header, ensure_ascii=False).encode()
     text = text.ljust(len(text) + -len(text) % 8 if size is None else size - 8)
