@@ -20,6 +20,7 @@ from minisbert.encoding.drop_in import accept_old_names
 from minisbert.encoding.loaded_model import LoadedModel
 from minisbert.encoding.module_methods import NetworkModule
 from minisbert.encoding.tokenization import TokenIds
+from minisbert.model_files.transformer_module import count_positions
 from minisbert.network.comparisons import PAIRWISE_SIMILARITIES, SIMILARITIES, name_similarity
 from minisbert.network.config import ModelConfig
 from minisbert.network.sentence_encoder import sentence_forward, token_forward
@@ -142,7 +143,7 @@ class EmbeddingMethods(LoadedModel):
         kept = np.asarray(mask, bool)
         texts = [row[used] for row, used in zip(np.asarray(ids), kept, strict=True)]
         bert = self.config.bert
-        positions = bert.max_position_embeddings - bert.position_offset
+        positions = count_positions(bert)
         for text in texts:
             if not 0 < len(text) <= positions or text.min() < 0 or text.max() >= bert.vocab_size:
                 raise ValueError(

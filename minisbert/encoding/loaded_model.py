@@ -17,6 +17,7 @@ from minisbert.encoding.prompts import find_prompt, merge_prompts
 from minisbert.encoding.tokenization import Tokenizer
 from minisbert.model_files.hub import resolve_model
 from minisbert.model_files.sources import use_folder
+from minisbert.model_files.transformer_module import count_positions
 from minisbert.network.arrangement import ArrangedParameters
 from minisbert.network.config import ModelConfig
 from minisbert.network.heads import CrossEncoderConfig
@@ -221,7 +222,7 @@ class LoadedModel(ModuleMethods):
         tokenizer = Tokenizer(directory, self.config.do_lower_case)
         bert, pairs = self.config.bert, self._reads_pairs
         segments = 0 if bert.variant.one_segment else bert.type_vocab_size
-        positions = bert.max_position_embeddings - bert.position_offset
+        positions = count_positions(bert)
         tokenizer.check_vocabulary(bert.vocab_size, pairs=pairs)
         tokenizer.check_special_tokens(positions, segments if segments > 1 else 0, pairs=pairs)
         return tokenizer
@@ -235,9 +236,8 @@ class LoadedModel(ModuleMethods):
 
         The tokenizer must be loaded.
         """
-        bert = self.config.bert
         least = self.tokenizer.count_special(self._reads_pairs) + 1 + self._reads_pairs
-        positions = bert.max_position_embeddings - bert.position_offset
+        positions = count_positions(self.config.bert)
         remedy = (
             f"the model has {positions} positions, and special tokens with one token of each text "
             f"need {least}"

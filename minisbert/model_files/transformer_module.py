@@ -70,7 +70,7 @@ def read_transformer(
     _check_output(fields, task)
     for name in _EMPTY:
         fields.find(name, one_of({}), None)
-    usable = bert.max_position_embeddings - bert.position_offset
+    usable = count_positions(bert)
     options = read_fields(folder / "tokenizer_config.json", missing_ok=True)
     refuse_own_code(options)
     limit = fields.find("max_seq_length", _LENGTH, None)
@@ -78,6 +78,11 @@ def read_transformer(
         name = "model_max_length" if "model_max_length" in options.content else "max_len"
         limit = options.find(name, _LENGTH, usable)
     return int(min(limit, usable)), fields.find("do_lower_case", FLAG, False)
+
+
+def count_positions(bert: BertConfig) -> int:
+    """Return the most tokens that a network reads."""
+    return bert.max_position_embeddings - bert.position_offset
 
 
 # What each task takes from the network, and the name under which it passes it on.
