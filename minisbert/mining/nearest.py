@@ -74,7 +74,7 @@ def find_nearest(
     out         (Q, min(k, M))  twice: scores and row numbers
     """
     similarity = name_similarity(similarity)
-    if similarity in METRICS:
+    if similarity in METRICS:  # by an index, which has codes if there are many rows
         index = FlatIndex.from_embeddings(embeddings, similarity)
         return index.search(np.atleast_2d(queries), k, threads)
     k = check_whole_number("k", k)

@@ -128,13 +128,13 @@ def read_added_tokens(
     Raises ValueError naming the field and its file.
     """
     table = options.find(_TABLE, _TOKEN_TABLE, None)
-    older_path, ids_path = directory / "special_tokens_map.json", directory / "added_tokens.json"
-    older, ids = Fields(older_path, {}), Fields(ids_path, {})
+    map_path, ids_path = directory / "special_tokens_map.json", directory / "added_tokens.json"
+    special_map, ids = Fields(map_path, {}), Fields(ids_path, {})
     if table is None:
-        older, ids = (read_fields(path, missing_ok=True) for path in (older_path, ids_path))
+        special_map, ids = (read_fields(path, missing_ok=True) for path in (map_path, ids_path))
 
     named: dict[str, Token | None] = dict(own)
-    for fields, flags in ((options, {}), (older, {"special": True})):
+    for fields, flags in ((options, {}), (special_map, {"special": True})):
         for name, value in fields.content.items():
             if name in _NAMES:
                 found = fields.find(name, _TOKEN, *([] if name in needed else [None]))
@@ -146,28 +146,28 @@ def read_added_tokens(
     if mask_takes_space and isinstance(mask, str):
         named["mask_token"] = AddedToken(mask, lstrip=True, special=True)
 
-    # A list under the new name stands before one under the old name, whatever their files.
+    # A list under the new name wins over one under the old name, whatever their files.
     new, old = (options.find(name, _TOKENS, None) for name in (_EXTRA, _OLD_EXTRA))
-    newer, oldest = (older.find(name, _TOKENS, None) for name in (_EXTRA, _OLD_EXTRA))
+    map_new, map_old = (special_map.find(name, _TOKENS, None) for name in (_EXTRA, _OLD_EXTRA))
     if not new and _OLD_EXTRA in options.content:
         new, old = old, None
     extra: list[Token] = []
-    for found, flags in ((new, {}), (newer, {"special": True})):
+    for found, flags in ((new, {}), (map_new, {"special": True})):
         if isinstance(found, dict):
             named |= {name: _make_token(value, **flags) for name, value in found.items()}
         else:
             extra += [_make_token(value, **flags) for value in found or []]
     # transformers looks for the tokens of added_tokens.json among these before it reads the objects
     # of tokenizer_config.json.
-    plain = {**options.content, **{name: named.get(name) for name in older.content}}
+    plain = {**options.content, **{name: named.get(name) for name in special_map.content}}
     special = {
         _spell(token)
-        for token in (*map(plain.get, _NAMES), *(new or ()), *(newer or ()))
+        for token in (*map(plain.get, _NAMES), *(new or ()), *(map_new or ()))
         if isinstance(token, Token)
     }
-    if not any(isinstance(found, list) for found in (new, newer)):
-        last = oldest if oldest is not None else old
-        extra = [_make_token(value) for value in (own_extra if last is None else last)]
+    if not any(isinstance(found, list) for found in (new, map_new)):
+        found = map_old if map_old is not None else old
+        extra = [_make_token(value) for value in (own_extra if found is None else found)]
 
     if table is not None:
         listed = {int(row): _make_added(value) for row, value in table.items()}
