@@ -24,11 +24,11 @@ class NormalizeCache(NamedTuple):
 
 
 def normalize_forward(x: Array, *, cache: Cache = None) -> Array:
-    """Scale rows to length 1; a zero row stays zero.  (N, D) -> (N, D)"""
+    """Scale rows to length 1; a zero row stays zero, an infinite one is NaN.  (N, D) -> (N, D)"""
     norms = np.sqrt(np.einsum("nd,nd->n", x, x))[:, None]  # (N, 1)
-    if np.isinf(norms).any():  # divided by an infinite length, a row of large numbers would be 0
-        norms[np.isinf(norms)] = np.nan
-    scaled = x / np.maximum(norms, SMALLEST_NORM)
+    if np.isinf(norms).any() and x.dtype != np.float64:  # squares that float32 can't hold
+        return normalize_forward(x.astype(np.float64), cache=cache).astype(x.dtype)
+    scaled = x / np.where(np.isinf(norms), np.nan, np.maximum(norms, SMALLEST_NORM))
     if cache is not None:
         cache.append(NormalizeCache(scaled, norms))
     return scaled

@@ -125,8 +125,10 @@ class BlockFile:
         return array.ctypes.data == start and array.nbytes == place.end - place.start
 
     def map(self, name: str) -> Array:
-        """Return an array that stays in the file; half precision is decoded, and so copied."""
+        """Return an array that stays in the file; half precision is decoded, so it is read."""
         place = self.places[name]
+        if place.kind in ("F16", "BF16"):
+            return self.read(name)
         return self._view(self._whole[place.start : place.end], name)
 
     def read(self, name: str, check: bool = True) -> Array:

@@ -89,6 +89,7 @@ def write_index(path: Path, content: IndexContent) -> None:
     arrays.update(content.companions)
     arrays["rows"] = state.rows
     if state.blocks is not None:
+        state.check_blocks()
         arrays["codes"] = view_blocks(state.blocks)
     if state.ids is not None:
         arrays["ids"] = state.ids

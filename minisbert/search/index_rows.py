@@ -232,6 +232,11 @@ class IndexState(NamedTuple):
                 self.digests.check_array(name, array)
         return True
 
+    def check_blocks(self) -> None:
+        """Raise ValueError if codes are not as saved, before a new file or new rows hide that."""
+        if self.digests is not None and self.blocks is not None:
+            self.digests.check_array("codes", self.blocks.view(np.uint8))
+
     def cut(self, M: int) -> IndexState:
         """Return the first M rows, without a copy."""
         return IndexState(
@@ -280,6 +285,7 @@ def append_rows(
         rows[count + start : count + start + len(block)] = block
     blocks = own_ids = None
     if coded:
+        state.check_blocks()
         # A search that runs meanwhile ignores the new rows in the last block of its rows.
         done = 0 if state.blocks is None else count
         old = make_blocks(0, D) if storage.blocks is None else storage.blocks

@@ -89,3 +89,14 @@ def test_zero_vector_has_no_gradient():
     dx = similarity.normalize_backward(np.ones((2, 2)), cache)
     assert dx[0].tolist() == [0, 0]
     assert np.allclose(dx[1], [0.032, -0.024], rtol=0, atol=1e-15)
+
+
+def test_long_vectors_have_the_cosine_of_short_ones():
+    """Squares that overflow float32 make no cosine NaN; infinity still does."""
+    rows = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
+    for long in (rows * np.float32(1e20), rows * np.float32(1e38)):
+        scores = similarity.cosine_similarity(long, rows)
+        assert scores.dtype == np.float32
+        np.testing.assert_allclose(scores, similarity.cosine_similarity(rows, rows), atol=1e-6)
+    rows[0, 0] = np.inf
+    assert np.isnan(similarity.cosine_similarity(rows, rows)[0]).all()

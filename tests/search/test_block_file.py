@@ -69,7 +69,7 @@ def test_one_flipped_bit_is_noticed(path, name, where):
         return
     start, end = places[name]
     flip_bit(path, start + int(where * (end - start)))
-    if name in ("ids", "digests"):
+    if name in ("ids", "halves", "digests"):
         with pytest.raises(ValueError, match="damaged"):
             FlatIndex.load(path)
         return
@@ -113,6 +113,21 @@ def test_damage_is_not_passed_on(path, rng):
         with pytest.raises(ValueError, match=r"rows in .* damaged"):
             change()
     assert len(index) == 40_000
+
+
+@pytest.mark.parametrize("path", ["int8"], indirect=True)
+def test_damage_of_codes_is_not_passed_on(path):
+    """A loaded index with damaged codes is not saved anew, and no rows are added to it."""
+    flip_bit(path, find_places(path)["codes"][0] + 5)
+    index = FlatIndex.load(path)
+    with pytest.raises(ValueError, match=r"codes in .* damaged"):
+        index.save(path.with_name("other"))
+    assert not path.with_name("other").exists()
+    index.companions = {}
+    with pytest.raises(ValueError, match=r"codes in .* damaged"):
+        index.add(np.ones((1, 16)), [1])
+    index.remove([7])  # makes codes of the rows that stay
+    assert index.search(index.rows[5])[1][0] == 42
 
 
 def test_built_file_has_the_same_digests(rng, tmp_path):
