@@ -391,5 +391,8 @@ class CrossEncoder(LoadedModel):
     def _score(self, tokens: TokenIds, indices: Array) -> Array:
         """Return the logits of one batch of B pairs.  -> (B, labels)"""
         types = tokens.types and [tokens.types[i] for i in indices]
-        parameters, batch = self._join([tokens.ids[i] for i in indices], types)
-        return pair_forward(parameters, self.config, batch)
+        return self._run(
+            lambda parameters, batch: pair_forward(parameters, self.config, batch),
+            [tokens.ids[i] for i in indices],
+            types,
+        )

@@ -7,6 +7,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from minisbert import SentenceTransformer, TruncationWarning
+from minisbert.network.bert import POSITIONS
+from minisbert.network.ragged import join_sentences
+from minisbert.network.sentence_encoder import token_forward
 from models import find_map, make_model_directory
 
 WORDS = ["a", "bird", "sings", "in the old tree", "a bird sings in the old tree all day", "", "  "]
@@ -253,3 +256,25 @@ def test_directory_that_a_killed_saver_left_aside(tmp_path):
     expected = SentenceTransformer(directory).encode(WORDS)
     directory.rename(tmp_path / f".model.{'0' * 16}.old")
     assert np.array_equal(SentenceTransformer(directory).encode(WORDS), expected)
+
+
+@pytest.mark.parametrize("model_type", ["roberta", "xlm-roberta", "camembert"])
+def test_padding_token_in_a_text(tmp_path, model_type):
+    """Where positions start after the padding id, a padding token in a text isn't counted."""
+    directory = make_model_directory(tmp_path, model_type=model_type, pad_token_id=0)
+    model = SentenceTransformer(directory)
+    text = "a [PAD] bird [PAD] sings"
+    got = model.encode([text, "a bird", "the old bird sings all day"])
+    tokens = model.encode(text, output_value="token_embeddings")
+    assert np.array_equal(got[1], model.encode("a bird"))
+    # The network itself knows of no padding.
+    (ids,) = model.tokenizer.encode([text], 64).ids
+    table = model.parameters[POSITIONS]
+    moved = {**model.parameters, POSITIONS: table[[0, 1, 2, 0, 3, 0, 4, 5]]}
+    expected = token_forward(moved, model.config, join_sentences([ids]))
+    assert ids.tolist().count(0) == 2
+    assert tokens == pytest.approx(expected, abs=1e-6)
+    assert got[0] == pytest.approx(model.encode(text), abs=1e-6)
+    assert not np.allclose(
+        expected, token_forward(model.parameters, model.config, join_sentences([ids]))
+    )

@@ -170,13 +170,16 @@ class EmbeddingMethods(LoadedModel):
 
     def _embed(self, token_ids: Sequence[Array], skip: int) -> Array:
         """Run the network and the modules after it on one batch of B sentences.  -> (B, D)"""
-        parameters, batch = self._join(token_ids)
-        return sentence_forward(parameters, self.config, batch, skip=skip)
+        return self._run(
+            lambda parameters, batch: sentence_forward(parameters, self.config, batch, skip=skip),
+            token_ids,
+        )
 
     def _embed_tokens(self, token_ids: Sequence[Array]) -> list[Array]:
         """Run the network alone on one batch of B sentences.  -> B of (T, D)"""
-        parameters, batch = self._join(token_ids)
-        vectors = token_forward(parameters, self.config, batch)
+        vectors = self._run(
+            lambda parameters, batch: token_forward(parameters, self.config, batch), token_ids
+        )
         ends = np.cumsum([len(ids) for ids in token_ids])
         # Copies, so that keeping one sentence doesn't keep the whole batch in memory.
         return [sentence.copy() for sentence in np.split(vectors, ends[:-1])]

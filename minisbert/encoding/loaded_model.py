@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
+import numpy as np
+
 from minisbert.arguments import check_device, check_whole_number
 from minisbert.arrays import Array, Parameters
 from minisbert.encoding.drop_in import refuse_others
@@ -19,6 +21,7 @@ from minisbert.model_files.hub import resolve_model
 from minisbert.model_files.sources import use_folder
 from minisbert.model_files.transformer_module import count_positions
 from minisbert.network.arrangement import ArrangedParameters
+from minisbert.network.bert import POSITIONS
 from minisbert.network.config import ModelConfig
 from minisbert.network.heads import CrossEncoderConfig
 from minisbert.network.ragged import RaggedBatch, join_sentences
@@ -244,9 +247,24 @@ class LoadedModel(ModuleMethods):
         )
         return check_whole_number(name, tokens, least, most=positions, remedy=remedy)
 
-    def _join(
-        self, token_ids: Sequence[Array], types: Sequence[Array] | None = None
-    ) -> tuple[Parameters, RaggedBatch]:
-        """Join sentences into one batch, and choose the fastest parameters for its size."""
+    def _run(
+        self,
+        forward: Callable[[Parameters, RaggedBatch], Array],
+        token_ids: Sequence[Array],
+        types: Sequence[Array] | None = None,
+    ) -> Array:
+        """Run sentences as one batch, with the fastest parameters for its size."""
         batch = join_sentences(token_ids, types)
-        return self._arranged.choose(len(batch.token_ids)), batch
+        parameters = self._arranged.choose(len(batch.token_ids))
+        padding = self.config.bert.position_offset - 1
+        if not (batch.token_ids == padding).any():
+            return forward(parameters, batch)
+        # Where positions start after the padding id, a padding token that a text spells has that
+        # row of the table and isn't counted. So each sentence gets a table of its own.
+        table, results = parameters[POSITIONS], []
+        for place, ids in enumerate(token_ids):
+            counted = ids != padding
+            rows = padding + np.where(counted, np.cumsum(counted), 0)
+            own = {**parameters, POSITIONS: np.concatenate([table[: padding + 1], table[rows]])}
+            results.append(forward(own, join_sentences([ids], types and [types[place]])))
+        return np.concatenate(results)

@@ -233,8 +233,9 @@ def make_theirs(directory, pooling, dense):
 
 def check_same(ours, theirs):
     for prompt_name in (None, "query", "document"):
-        got = ours.encode(TEXTS, prompt_name=prompt_name, on_truncate="ignore")
-        assert np.abs(got - theirs.encode(TEXTS, prompt_name=prompt_name)).max() <= 1e-5
+        texts = [*TEXTS, "a <pad> bird [PAD] sings"]
+        got = ours.encode(texts, prompt_name=prompt_name, on_truncate="ignore")
+        assert np.abs(got - theirs.encode(texts, prompt_name=prompt_name)).max() <= 1e-5
 
 
 @pytest.mark.parametrize("layers", MODULES)
