@@ -23,6 +23,7 @@ from minisbert.search.index_rows import (
     METRICS,
     QUERIES_AT_ONCE,
     IndexState,
+    check_finite_rows,
     check_matrix,
     prepare_rows,
     search_rows,
@@ -303,14 +304,14 @@ def _find_best(
         queries = prepare_rows(queries, metric, "query")
     else:
         corpus_rows = min(corpus_rows, COLUMNS_AT_ONCE)
-        _check_finite(queries, "query")
+        check_finite_rows(queries, "query")
     scores, ids = np.empty((Q, 0), np.float32), np.empty((Q, 0), np.int64)
     for start in range(0, M, corpus_rows):
         rows = corpus[start : start + corpus_rows]
         if metric:
             rows = prepare_rows(rows, metric, "embedding", first=start)
         else:
-            _check_finite(rows, "embedding", start)
+            check_finite_rows(rows, "embedding", start)
         parts = [
             search_rows(queries[i : i + query_rows], IndexState(rows), k)[:2]
             if metric
@@ -320,15 +321,6 @@ def _find_best(
         found, places = (np.concatenate(column) for column in zip(*parts, strict=True))
         scores, ids = take_best(np.hstack([scores, found]), np.hstack([ids, places + start]), k)
     return scores, ids
-
-
-def _check_finite(rows: Array, name: str, first: int = 0) -> None:
-    """Refuse rows that are not finite, as `prepare_rows` does for a metric."""
-    for row in np.flatnonzero(~np.isfinite(rows).all(axis=1)):
-        bad = rows[row][~np.isfinite(rows[row])][0]
-        raise ValueError(
-            f"{name} {first + row} must be finite, got {bad}; leave it out or repair it"
-        )
 
 
 def _score_rows(

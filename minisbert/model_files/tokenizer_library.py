@@ -22,6 +22,7 @@ import tokenizers
 
 from minisbert.arguments import shorten_message
 from minisbert.model_files.tokenizer_steps import check_steps
+from minisbert.system.json_fields import refuse_missing
 from minisbert.system.regular_files import LARGEST_TOKENIZER, read_regular, shorten_path
 
 # A file without any of these has no step whose time or growth must be checked, and isn't parsed
@@ -39,10 +40,7 @@ def load_tokenizer(path: Path) -> tokenizers.Tokenizer:
     try:
         content = read_regular(path, LARGEST_TOKENIZER)
     except FileNotFoundError:
-        raise FileNotFoundError(
-            f"{shorten_path(path)} must be a file, but there is no such file; "
-            f"is {shorten_path(path.parent)} a whole model directory?"
-        ) from None
+        raise refuse_missing(path) from None
     try:
         if _RISKS.search(content) or any(content.count(name) > 4 for name in _GROWING):
             check_steps(json.loads(content.decode("utf-8")))

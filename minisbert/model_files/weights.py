@@ -17,7 +17,13 @@ from minisbert.arguments import shorten
 from minisbert.arrays import Array
 from minisbert.network.config import BertConfig, DenseConfig, parameter_shapes
 from minisbert.network.families import FAMILIES, Family
-from minisbert.system.json_fields import STRINGS, check_relative, name_origin, read_fields
+from minisbert.system.json_fields import (
+    STRINGS,
+    check_relative,
+    name_origin,
+    read_fields,
+    refuse_missing,
+)
 from minisbert.system.regular_files import shorten_path
 from minisbert.system.safetensors import read_safetensors
 
@@ -165,10 +171,7 @@ def _read_tensors(directory: Path, mapped: bool) -> dict[str, Array]:
                     "pytorch_model.bin, a pickle, which could run any code; convert it in that "
                     f"folder, where torch is installed: {_PICKLE_RECIPE}"
                 ) from None
-            raise FileNotFoundError(
-                f"{shorten_path(whole)} must be a file, but there is no such file; "
-                f"is {shorten_path(directory)} a whole model directory?"
-            ) from None
+            raise refuse_missing(whole) from None
     weight_map = read_fields(index).find("weight_map", STRINGS)
     tensors: dict[str, Array] = {}
     for shard in sorted({check_relative(name, index) for name in weight_map.values()}):

@@ -159,6 +159,15 @@ def _as_array(values: ArrayLike, name: str) -> Array:
         ) from None
 
 
+def check_finite_rows(rows: Array, name: str, first: int = 0) -> None:
+    """Refuse rows that are not finite; `name` and `first` as `prepare_rows` takes them."""
+    for row in np.flatnonzero(~np.isfinite(rows).all(axis=1)):
+        bad = rows[row][~np.isfinite(rows[row])][0]
+        raise ValueError(
+            f"{name} {first + row} must be finite, got {bad}; leave it out or repair it"
+        )
+
+
 def prepare_rows(matrix: Array, metric: str, name: str, *, first: int = 0) -> Array:
     """Return rows as float32, for cosine divided by their norms; refuse rows that are not finite.
 
@@ -170,12 +179,8 @@ def prepare_rows(matrix: Array, metric: str, name: str, *, first: int = 0) -> Ar
         rows = np.ascontiguousarray(matrix, np.float32)
     squares = pair_dots(rows, rows)
     # A square can only be inf or NaN if an element is, or if the sum overflows.
-    for row in np.flatnonzero(~np.isfinite(squares)):
-        bad = rows[row][~np.isfinite(rows[row])]
-        if len(bad):
-            raise ValueError(
-                f"{name} {first + row} must be finite, got {bad[0]}; leave it out or repair it"
-            )
+    if not np.isfinite(squares).all():
+        check_finite_rows(rows, name, first)
     if metric == "dot":
         # Of shorter vectors no product, and no part of one, overflows to inf or NaN.
         for row in np.flatnonzero(~np.isfinite(squares)):

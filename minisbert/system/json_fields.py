@@ -119,10 +119,7 @@ def read_json(path: Path, *, remedy: str = _FETCH_AGAIN) -> Any:
     try:
         content = read_regular(path)
     except FileNotFoundError:
-        raise FileNotFoundError(
-            f"{shorten_path(path)} must be a file, but there is no such file; "
-            f"is {shorten_path(path.parent)} a whole model directory?"
-        ) from None
+        raise refuse_missing(path) from None
     try:
         return json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
@@ -130,6 +127,14 @@ def read_json(path: Path, *, remedy: str = _FETCH_AGAIN) -> Any:
             f"{shorten_path(path)} must hold JSON, got something else "
             f"({shorten_message(error)}); {remedy}"
         ) from None
+
+
+def refuse_missing(path: Path) -> FileNotFoundError:
+    """Return the error for a file that is missing in a model directory."""
+    return FileNotFoundError(
+        f"{shorten_path(path)} must be a file, but there is no such file; "
+        f"is {shorten_path(path.parent)} a whole model directory?"
+    )
 
 
 def check_relative(path: str, origin: Path) -> str:
