@@ -28,7 +28,12 @@ from minisbert.arguments import (
 )
 from minisbert.arrays import Array
 from minisbert.encoding.batching import fill_rows
-from minisbert.encoding.drop_in import accept_old_names, count_workers, predict_method
+from minisbert.encoding.drop_in import (
+    accept_old_names,
+    count_workers,
+    name_positions,
+    predict_method,
+)
 from minisbert.encoding.loaded_model import LoadedModel
 from minisbert.encoding.prompts import choose_prompt
 from minisbert.encoding.score_activations import (
@@ -151,8 +156,7 @@ class CrossEncoder(LoadedModel):
             fresh_head = 0
             warn_caller(
                 f"{shorten_path(directory)} has no classification head, so a new one for "
-                f"{num_labels} labels is drawn at random; "
-                "its scores mean nothing until it is trained"
+                f"{num_labels} labels is drawn; its scores mean nothing until it is trained"
             )
         labels = None if fresh_head is None else num_labels or 1
         if num_labels is not None and has_head(directory, num_labels):
@@ -226,8 +230,7 @@ class CrossEncoder(LoadedModel):
         Raises
         ------
         TypeError
-            If an input is not a pair of str (the message names its index), or tensors are asked
-            for.
+            If an input is not a pair of str (its index is named), or torch is missing for tensors.
         ValueError
             If an option is invalid; if a pair is too long and `on_truncate="error"`.
         FloatingPointError
@@ -269,6 +272,7 @@ class CrossEncoder(LoadedModel):
         documents: Iterable[str],
         top_k: int | None = None,
         return_documents: bool = False,
+        *others: Any,
         **options: Any,
     ) -> list[dict[str, Any]]:
         """Sort documents by their scores with a query, best first.
@@ -284,8 +288,8 @@ class CrossEncoder(LoadedModel):
             Return only the `top_k` best; all if left out.
         return_documents : bool
             Whether to include the texts in the result.
-        **options
-            Options of `predict`.
+        *others, **options
+            Options of `predict`, from `prompt_name` on.
 
         Returns
         -------
@@ -308,6 +312,7 @@ class CrossEncoder(LoadedModel):
                 f"query must be a str, got {type(query).__name__}; pass one query at a time"
             )
         texts = check_texts(documents, "documents")
+        options = dict(**name_positions("rank", others), **options)
         return_logits = options.pop("return_logits", False)
         activation = find_score_activation(options.pop("activation_fn", None) or self.activation_fn)
         if options.pop("convert_to_tensor", False) or options.pop("apply_softmax", False):

@@ -18,7 +18,7 @@ import numpy as np
 from minisbert.arguments import OnTruncate, check_run_options, check_texts, report_truncation
 from minisbert.arrays import Array
 from minisbert.encoding.batching import fill_rows
-from minisbert.encoding.drop_in import count_workers, encode_method
+from minisbert.encoding.drop_in import count_workers, encode_method, name_positions
 from minisbert.encoding.embedding_methods import EmbeddingMethods
 from minisbert.encoding.explain import Explanation, explain
 from minisbert.encoding.finishing import (
@@ -272,13 +272,17 @@ class SentenceTransformer(EmbeddingMethods):
         inputs: str | Iterable[str],
         prompt_name: str | None = None,
         prompt: str | None = None,
+        *others: Any,
         **options: Any,
     ) -> Any:
         """Encode with the model's prompt for queries, if it has one and no other is given."""
         prompt_name = choose_prompt_name(
             self.prompts, QUERY_NAMES, prompt_name=prompt_name, prompt=prompt
         )
-        return self.encode(inputs=inputs, prompt_name=prompt_name, prompt=prompt, **options)
+        named = name_positions("encode", others)
+        return self.encode(
+            inputs=inputs, prompt_name=prompt_name, prompt=prompt, **named, **options
+        )
 
     @encode_method
     def encode_document(
@@ -286,6 +290,7 @@ class SentenceTransformer(EmbeddingMethods):
         inputs: str | Iterable[str],
         prompt_name: str | None = None,
         prompt: str | None = None,
+        *others: Any,
         **options: Any,
     ) -> Any:
         """Encode with the model's prompt for documents, if it has one and no other is given.
@@ -296,7 +301,10 @@ class SentenceTransformer(EmbeddingMethods):
         prompt_name = choose_prompt_name(
             self.prompts, DOCUMENT_NAMES, prompt_name=prompt_name, prompt=prompt
         )
-        return self.encode(inputs=inputs, prompt_name=prompt_name, prompt=prompt, **options)
+        named = name_positions("encode", others)
+        return self.encode(
+            inputs=inputs, prompt_name=prompt_name, prompt=prompt, **named, **options
+        )
 
     def encode_multi_process(self, sentences: Iterable[str], pool: Any, **options: Any) -> Any:
         """Encode with the threads of a pool, as `encode(sentences, pool=pool)` does."""

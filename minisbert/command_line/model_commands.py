@@ -59,16 +59,16 @@ def _bench(arguments: argparse.Namespace) -> None:
     from minisbert.costs.lab import run_cost_lab
     from minisbert.system.text_files import read_texts
 
-    if arguments.texts:
+    if arguments.texts is not None:
         texts = [text for text in read_texts(arguments.texts) if text.strip()]
     else:
         texts = [sentence for _, sentence in read_standard_library()]
-    if bool(arguments.cross_encoder_model) != bool(arguments.pairs):
+    if (arguments.cross_encoder_model is None) != (arguments.pairs is None):
         raise ValueError(
             "--cross-encoder and --pairs must be given together, got one; add the other"
         )
     trained = judged = None
-    if arguments.pairs:
+    if arguments.pairs is not None:
         from minisbert.cross_encoder import CrossEncoder
         from minisbert.evaluation.judged_files import read_sts
 

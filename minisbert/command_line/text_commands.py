@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from minisbert.arguments import escape
+from minisbert.arguments import check_positive, escape
 from minisbert.command_line.parser import (
     Commands,
     argument,
@@ -58,26 +58,34 @@ def _encode(arguments: argparse.Namespace) -> None:
     from minisbert.system.locks import lock_destination
     from minisbert.system.text_files import read_texts
 
-    if arguments.out and not arguments.out.endswith((".npy", ".jsonl")):
-        raise ValueError(
-            f"--out must end in .npy or .jsonl, got {shorten_path(arguments.out)}; rename it"
-        )
-    if arguments.out and not Path(arguments.out).parent.is_dir():
-        raise FileNotFoundError(
-            f"--out must be in an existing folder, got {shorten_path(arguments.out)}; "
-            "make the folder first"
-        )
-    if arguments.texts and (arguments.file or arguments.column or arguments.field):
+    _check_out_file(arguments.out, ".npy", ".jsonl")
+    if arguments.texts and (arguments.file, arguments.column, arguments.field) != (None,) * 3:
         raise ValueError("texts must be arguments or in a file, got both; leave one out")
     # Locked before standard input is read and the model is loaded: a second writer needn't wait.
     lock = (
         lock_destination(arguments.out, wait=False) if arguments.out else contextlib.nullcontext()
     )
     with lock:
-        texts = arguments.texts or read_texts(
-            arguments.file or "-", arguments.column, arguments.field
-        )
+        file = "-" if arguments.file is None else arguments.file
+        texts = arguments.texts or read_texts(file, arguments.column, arguments.field)
         _encode_texts(load_bi_encoder(arguments), texts, arguments.out)
+
+
+def _check_out_file(out: str | None, *endings: str) -> None:
+    """Refuse, before any work, a file of --out that can't be written."""
+    if out is None:
+        return
+    if not out.endswith(endings):
+        names = f"{', '.join(endings[:-1])} or {endings[-1]}"
+        raise ValueError(f"--out must end in {names}, got {shorten_path(out)}; rename it")
+    if not Path(out).parent.is_dir():
+        raise FileNotFoundError(
+            f"--out must be in an existing folder, got {shorten_path(out)}; make the folder first"
+        )
+    if os.path.isdir(out):
+        raise IsADirectoryError(
+            f"--out must be a file, got the directory {shorten_path(out)}; choose another name"
+        )
 
 
 def _encode_texts(model: Any, texts: Sequence[str], out: str | None) -> None:
@@ -132,10 +140,7 @@ def _explain(arguments: argparse.Namespace) -> None:
     from minisbert.encoding.explain import explain
     from minisbert.encoding.heat_map import draw_heat_map, write_heat_map
 
-    if arguments.out and not arguments.out.endswith((".png", ".svg", ".pdf")):
-        raise ValueError(
-            f"--out must end in .png, .svg or .pdf, got {shorten_path(arguments.out)}; rename it"
-        )
+    _check_out_file(arguments.out, ".png", ".svg", ".pdf")
     model = load_bi_encoder(arguments)
     found = explain(model, arguments.a, arguments.b)
     matrix = (found.tokens_a, found.tokens_b, found.contributions)
@@ -227,8 +232,9 @@ def _search(arguments: argparse.Namespace) -> None:
     from minisbert.search.index_rows import choose_metric
     from minisbert.search.text_index import TextIndex
 
-    if arguments.candidates is not None and not arguments.rerank:
+    if arguments.candidates is not None and arguments.rerank is None:
         raise ValueError("--candidates must be given with --rerank, got it alone; leave it out")
+    check_positive("candidates", arguments.candidates)
     index = TextIndex.load(arguments.directory)
     if arguments.model is None:
         # The user named an index, not a model, so a model that only the index names is not fetched.
@@ -237,13 +243,13 @@ def _search(arguments: argparse.Namespace) -> None:
     choose_metric(model.similarity_fn_name)  # the index has a metric, but a distance it can't have
     query = model.encode_query(arguments.query)
     depth = arguments.k
-    if arguments.rerank:
+    if arguments.rerank is not None:
         from minisbert.cross_encoder import CrossEncoder
 
         cross = CrossEncoder(arguments.rerank, threads=arguments.threads)
         depth = max(depth, 50 if arguments.candidates is None else arguments.candidates)
     hits = index.search(query, depth, arguments.threads)
-    if arguments.rerank:
+    if arguments.rerank is not None:
         ranking = cross.rank(arguments.query, [hit.text for hit in hits], top_k=arguments.k)
         hits = [hits[best["corpus_id"]]._replace(score=best["score"]) for best in ranking]
     for hit in hits:

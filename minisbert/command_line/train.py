@@ -26,10 +26,12 @@ from minisbert.training.run import TrainableModel
 
 def run(arguments: argparse.Namespace) -> None:
     """Train as the arguments say, and print the progress."""
-    if arguments.development_columns is not None and arguments.development is None:
-        raise ValueError(
-            "--development-columns must be given with --development, got it alone; leave it out"
-        )
+    for option in ("development_columns", "evaluate_every"):
+        if getattr(arguments, option) is not None and arguments.development is None:
+            raise ValueError(
+                f"--{option.replace('_', '-')} must be given with --development, got it alone; "
+                "leave it out"
+            )
     # Locked before anything is read or loaded: a second training needn't wait for its error.
     with lock_out_directory(arguments.out, arguments.resume):
         _run_locked(arguments)

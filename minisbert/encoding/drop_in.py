@@ -6,7 +6,7 @@ No argument is silently ignored: each has its effect, asks for what happens anyw
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from minisbert.arguments import check_device, shorten
@@ -116,6 +116,34 @@ def predict_method(function: Callable[..., Any]) -> Predict:
     """Give a method the type of `predict`, and let it take older names of its arguments too."""
     rename = accept_old_names(sentences="inputs", activation_fct="activation_fn")
     return cast("Predict", rename(accept_options(function)))
+
+
+# The order in sentence-transformers of the options that a method only passes on.
+_ORDERS = {
+    "encode": (
+        *("batch_size", "show_progress_bar", "output_value", "precision", "convert_to_numpy"),
+        *("convert_to_tensor", "device", "normalize_embeddings", "truncate_dim", "pool"),
+        "chunk_size",
+    ),
+    "rank": (
+        *("prompt_name", "prompt", "batch_size", "show_progress_bar", "activation_fn", "device"),
+        *("pool", "chunk_size"),
+    ),
+}
+
+
+def name_positions(method: str, values: Sequence[Any]) -> dict[str, Any]:
+    """Return options that were given by position, with their names.
+
+    Raises TypeError if there are more of them than names.
+    """
+    order = _ORDERS[method]
+    if len(values) > len(order):
+        raise TypeError(
+            f"arguments by position must end with {order[-1]}, got {len(values) - len(order)} "
+            "more; pass them by name"
+        )
+    return dict(zip(order, values, strict=False))
 
 
 # Pools of processes, which are threads here

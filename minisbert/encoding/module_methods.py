@@ -145,7 +145,14 @@ class ModuleMethods(ABC):
     def _list_modules(self) -> list[Any]:
         return [NetworkModule(self)]
 
+    def _first_module(self) -> Any:
+        """Return the network, by the name that code for sentence-transformers knows."""
+        return self[0]
+
     # Devices and modes
+
+    # Whether dropout is at work, as torch's modules have it.
+    training = False
 
     @property
     def dtype(self) -> Any:

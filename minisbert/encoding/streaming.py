@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterable, Iterator, Sized
 from itertools import islice
 from pathlib import Path
@@ -113,7 +114,10 @@ def encode_to_file(
     BlockingIOError
         If another call, of this process or another, is writing the file now.
     FileExistsError
-        If the file exists and is finished, and `resume` is not False.
+        If the file exists and is finished, and `resume` is not False; if "{path}.partial" is not a
+        regular file.
+    IsADirectoryError
+        If a directory has the name.
     TypeError
         If a text is not a str (the message names its index).
     ValueError
@@ -135,6 +139,10 @@ def encode_to_file(
     if not path.parent.is_dir():
         raise FileNotFoundError(
             f"path must be in an existing folder, got {shorten_path(path)}; make the folder first"
+        )
+    if path.is_dir():
+        raise IsADirectoryError(
+            f"path must be a file, got the directory {shorten_path(path)}; choose another name"
         )
     with lock_destination(path, wait=False) as alone:
         if alone:
@@ -160,6 +168,12 @@ def _encode_to_locked_file(
         raise FileExistsError(
             f"{shorten_path(path)} must be a new file, but it exists and is finished; "
             "pass resume=False to replace it"
+        )
+    # A link that somebody else has put there would lead the rows to another file.
+    if os.path.lexists(partial) and not stat.S_ISREG(os.lstat(partial).st_mode):
+        raise FileExistsError(
+            f"{shorten_path(partial)} must be a regular file with the rows of an earlier call, got "
+            "something else; remove it"
         )
     # 1. Find out what an earlier call has done.
     empty: Array = model.encode([], **options)  # (0, D), has the width and the type of all rows

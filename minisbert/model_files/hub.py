@@ -26,6 +26,7 @@ import tempfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from minisbert.arguments import shorten
 from minisbert.model_files.sources import (
     MINILM_WHEEL,
     complete_name,
@@ -81,6 +82,8 @@ def resolve_model(
 
     Raises
     ------
+    TypeError
+        If it is neither a str nor a path.
     NotADirectoryError
         If it is a file.
     FileNotFoundError
@@ -89,6 +92,11 @@ def resolve_model(
     ValueError, ConnectionError
         As `fetch_model` does.
     """
+    if not isinstance(name_or_path, (str, os.PathLike)):
+        raise TypeError(
+            f"model_name_or_path must be a name or the path of a directory, got "
+            f"{shorten(name_or_path)}; give one"
+        )
     path = os.path.expanduser(os.fspath(name_or_path))
     if not os.path.isdir(path):
         # A killed saver may have left nothing under the name. (ValueError: no name of a file.)

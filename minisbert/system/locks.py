@@ -113,10 +113,17 @@ def lock_destination(path: str | os.PathLike[str], *, wait: bool) -> Iterator[bo
     ------
     BlockingIOError
         If another writer holds the lock.
+    FileExistsError
+        If the destination is the root of all directories.
     OSError
         If the folder can't be made or written.
     """
     destination = resolve_path(path)
+    if not destination.name:
+        raise FileExistsError(
+            f"{shorten_path(destination)} must be a file or a directory inside another, got the root; "
+            "choose another name"
+        )
     file = name_lock_file(destination)
     missing = [folder for folder in destination.parents if not folder.exists()]
     start, pause = time.monotonic(), 0.001

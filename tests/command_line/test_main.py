@@ -401,6 +401,16 @@ def test_evaluate_sts_benchmark(run, minilm_directory, data_directory, split, fi
     ("arguments", "message"),
     [
         ([], "the following arguments are required: COMMAND; see `minisbert --help`"),
+        (["encode", "--file", ""], ": No such file or directory"),
+        (["encode", "a", "--file", ""], "texts must be arguments or in a file, got both"),
+        (["encode", "a", "--column", ""], "texts must be arguments or in a file, got both"),
+        (["encode", "a", "--field", ""], "texts must be arguments or in a file, got both"),
+        (["encode", "a", "--out", ""], "--out must end in .npy or .jsonl"),
+        (["explain", "a", "b", "--out", ""], "--out must end in .png, .svg or .pdf"),
+        (["explain", "a", "b", "--out", "no/a.png"], "--out must be in an existing folder"),
+        (["bench", "--texts", ""], ": No such file or directory"),
+        (["bench", "--pairs", ""], "--cross-encoder and --pairs must be given together"),
+        (["train", "t.csv", "--out", "/"], "/ must be a file or a directory inside another"),
         (["sing"], "invalid choice: 'sing'"),
         (["search", "x"], "the following arguments are required: QUERY"),
         (["encode", "a", "--model", "./nowhere"], "model must be an existing directory"),
@@ -499,10 +509,18 @@ def test_options_that_nothing_uses_are_refused(fails, index, tiny_directory, tmp
     assert "--candidates must be given with --rerank" in fails(
         "search", index, "a", "--candidates", 3
     )
+    rerank = ("search", index, "a", "--rerank", tiny_directory)
+    assert "candidates must be a whole number of 1 or more, got 0" in fails(
+        *rerank, "--candidates", 0
+    )
+    assert "model name must be" in fails("search", index, "a", "--rerank", "")
     (tmp_path / "t.csv").write_text("sentence1,sentence2,score\na,b,1\nc,d,0\n")
     train = ("train", tmp_path / "t.csv", "--out", tmp_path / "o", "--model", tiny_directory)
     assert "--development-columns must be given with --development" in fails(
         *train, "--development-columns", "1,2"
+    )
+    assert "--evaluate-every must be given with --development" in fails(
+        *train, "--evaluate-every", 1
     )
     assert "margin must be left out for cosine, got 3.0; it is an option of triplet" in fails(
         *train, "--margin", 3

@@ -291,6 +291,29 @@ def test_parameters_are_no_method(tiny):
         tiny.parameters()
 
 
+@pytest.mark.parametrize("method", ["encode_query", "encode_document"])
+def test_options_by_position(tiny, pairs_directory, method):
+    """Options that a method only passes on may be given by position, in the known order."""
+    texts = ["a bird", "the tree sings"]
+    given = (None, None, 1, False, "token_embeddings")
+    found = getattr(tiny, method)(texts, *given)
+    for rows, expected in zip(found, tiny.encode(texts, *given), strict=True):
+        assert np.array_equal(rows, expected)
+    cross = CrossEncoder(pairs_directory)
+    expected = cross.rank("a", texts, activation_fn="identity")
+    assert cross.rank("a", texts, None, False, None, None, 1, False, "identity") == expected
+    with pytest.raises(TypeError, match="arguments by position must end with chunk_size, got 1"):
+        getattr(tiny, method)(texts, *[None] * 14)
+
+
+@pytest.mark.parametrize("name", [None, 3, b"model"])
+@pytest.mark.parametrize("kind", [SentenceTransformer, CrossEncoder])
+def test_what_names_no_model(kind, name):
+    """A name that is neither text nor a path is refused in one sentence."""
+    with pytest.raises(TypeError, match="model_name_or_path must be a name or the path of a dir"):
+        kind(name)
+
+
 def test_a_model_is_a_sequence_of_modules(tiny, pairs_directory):
     """The network comes first; the limit of tokens can be set there too."""
     assert len(tiny) == len(list(tiny)) == 3
@@ -300,7 +323,8 @@ def test_a_model_is_a_sequence_of_modules(tiny, pairs_directory):
     tiny[0].max_seq_length = 7
     assert tiny.max_seq_length == tiny.get_max_seq_length() == tiny[0].max_seq_length == 7
     assert tiny[0].get_word_embedding_dimension() == 32
-    assert tiny[0].tokenizer is tiny.tokenizer
+    assert tiny[0].tokenizer is tiny.tokenizer is tiny._first_module().tokenizer
+    assert tiny.training is False
     cross = CrossEncoder(pairs_directory, max_length=9)
     assert len(cross) == 1
     cross.max_seq_length = 8

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import threading
 from functools import partial
 
@@ -335,3 +336,29 @@ def test_token_vectors_make_no_file(tiny, path):
     """Token vectors can't be written to a file, since texts differ in their number."""
     with pytest.raises(ValueError, match="output_value must be 'sentence_embedding' for a file"):
         tiny.encode_to_file(TEXTS, path, output_value="token_embeddings")
+
+
+def test_a_directory_is_no_file_of_embeddings(tiny, tmp_path):
+    """A directory in the place of the file is refused before the first text is read."""
+    with pytest.raises(IsADirectoryError, match="path must be a file, got the directory"):
+        tiny.encode_to_file(iter(lambda: 1 / 0, None), tmp_path, resume=False)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("resume", [True, False])
+@pytest.mark.parametrize("kind", ["link", "dangling", "directory", "pipe"])
+def test_rows_go_only_into_a_regular_file(tiny, tmp_path, kind, resume):
+    """A link, a directory or a pipe in the place of the unfinished file is refused, and stays."""
+    other, partial = tmp_path / "other.txt", tmp_path / "rows.npy.partial"
+    other.write_text("mine")
+    if kind == "directory":
+        partial.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(partial)
+    else:
+        partial.symlink_to(other if kind == "link" else tmp_path / "nothing")
+    with pytest.raises(FileExistsError, match="must be a regular file with the rows of an earl"):
+        tiny.encode_to_file(["a bird"], tmp_path / "rows.npy", resume=resume)
+    assert other.read_text() == "mine"
+    assert not (tmp_path / "nothing").exists()
+    assert os.path.lexists(partial)
