@@ -121,8 +121,8 @@ def lock_destination(path: str | os.PathLike[str], *, wait: bool) -> Iterator[bo
     destination = resolve_path(path)
     if not destination.name:
         raise FileExistsError(
-            f"{shorten_path(destination)} must be a file or a directory inside another, got the root; "
-            "choose another name"
+            f"{shorten_path(destination)} must be a file or a directory inside another, got the "
+            "root; choose another name"
         )
     file = name_lock_file(destination)
     missing = [folder for folder in destination.parents if not folder.exists()]
