@@ -211,6 +211,26 @@ def check_unmasked(values: Any, name: str) -> None:
         )
 
 
+def read_numbers(values: Any, name: str) -> Array:
+    """Return values as an array; refuse rows of different lengths, and what is no real number.
+
+    NumPy would drop imaginary parts and masks, and convert texts.
+
+    Raises ValueError.
+    """
+    check_unmasked(values, name)
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise ValueError(
+            f"{name} must be rows of real numbers, got rows of different lengths; "
+            "give rows of one length"
+        ) from None
+    if array.dtype.kind not in "biufO":
+        raise ValueError(f"{name} must be real numbers, got {array.dtype}; convert them first")
+    return array
+
+
 def check_texts(inputs: Iterable[str], name: str = "inputs", *, first: int = 0) -> list[str]:
     """Return the texts as a list.
 

@@ -6,7 +6,7 @@ import operator
 import numpy as np
 import pytest
 
-from minisbert import CrossEncoder, TextIndex, read_examples, train, util
+from minisbert import CrossEncoder, TextIndex, read_examples, topk, train, util
 from minisbert.arguments import (
     check_number,
     check_positive,
@@ -22,6 +22,7 @@ from minisbert.arguments import (
 from minisbert.costs.lab import run_cost_lab
 from minisbert.evaluation.evaluate import evaluate_sts
 from minisbert.evaluation.judged_files import StsPairs
+from minisbert.network.comparisons import PAIRWISE_SIMILARITIES, SIMILARITIES
 from models import make_cross_encoder_directory
 
 
@@ -301,3 +302,23 @@ def test_control_characters_are_escaped():
     """Escapes, line breaks and marks that turn text around are shown, not sent to a terminal."""
     assert escape("a\x1b[31m\n\u202eé 🐈\x9b\udcff") == "a\\x1b[31m\\n\\u202eé 🐈\\x9b\\udcff"
     assert escape("plain") == "plain"
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        (np.eye(2) * 1j, "must be real numbers, got complex128; "),
+        (np.eye(2).astype(str), "must be real numbers, got <U"),
+        (np.ma.masked_less(np.eye(2), 1), "must have no masked numbers, got 2 of them; "),
+        ([[1], [1, 2]], "must be rows of real numbers, got rows of different lengths; "),
+    ],
+)
+def test_what_is_no_real_number_is_refused(values, sentence):
+    """No similarity and no search drops imaginary parts or masks, or converts texts."""
+    calls = [lambda a, b: topk(a, b, 1), *SIMILARITIES.values()]
+    calls += PAIRWISE_SIMILARITIES.values()
+    for call in calls:
+        with pytest.raises(ValueError, match=sentence):
+            call(values, np.eye(2))
+        with pytest.raises(ValueError, match=sentence):
+            call(np.eye(2), values)

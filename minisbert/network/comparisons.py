@@ -6,6 +6,7 @@ if it is given one.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from enum import Enum
 from typing import Any
@@ -13,20 +14,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minisbert.arguments import check_choice
+from minisbert.arguments import check_choice, read_numbers
 from minisbert.arrays import Array
 from minisbert.network import similarity
 from minisbert.network.similarity import match_widths, normalize_forward
 from minisbert.system.tensors import keep_kind
 
-cosine_similarity = keep_kind(similarity.cosine_similarity)
+
+@functools.wraps(similarity.cosine_similarity)
+def _cosine_similarity(a: ArrayLike, b: ArrayLike) -> Array:
+    return similarity.cosine_similarity(*_read_rows(a, b))
+
+
+cosine_similarity = keep_kind(_cosine_similarity)
 cosine_similarity.__module__ = __name__  # where pickle looks for it
 
 
 @keep_kind
 def dot_similarity(a: ArrayLike, b: ArrayLike) -> Array:
     """Compute the dot product of all rows; shapes as `cosine_similarity`."""
-    a, b = match_widths(a, b)
+    a, b = _read_rows(a, b)
     return a @ b.T
 
 
@@ -146,9 +153,14 @@ def name_similarity(similarity_function: object) -> str:
     return check_choice("similarity_fn_name", name, SIMILARITIES, remedy=remedy)
 
 
+def _read_rows(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
+    """Return two sets of real numbers as rows of one width."""
+    return match_widths(read_numbers(a, "a"), read_numbers(b, "b"))
+
+
 def _match_rows(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
     """Check that two sets of embeddings match row for row."""
-    a, b = match_widths(a, b)
+    a, b = _read_rows(a, b)
     if len(a) != len(b):
         raise ValueError(
             f"a and b must have equally many rows, got {len(a)} and {len(b)}; "
@@ -164,7 +176,7 @@ def _multiply_pairs(a: Array, b: Array) -> Array:
 
 def _measure_all(a: ArrayLike, b: ArrayLike, measure: Callable[[Array], Any]) -> Array:
     """Measure the difference of every two rows; |a|² + |b|² - 2ab would cancel for near rows."""
-    a, b = match_widths(a, b)
+    a, b = _read_rows(a, b)
     distances = np.empty((len(a), len(b)), np.result_type(a, b))
     for i, row in enumerate(a):
         distances[i] = measure(row - b)

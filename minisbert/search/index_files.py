@@ -34,8 +34,10 @@ from minisbert.search.index_rows import (
     METRICS,
     PREPARED_ROWS,
     IndexState,
+    check_codes,
     check_ids,
     check_matrix,
+    check_metric,
     prepare_rows,
     wants_codes,
 )
@@ -98,7 +100,9 @@ def write_index(path: Path, content: IndexContent) -> None:
     tensors[DIGESTS] = _describe_digests(tensors)
     header = make_header(
         tensors,
-        _make_metadata(content.dimension, content.metric, content.model_name, codes=content.codes),
+        _make_metadata(
+            state.rows.shape[1], content.metric, content.model_name, codes=content.codes
+        ),
     )
     with write_file(path) as file:
         writer = BlockWriter(file)
@@ -241,11 +245,12 @@ class _CodeStream:
 def _make_metadata(
     dimension: int, metric: str, model_name: str, *, codes: str | None
 ) -> dict[str, str]:
+    check_codes(codes, dimension)
     return {
         "format": INDEX_FORMAT,
         "format_version": VERSION,
         "dimension": str(dimension),
-        "metric": metric,
+        "metric": check_metric(metric),
         "model_name": check_name(model_name, "model_name"),
         "codes": codes or "none",
     }

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minisbert.arguments import check_whole_number
+from minisbert.arguments import check_whole_number, read_numbers
 from minisbert.arrays import Array
 from minisbert.search.kernel import call_pair_dots, call_topk, choose_function
 from minisbert.search.topk import pair_dots_numpy, take_best, topk_numpy
@@ -102,7 +102,8 @@ def scan_parts(
 
 def _read_matrix(name: str, values: ArrayLike) -> Array:
     """Return values as rows of float32, contiguous and aligned; no copy if they are already."""
-    array = np.require(values, np.float32, ["C_CONTIGUOUS", "ALIGNED", "ENSUREARRAY"])
+    numbers = read_numbers(values, name)
+    array = np.require(numbers, np.float32, ["C_CONTIGUOUS", "ALIGNED", "ENSUREARRAY"])
     if array.ndim != 2:
         raise ValueError(
             f"{name} must be rows of vectors, (n, D), got shape {array.shape}; "

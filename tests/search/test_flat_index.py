@@ -597,3 +597,13 @@ def test_names_that_no_file_holds_are_refused(tmp_path, name):
             index.save(tmp_path / "index")
     assert not (tmp_path / "index").exists()
     assert FlatIndex(2, model_name=None).model_name == ""
+
+
+def test_attributes_that_no_file_holds_are_refused(tmp_path):
+    """What was assigned to an index is checked before a file is written that can't be loaded."""
+    for name, value in (("metric", "manhattan"), ("codes", "int4")):
+        index = FlatIndex.from_embeddings(np.eye(2))
+        setattr(index, name, value)
+        with pytest.raises(ValueError, match=rf"^{name} must be "):
+            index.save(tmp_path / "index")
+    assert not (tmp_path / "index").exists()
