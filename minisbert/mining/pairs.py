@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minisbert.arguments import check_rows, check_texts, shorten
+from minisbert.arguments import check_rows, check_texts, shorten, shorten_names
 from minisbert.arrays import Array
 
 
@@ -81,13 +81,17 @@ def read_dataset(dataset: Any, anchor: str | None, positive: str | None) -> Pair
 
 
 def _choose_columns(names: list[str], anchor: str | None, positive: str | None) -> tuple[str, str]:
-    """Return the names of two columns: those asked for, if they are there, else the first two."""
+    """Return the names of two columns: those asked for, else the first two."""
     if len(names) < 2:
         raise ValueError(f"dataset must have two columns or more, got {shorten(names)}; pass pairs")
-    return (
-        anchor if anchor in names else names[0],
-        positive if positive in names else names[1],
-    )
+    chosen = (names[0] if anchor is None else anchor, names[1] if positive is None else positive)
+    if chosen[0] == chosen[1] or not {*chosen} <= {*names}:
+        raise ValueError(
+            "anchor_column_name and positive_column_name must be two columns of "
+            f"{shorten_names(map(repr, names))}, got {shorten_names(map(repr, chosen))}; "
+            "name both"
+        )
+    return chosen
 
 
 def _make_dicts(columns: dict[str, list[Any]]) -> list[dict[str, Any]]:

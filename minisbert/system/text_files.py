@@ -229,7 +229,12 @@ def read_objects(lines: Iterator[str], path: str) -> Iterator[tuple[int, dict[st
             raise file_error(path, "must be Unicode", got, remedy=remedy, line=number) from None
         except (ValueError, RecursionError) as error:
             listed = line.lstrip().startswith("[")
-            value, got = None, "the start of a JSON list" if listed else shorten_message(error)
+            got = (
+                "the start of a JSON list"
+                if listed
+                else f"something else ({shorten_message(error)})"
+            )
+            value = None
         else:
             got = "" if isinstance(value, dict) else shorten(value)
         if not isinstance(value, dict):

@@ -87,6 +87,17 @@ def test_rows_come_back_as_they_came(tiny):
     assert data.column_names == ["q", "text", "negative"]
 
 
+@pytest.mark.parametrize(
+    "names",
+    [{"anchor_column_name": "Q"}, {"positive_column_name": "q"}, {"anchor_column_name": "text"}],
+)
+def test_columns_that_are_not_there_or_one(tiny, names):
+    """A misspelt column, or one column as both, is refused; no other column is mined instead."""
+    dicts = [{"q": query, "text": text} for query, text in PAIRS]
+    with pytest.raises(ValueError, match=r"must be two columns of 'q', 'text', got .*; name both"):
+        mine_hard_negatives(dicts, tiny, corpus=CORPUS, verbose=False, **names)
+
+
 def test_limits_of_score(tiny):
     """What is too near, too far, or too near for the query's own texts, is left out."""
     tuples = mine(tiny, num_negatives=3, output_format="labeled-list", output_scores=True)
