@@ -396,8 +396,7 @@ class CrossEncoder(LoadedModel):
     def _score(self, tokens: TokenIds, indices: Array) -> Array:
         """Return the logits of one batch of B pairs.  -> (B, labels)"""
         types = tokens.types and [tokens.types[i] for i in indices]
+        ids = [tokens.ids[i] for i in indices]
         return self._run(
-            lambda parameters, batch: pair_forward(parameters, self.config, batch),
-            [tokens.ids[i] for i in indices],
-            types,
+            lambda weights, batch: pair_forward(weights, self.config, batch), ids, types
         )
