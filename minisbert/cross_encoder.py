@@ -397,6 +397,4 @@ class CrossEncoder(LoadedModel):
         """Return the logits of one batch of B pairs.  -> (B, labels)"""
         types = tokens.types and [tokens.types[i] for i in indices]
         ids = [tokens.ids[i] for i in indices]
-        return self._run(
-            lambda weights, batch: pair_forward(weights, self.config, batch), ids, types
-        )
+        return self._run(lambda arrays, batch: pair_forward(arrays, self.config, batch), ids, types)
