@@ -315,6 +315,9 @@ def test_control_characters_are_escaped():
 )
 def test_what_is_no_real_number_is_refused(values, sentence):
     """No similarity and no search drops imaginary parts or masks, or converts texts."""
+    for change in (util.normalize_embeddings, lambda rows: util.truncate_embeddings(rows, 1)):
+        with pytest.raises(ValueError, match=sentence):
+            change(values)
     calls = [lambda a, b: topk(a, b, 1), *SIMILARITIES.values()]
     calls += PAIRWISE_SIMILARITIES.values()
     for call in calls:

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minisbert.arguments import check_choice, check_positive, shorten, warn_caller
+from minisbert.arguments import check_choice, check_positive, read_numbers, shorten, warn_caller
 from minisbert.arrays import Array
 from minisbert.network.similarity import match_widths, normalize_forward
 from minisbert.search.quantization import Precision, quantize_embeddings
@@ -98,11 +98,13 @@ def describe_output(ids: Array, vectors: Array, embedding: Array) -> dict[str, A
 @keep_kind
 def truncate_embeddings(embeddings: ArrayLike, truncate_dim: int | None) -> Array:
     """Keep the first dimensions, all with None, unscaled.  (..., D) -> (..., truncate_dim)"""
-    return np.asarray(embeddings)[..., : check_positive("truncate_dim", truncate_dim)]
+    width = check_positive("truncate_dim", truncate_dim)
+    return read_numbers(embeddings, "embeddings")[..., :width]
 
 
 @keep_kind
 def normalize_embeddings(embeddings: ArrayLike) -> Array:
     """Scale embeddings to length 1; zero vectors stay zero.  (n, D) or (D,) -> same shape"""
+    embeddings = read_numbers(embeddings, "embeddings")
     rows, _ = match_widths(embeddings, embeddings)
     return normalize_forward(rows).reshape(np.shape(embeddings))
