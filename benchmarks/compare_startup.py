@@ -28,10 +28,10 @@ LIBRARIES = ("minisbert", "sentence_transformers")
 PROGRAM = r"""
 import json, re, sys, time
 start = time.perf_counter()
-import {library}
+from {library} import SentenceTransformer
 seconds = time.perf_counter() - start
 heavy = [name for name in ("torch", "transformers", "huggingface_hub") if name in sys.modules]
-{library}.SentenceTransformer({directory!r}).encode(json.load(sys.stdin), show_progress_bar=False)
+SentenceTransformer({directory!r}).encode(json.load(sys.stdin), show_progress_bar=False)
 print(seconds, re.search(r"VmHWM:\s*(\d+)", open("/proc/self/status").read())[1], *heavy)
 """
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from minisbert.arrays import Parameters
 from minisbert.network.matrices import TILE, TiledMatrix
+from minisbert.system.threads import TravellingLock
 
 # Up to this many tokens, products by tiles are faster than BLAS on two threads.
 FEW_TOKENS = 24
@@ -17,21 +18,22 @@ class ArrangedParameters:
     """Parameters as they were loaded, a copy for batches of few tokens, and one for many.
 
     A copy is made when it is first needed: encoding a query needs one, encoding many texts the
-    other. If two threads make it at the same time, both copies are right; a lock would be held for
-    ever in a process that is forked meanwhile.
+    other. A second thread waits for it, since two copies would take twice the memory.
     """
 
     def __init__(self, parameters: Parameters) -> None:
         self.parameters = parameters
         self._copies: dict[bool, Parameters] = {}
+        self._lock = TravellingLock()  # free in a process that is forked meanwhile
 
     def choose(self, N: int) -> Parameters:
         """Return the parameters that are fastest for a batch of N tokens."""
         few = N <= FEW_TOKENS
-        if few not in self._copies:
-            arrange = arrange_for_few if few else arrange_for_many
-            self._copies[few] = arrange(self.parameters)
-        return self._copies[few]
+        with self._lock:
+            if few not in self._copies:
+                arrange = arrange_for_few if few else arrange_for_many
+                self._copies[few] = arrange(self.parameters)
+            return self._copies[few]
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Leave the copies out of pickles and deep copies, which make their own."""

@@ -1,4 +1,4 @@
-"""Copies of weights are made when they are first needed, without a lock that a fork could keep."""
+"""Copies of weights are made when they are first needed, once, and also after a fork."""
 
 import os
 import signal
@@ -17,6 +17,23 @@ def test_a_copy_is_made_once(tiny):
     assert arranged.choose(1) is arranged.choose(FEW_TOKENS)
     assert arranged.choose(FEW_TOKENS + 1) is arranged.choose(10_000)
     assert arranged.choose(1) is not arranged.choose(10_000)
+
+
+def test_a_copy_is_made_once_for_two_threads(tiny, monkeypatch):
+    """A thread that comes while another makes a copy waits, and gets the same one."""
+    arrange, made = arrangement.arrange_for_few, []
+
+    def arrange_slowly(parameters):
+        second.start()
+        second.join(0.05)
+        return arrange(parameters)
+
+    monkeypatch.setattr(arrangement, "arrange_for_few", arrange_slowly)
+    arranged = ArrangedParameters(tiny.parameters)
+    second = threading.Thread(target=lambda: made.append(arranged.choose(1)))
+    copy = arranged.choose(1)
+    second.join(10)
+    assert made[0] is copy
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
