@@ -339,7 +339,7 @@ class CrossEncoder(LoadedModel):
 
     @property
     def label_names(self) -> list[str]:
-        """What each output stands for, such as "entailment": the values of `config.id2label`."""
+        """The names of the outputs, such as "entailment": the values of `config.id2label`."""
         return list(self.config.id2label.values())
 
     @label_names.setter

@@ -1,4 +1,4 @@
-"""What a bi-encoder offers beside `encode`: similarities, the width of embeddings, the forward.
+"""Methods of a bi-encoder beside `encode`: similarities, the width of embeddings, the forward.
 
 The names and the order of arguments are those of sentence-transformers.
 """

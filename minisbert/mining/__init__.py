@@ -1,4 +1,4 @@
-"""What is near what: the nearest embeddings by any similarity, paraphrases, communities.
+"""Neighbours: the nearest embeddings by any similarity, paraphrases, communities.
 
 These work on embeddings as they are, without an index. In reading order; a file imports only from
 those before it:

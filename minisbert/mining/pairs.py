@@ -39,7 +39,7 @@ class Texts(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What was found for Q queries.
+    """The rows found for Q queries.
 
     rows    (Q, k)  numbers of texts of the corpus
     scores  (Q, k)  their scores, -inf for what is no negative

@@ -66,7 +66,7 @@ _TOKEN_TABLE = Rule(
 
 @dataclass(frozen=True)
 class AddedTokens:
-    """What the files of a directory say.
+    """The added and special tokens in the files of a directory.
 
     named   special tokens by name
     extra   more special tokens

@@ -59,7 +59,7 @@ class _Part:
 
 @dataclass
 class _Alternative:
-    """What stands between two bars."""
+    """One alternative of a pattern, between two bars."""
 
     parts: list[_Part] = field(default_factory=list)
 

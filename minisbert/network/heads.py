@@ -47,7 +47,7 @@ class CrossEncoderConfig:
 
     @property
     def id2label(self) -> dict[int, str]:
-        """What each output stands for, by its number; "LABEL_0" and so on without names."""
+        """The names of the outputs by number; "LABEL_0" and so on where none are given."""
         return dict(enumerate(self.labels or (f"LABEL_{n}" for n in range(self.num_labels))))
 
     @property

@@ -15,7 +15,7 @@ from minisbert.system.regular_files import open_regular, shorten_path
 
 
 class FileIdentity(NamedTuple):
-    """What stays the same of a file as long as nobody replaces it or writes to it.
+    """The marks of a file that stay the same until somebody replaces it or writes to it.
 
     device, inode  which file it is
     size           in bytes

@@ -458,7 +458,7 @@ def test_arguments_that_begin_with_a_dash(fails, arguments, advice):
 
 @pytest.mark.parametrize("query", ["-20 degrees", "-5", "- a cat"])
 def test_queries_with_a_dash_that_is_no_option(run, index, query):
-    """What can't be an option is a query, and after -- everything is."""
+    """A query may be whatever is no option, and after -- anything."""
     assert run("search", index, query)[1]
     assert run("search", index, "--", "-k")[1]
 
@@ -490,7 +490,7 @@ def test_two_dashes_as_a_value(fails, arguments):
     ],
 )
 def test_options_take_plain_whole_numbers(fails, command, value):
-    """What Python's int takes beside plain digits is a mistake on a command line."""
+    """Forms that Python's int takes beside plain digits are a mistake on a command line."""
     sentence = fails(*command, value)
     assert f"{command[-1]}: must be a whole number of at most 18 digits, got " in sentence
 
@@ -498,7 +498,7 @@ def test_options_take_plain_whole_numbers(fails, command, value):
 @pytest.mark.parametrize("value", ["1_0", "nan", "inf", "1e400", "٣", "1,5"])
 @pytest.mark.parametrize("option", ["--learning-rate", "--margin", "--cosine-scale", "--scale"])
 def test_options_take_plain_numbers(fails, option, value):
-    """What Python's float takes beside plain numbers is a mistake on a command line."""
+    """Forms that Python's float takes beside plain numbers are a mistake on a command line."""
     assert f"argument {option}: must be a number, got " in fails(
         "train", "x", "--out", "y", option, value
     )
@@ -694,7 +694,7 @@ def test_index_replaces_only_an_index(run, fails, index, lines, tiny_directory):
 def test_second_writer_is_refused(
     fails, other_writer, lines, tiny_directory, tmp_path, command, name
 ):
-    """What another process is writing is named in one sentence, and not touched."""
+    """A file that another process is writing is named in one sentence, and not touched."""
     out = tmp_path / name.split("/")[0].removesuffix(".training")
     words = command.format(lines=lines, model=tiny_directory).split(" ")
     with other_writer(tmp_path / name):

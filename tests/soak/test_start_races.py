@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ SENTENCE = "must have one writer at a time, but"
 COMPLETE = "must be an unfinished training to resume, but it is complete"
 
 
-class Race:
+class Race(ABC):
     """A command with two inputs, whose results can be told apart.
 
     commands  the arguments for each input, without --out
@@ -56,13 +57,13 @@ class Race:
             assert child.returncode == 0
             self.wanted.append(self.read())
 
+    @abstractmethod
     def prepare(self, number: int) -> list[str]:
         """Write an input and return the command's arguments for it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self) -> object:
         """Read the result."""
-        raise NotImplementedError
 
     def equal(self, found: object, wanted: object) -> bool:
         return found == wanted
